@@ -1,0 +1,73 @@
+"""The package's metadata and the only list of its dependencies."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    # transformers' Trainer on Accelerate, the corpus as memory-mapped Arrow, learning curves.
+    "pretrain": ["accelerate>=1.0", "datasets>=3.0,<5", "tensorboard>=2.16"],
+    # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
+    "mecab": ["fugashi>=1.3", "unidic-lite>=1.0.8", "ipadic>=1.0"],
+}
+EXTRAS["dev"] = sorted(
+    {requirement for extra in EXTRAS.values() for requirement in extra}
+    | {"build>=1.2", "hypothesis>=6.100", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "types-tqdm", "wheel"}
+)
+
+setup(
+    name="spacy-jbert",
+    version="0.1.0",
+    description="A first-class Japanese BERT for spaCy: exact wordpiece alignment, NER and text classification, MLM pretraining, offline wheels",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["spacy_jbert", "spacy_jbert.*"]),
+    package_data={"spacy_jbert": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "spacy>=3.8,<3.9",
+        "spacy-transformers>=1.4,<1.5",
+        "torch>=2.4",
+        # spacy-transformers 1.4 holds transformers under 4.53.3.
+        "transformers>=4.49,<4.53.3",
+        "safetensors>=0.4.3",
+        "sudachipy>=0.6.8",
+        "sudachidict-core",
+        "thinc>=8.3.4,<8.4",
+        "tqdm>=4.60",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "spacy_factories": [
+            "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
+            "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
+        ],
+        "spacy_architectures": [
+            "spacy-jbert.JapaneseTransformer.v1 = spacy_jbert.models.transformer:build_transformer",
+            "spacy-jbert.Tok2VecTransformer.v1 = spacy_jbert.models.transformer:build_tok2vec_transformer",
+            "spacy-jbert.TransformerListener.v1 = spacy_jbert.models.listener:build_listener",
+            "spacy-jbert.TokenClassifier.v1 = spacy_jbert.models.token_classifier:build_token_classifier",
+            "spacy-jbert.PooledTextCat.v1 = spacy_jbert.models.textcat:build_pooled_textcat",
+        ],
+        "spacy_misc": [
+            "spacy-jbert.HFEncoder.v1 = spacy_jbert.encoder:hf_encoder",
+            "spacy-jbert.NewEncoder.v1 = spacy_jbert.encoder:new_encoder",
+            "spacy-jbert.TrainedVocabulary.v1 = spacy_jbert.pretraining.vocabulary:trained_vocabulary",
+        ],
+        "spacy_callbacks": [
+            "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
+        ],
+    },
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Natural Language :: Japanese",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
+)
