@@ -70,6 +70,37 @@ class Errors(metaclass=_WithCodes):
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
     J203 = "The file is not UTF-8 (byte {byte} at position {position}). Convert it first, for example: iconv -f {guess} -t UTF-8."
+    J204 = "Broken JSON: {reason}"
+    J205 = "Each record has to be a JSON object with its fields, not a {kind}."
+    J206 = "There is no field '{field}'. The fields here are: {fields}."
+    J207 = "The field '{field}' has to hold {expected}, not {value!r}."
+    J208 = (
+        "This row has {found} columns, but the header has {expected}: {header}. "
+        "A value that holds the delimiter, a quote or a line break has to stand in quotes."
+    )
+    J209 = "Can't read the table: {reason}"
+    J210 = (
+        "The entity {entity!r} has none of the known forms: [start, end, label], "
+        '{{"start", "end", "label"}}, {{"start_offset", "end_offset", "label"}}, {{"span": [start, end], "type", "name"}}.'
+    )
+    J211 = (
+        "The span [{start!r}, {end!r}] can't be an entity of this text, which has {length} characters: "
+        "start and end have to be whole numbers with 0 <= start < end <= {length}."
+    )
+    J212 = "The entity is named {name!r}, but its span holds {found!r}. Spans count characters, not bytes or UTF-16 units."
+    J213 = "The entities {first!r} and {second!r} overlap. Correct them, or keep the longest with --overlaps longest."
+    J214 = "A label has to be a text that isn't empty, not {label!r}."
+    J215 = "The text {value!r} holds half a character (a lone surrogate, at position {position}). Correct the escape sequence."
+    J216 = "The packed file is damaged or incomplete: {reason}"
+    J217 = "No entity and no category in any of the files. Check which field or column holds them."
+    J218 = "--split '{ratio}' has to be three whole numbers that add up to 100, such as 80/10/10."
+    J219 = "Nothing is left for '{name}'. Give more data or other settings; with --split, 0 is for a split that isn't wanted."
+    J220 = "The field '{field}' names the split {value!r}, which is none of train, dev (valid, validation, val) and test."
+    J221 = "Give either one file, which is then split, or files by --train, --dev and --test."
+    J222 = "The tag {tag!r} is neither O nor one of the prefixes B- I- E- L- S- U- M- with a label. Check --tag-column and --delimiter."
+    J223 = "The line has {found} columns instead of {expected}. Check --delimiter ({delimiter!r} is used) and the column numbers."
+    J224 = "Not a spaCy DocBin, or a damaged one ({reason}). Write it again with DocBin.to_disk."
+    J225 = "The field '{field}' holds {count} labels, but one is expected. With --multi-label a text may have any number."
     # --- J3xx: evaluation and packaging -----------------------------------------------------------------------------
 
 
@@ -79,3 +110,10 @@ class Warnings(metaclass=_WithCodes):
         "(for example {example!r}). Their tokens are left out of the loss. Try a finer split_mode ('A')."
     )
     JW002 = "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the training data; it can never be predicted."
+    # --- JW2xx: data ------------------------------------------------------------------------------------------------
+    JW201 = "{count} labels are in the dev or test data but not in the training data, so they can never be predicted: {labels}"
+    JW202 = "{count} texts of one split are in another split too: results on them will be too good."
+    JW203 = "{count} records have an empty text, or only white space, and were skipped."
+    JW204 = "{count} entities overlapped a longer one and were left out."
+    JW205 = "{count} tags that go on with an entity (I-, L-, E-, M-) followed none of the same label and were read as B-."
+    JW206 = "{count} records were left out for their label."
