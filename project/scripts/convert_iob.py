@@ -1,0 +1,148 @@
+"""Tokens with IOB tags, one a line (CoNLL, .bio; BILUO and BIOES too) -> one DocBin a split.
+
+python project/scripts/convert_iob.py --train train.bio --dev dev.bio --test test.bio --sentences-per-doc 10 --out project/corpus/gsd
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+
+from spacy_jbert import data
+from spacy_jbert.errors import DataError, Errors, Warnings
+
+Delimiter = Literal["auto", "tab", "comma", "space"]
+Sentence = list[tuple[str, str]]
+"""Tokens, each with its tag: O, B-LABEL or I-LABEL."""
+
+TAG = re.compile(r"O|[BIELSUM]-.*\S.*")
+
+
+def convert_iob(
+    source: data.Source = None,
+    *,
+    out: data.Out,
+    train: data.Train = None,
+    dev: data.Dev = None,
+    test: data.Test = None,
+    split: data.Ratio = "80/10/10",
+    seed: data.Seed = 42,
+    delimiter: Annotated[Delimiter, typer.Option(help="What stands between the columns")] = "auto",
+    token_column: Annotated[int, typer.Option(help="Column of the token, from 0; -1 is the last")] = 0,
+    tag_column: Annotated[int, typer.Option(help="Column of the tag, from 0; -1 is the last")] = -1,
+    sentences_per_doc: Annotated[int, typer.Option(min=1, help="How many sentences make a document")] = 1,
+) -> None:
+    """Convert tagged tokens. The tokens of the file are kept; as it doesn't tell where spaces are, there are none in the texts."""
+    vocab, notes = data.japanese_tokenizer().vocab, data.Notes()
+
+    def read(path: Path) -> Iterator[Doc]:
+        group: list[Sentence] = []
+        for sentence in read_sentences(path, delimiter, token_column, tag_column, notes):
+            if group and (not sentence or len(group) == sentences_per_doc):
+                yield make_doc(vocab, group)
+                group = []
+            group += [sentence] if sentence else []
+        if group:
+            yield make_doc(vocab, group)
+
+    splits = data.read_splits(read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed)
+    data.write_splits(out, splits)
+    data.report(splits, notes)
+
+
+def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
+    """Put sentences together to a Doc."""
+    words, tags = zip(*chain.from_iterable(sentences), strict=True)
+    starts = [position == 0 for sentence in sentences for position in range(len(sentence))]
+    return Doc(vocab, words=words, spaces=[False] * len(words), sent_starts=starts, ents=tags)
+
+
+def read_sentences(path: Path, delimiter: Delimiter, token_column: int, tag_column: int, notes: data.Notes) -> Iterator[Sentence]:
+    """Read the sentences of a file, with an empty one where the file has a border between documents (-DOCSTART-)."""
+    lines = [(number, line.rstrip("\r\n")) for number, line in data.read_lines(path)]
+    columns = Columns(path, [line for _, line in lines], delimiter, token_column, tag_column)
+    sentence: Sentence = []
+    before = "O"
+    for number, line in [*lines, (0, "")]:
+        # Not strip() alone: a token can be a full-width space.
+        if not line.strip(" \t") or line.startswith("-DOCSTART-"):
+            if sentence:
+                yield sentence
+            if line.startswith("-DOCSTART-"):
+                yield []
+            sentence, before = [], "O"
+        elif not columns.is_comment(line):
+            token, tag = columns.read(line, number)
+            prefix, _, label = tag.partition("-")
+            if tag != "O":
+                inside = prefix in "IELM" and before[0] in "BIM" and before[2:] == label
+                notes[Warnings.JW205] += prefix in "IELM" and not inside
+                sentence.append((token, f"{'I' if inside else 'B'}-{label}"))
+            else:
+                sentence.append((token, "O"))
+            before = tag
+
+
+class Columns:
+    """Finds token and tag in a line.
+
+    path (Path): The file, to name it in errors.
+    lines (list[str]): All its lines, to find the delimiter and the number of columns.
+    """
+
+    def __init__(self, path: Path, lines: list[str], delimiter: Delimiter, token_column: int, tag_column: int) -> None:
+        lines = [line for line in lines if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))]
+        first = next(iter(lines), "")
+        if delimiter == "auto":
+            delimiter = "tab" if "\t" in first else "space" if " " in first.strip(" ") else "comma"
+        self.path, self.delimiter = path, delimiter
+        self.count = Counter(len(self.split(line)) for line in lines).most_common(1)[0][0] if lines else 2
+        for column in (token_column, tag_column):
+            if not -self.count <= column < self.count:
+                raise DataError(Errors.J223.format(found=self.count, expected=f"at least {column + 1}", delimiter=delimiter), path=path)
+        self.token, self.tag = token_column % self.count, tag_column % self.count
+
+    def split(self, line: str) -> list[str]:
+        if self.delimiter == "space":
+            return re.split("[ \t]+", line.strip(" \t"))
+        return line.split("\t" if self.delimiter == "tab" else ",")
+
+    def is_comment(self, line: str) -> bool:
+        """Whether a line that starts with # is a comment; the token can be a # as well."""
+        cells = self.split(line)
+        return line.startswith("#") and not (len(cells) == self.count and TAG.fullmatch(cells[self.tag]))
+
+    def read(self, line: str, number: int) -> tuple[str, str]:
+        """The token and the tag of a line."""
+        cells = self.split(line)
+        if self.delimiter == "comma":
+            cells = self._whole(line, cells)
+        if len(cells) != self.count or not cells[self.token]:
+            found = Errors.J223.format(found=sum(map(bool, cells)), expected=self.count, delimiter=self.delimiter)
+            raise DataError(found, path=self.path, line=number)
+        tag = cells[self.tag].strip()
+        if not TAG.fullmatch(tag):
+            raise DataError(Errors.J222.format(tag=tag), path=self.path, line=number)
+        return cells[self.token], tag
+
+    def _whole(self, line: str, cells: list[str]) -> list[str]:
+        # A token can be a comma or a quote, or hold one ("1,000"), in quotes as in a CSV file or just so.
+        try:
+            quoted = next(csv.reader([line], strict=True))
+        except csv.Error:
+            quoted = []
+        if len(quoted) == self.count:
+            return quoted
+        end = self.token + 1 + len(cells) - self.count
+        return [*cells[: self.token], ",".join(cells[self.token : end]), *cells[end:]]
+
+
+if __name__ == "__main__":
+    data.run(convert_iob)

@@ -1,0 +1,377 @@
+"""The converters, run as the functions they are; then the scripts as such, and the real corpora."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spacy.tokens import Doc, DocBin
+
+from spacy_jbert import data
+from spacy_jbert.errors import DataError
+
+SCRIPTS = Path(__file__).parents[2] / "project" / "scripts"
+CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
+VOCAB = data.japanese_tokenizer().vocab
+
+
+def script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+convert_spans, convert_iob, convert_docbin = script("convert_spans"), script("convert_iob"), script("convert_docbin")
+convert_textcat, convert_text = script("convert_textcat"), script("convert_text")
+
+
+def docs_in(folder: Path, split: str = "train") -> list[Doc]:
+    return list(DocBin().from_disk(folder / f"{split}.spacy").get_docs(VOCAB))
+
+
+def entities(doc: Doc) -> list[tuple[str, str]]:
+    return [(entity.text, entity.label_) for entity in doc.ents]
+
+
+def jsonl(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+# --- Spans --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"entities": [{"name": "東京", "span": [1, 3], "type": "地名"}]},
+        {"entities": [[1, 3, "地名"]]},
+        {"labels": [[1, 3, "地名"]]},
+        {"label": [[1, 3, "地名"]]},
+        {"entities": [{"start": 1, "end": 3, "label": "地名"}]},
+        {"entities": [{"start_offset": 1, "end_offset": 3, "label": "地名", "id": 7}]},
+    ],
+)
+def test_spans_in_each_form(tmp_path: Path, out: Path, row: dict) -> None:
+    convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", {"text": "　東京都  ", **row}, {"text": "無し", **{key: [] for key in row}}))
+    docs = docs_in(out)
+    assert [doc.text for doc in docs] == ["　東京都  ", "無し"]
+    assert [entities(doc) for doc in docs] == [[("東京", "地名")], []]
+    assert [path.name for path in out.iterdir()] == ["train.spacy"]
+
+
+@pytest.mark.parametrize(
+    ("entity", "code"),
+    [
+        ([0, 3, "X"], "J211"),
+        ([-1, 1, "X"], "J211"),
+        ([1, 1, "X"], "J211"),
+        ([2, 1, "X"], "J211"),
+        ([0.0, 1, "X"], "J211"),
+        (["0", 1, "X"], "J211"),
+        ([False, True, "X"], "J211"),
+        ([0, 1, ""], "J214"),
+        ([0, 1, "　"], "J214"),
+        ([0, 1, None], "J214"),
+        ([0, 1], "J210"),
+        ("X", "J210"),
+        (1, "J210"),
+        ({"begin": 0, "end": 1, "label": "X"}, "J210"),
+        ({"start": 0, "end": 1}, "J210"),
+        ({"span": [0], "type": "X"}, "J210"),
+        ({"span": [0, 2], "type": "X", "name": "京都"}, "J212"),
+    ],
+)
+def test_impossible_spans_are_refused(tmp_path: Path, out: Path, entity: Any, code: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": "東京", "entities": [[0, 2, "X"]]}, {"text": "東京", "entities": [entity]})
+    with pytest.raises(DataError, match=code) as error:
+        convert_spans(out=out, train=path)
+    assert error.value.line == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("spans", [[[0, 3, "X"], [2, 4, "Y"]], [[1, 2, "Y"], [0, 4, "X"]], [[0, 4, "X"], [0, 4, "Y"]]])
+def test_overlaps(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], spans: list) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": "東京都内", "entities": spans})
+    with pytest.raises(DataError, match=r"line 1.*J213"):
+        convert_spans(out=out, train=path)
+    convert_spans(out=out, train=path, overlaps="longest")
+    assert [entity.label_ for entity in docs_in(out)[0].ents] == ["X"]
+    assert "[JW204] 1 " in capsys.readouterr().err
+
+
+def test_empty_texts_are_skipped_and_counted(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": text, "entities": [[0, 1, "X"]] if text else []} for text in ("一", "", "　\n", "二")]
+    convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", *rows))
+    assert [doc.text for doc in docs_in(out)] == ["一", "二"]
+    assert "[JW203] 2 " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [({"sentence": "一", "entities": []}, "J206.*sentence, entities"), ({"text": "一", "ents": []}, "J206.*text, ents"),
+     ({"text": "一", "entities": None}, "J207"), ({"text": None, "entities": []}, "J207"), ({"text": "一", "entities": []}, "J217")],
+)  # fmt: skip
+def test_wrong_fields_are_refused(tmp_path: Path, out: Path, row: dict, code: str) -> None:
+    with pytest.raises(DataError, match=code):
+        convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", row))
+
+
+def test_nothing_is_written_when_the_last_file_is_bad(tmp_path: Path, out: Path) -> None:
+    good = jsonl(tmp_path / "a.jsonl", {"text": "東京", "entities": [[0, 2, "X"]]})
+    with pytest.raises(DataError, match="J201"):
+        convert_spans(out=out, train=good, dev=good, test=tmp_path / "missing.jsonl")
+    assert not out.exists()
+
+
+def test_split_by_a_field(tmp_path: Path, out: Path) -> None:
+    rows = [{"text": split, "entities": [[0, 1, "X"]], "set": split} for split in ("test", "validation", "train", "train")]
+    convert_spans(jsonl(tmp_path / "a.jsonl", *rows), out=out, split_field="set")
+    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {"train": 2, "dev": 1, "test": 1}
+    with pytest.raises(DataError, match=r"line 1.*J220.*'rest'"):
+        convert_spans(jsonl(tmp_path / "a.jsonl", rows[0] | {"set": "rest"}), out=out, split_field="set")
+
+
+# --- IOB ----------------------------------------------------------------------------------------------------------------
+
+
+def iob(tmp_path: Path, out: Path, text: str, **options: Any) -> list[Doc]:
+    path = tmp_path / "a.bio"
+    path.write_text(text, encoding="utf-8", newline="")
+    convert_iob(out=out, train=path, **options)
+    return docs_in(out)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# id = 1\n東京\tB-X\n都\tI-X\n#\tO\n",
+        "東京 B-X\r\n都  I-X\r\n# O\r\n\r\n",
+        "東京,B-X\n都,I-X\n#,O\n",
+        "\n\ufeff東京\tB-X\n都\tI-X\n#\tO"[2:],
+    ],
+)
+def test_delimiters_and_comments(tmp_path: Path, out: Path, text: str) -> None:
+    (doc,) = iob(tmp_path, out, text)
+    assert [token.text for token in doc] == ["東京", "都", "#"]
+    assert entities(doc) == [("東京都", "X")]
+
+
+def test_a_comma_or_a_quote_can_be_the_token(tmp_path: Path, out: Path) -> None:
+    (doc,) = iob(tmp_path, out, '一,B-X\n,,O\n",",O\n1,000,B-Y\n"2,000",B-Y\n",O\n"""",O\n二,O\n')
+    assert [token.text for token in doc] == ["一", ",", ",", "1,000", "2,000", '"', '"', "二"]
+    assert entities(doc) == [("一", "X"), ("1,000", "Y"), ("2,000", "Y")]
+
+
+def test_columns_in_any_order(tmp_path: Path, out: Path) -> None:
+    (doc,) = iob(tmp_path, out, "1,B-X,名詞,東京\n2,O,記号,,\n", token_column=-1, tag_column=1)
+    assert ([token.text for token in doc], entities(doc)) == (["東京", ","], [("東京", "X")])
+
+
+def test_a_full_width_space_can_be_the_token(tmp_path: Path, out: Path) -> None:
+    for delimiter in ("\t", " "):
+        (doc,) = iob(tmp_path, out, f"東京{delimiter}B-X\n　{delimiter}O\n都{delimiter}O\n")
+        assert doc.text == "東京　都"
+
+
+@pytest.mark.parametrize(
+    "tags", ["B-X I-X O B-X B-X I-X I-X", "B-X L-X O U-X B-X I-X L-X", "B-X E-X O S-X B-X I-X E-X", "I-X I-X O I-X B-X I-X I-X"]
+)
+def test_tag_schemes(tmp_path: Path, out: Path, tags: str) -> None:
+    (doc,) = iob(tmp_path, out, "".join(f"{number}\t{tag}\n" for number, tag in enumerate(tags.split())))
+    assert [entity.text for entity in doc.ents] == ["01", "3", "456"]
+
+
+def test_stray_i_tags_are_repaired_and_counted(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docs = iob(tmp_path, out, "一\tI-X\n二\tI-X\n三\tI-Y\n四\tO\n五\tI-Y\n\n六\tI-Y\n")
+    assert [entities(doc) for doc in docs] == [[("一二", "X"), ("三", "Y"), ("五", "Y")], [("六", "Y")]]
+    assert "[JW205] 4 " in capsys.readouterr().err
+
+
+def test_sentences_are_joined(tmp_path: Path, out: Path) -> None:
+    text = "一\tB-X\n二\tO\n\n\n三\tO\n \t\n四\tO\n-DOCSTART-\tO\n\n五\tO\n"
+    docs = iob(tmp_path, out, text, sentences_per_doc=2)
+    assert [[sentence.text for sentence in doc.sents] for doc in docs] == [["一二", "三"], ["四"], ["五"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line"),
+    [
+        ("一\tB-X\n二\tX-Y\n", "J222", 2),
+        ("一\tB-X\n二\tB-\n", "J222", 2),
+        ("一\tB-X\n二\tb-X\n", "J222", 2),
+        ("word\ttag\n一\tB-X\n", "J222", 1),
+        ("一\tB-X\n二\n三\tO\n", "J223", 2),
+        ("一\tB-X\n\tO\n", "J223", 2),
+        ("一\tB-X\n二\tx\tO\n三\tO\n", "J223", 2),
+        ("一,B-X\n二\n三,O\n", "J223", 2),
+        ("一\n二\n", "J22[23]", None),
+        ("一\tO\n", "J217", None),
+        ("\n\n", "J219", None),
+    ],
+)
+def test_impossible_tags_are_refused(tmp_path: Path, out: Path, text: str, code: str, line: int | None) -> None:
+    with pytest.raises(DataError, match=code) as error:
+        iob(tmp_path, out, text)
+    assert line in (error.value.line, None)
+
+
+def test_a_column_that_is_not_there(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(DataError, match="J223"):
+        iob(tmp_path, out, "一\tB-X\n", tag_column=2)
+
+
+# --- DocBin -------------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_sentences_and_entities_of_a_docbin_are_kept(tmp_path: Path, out: Path) -> None:
+    doc = Doc(VOCAB, words=["New", "York", "は", "。", "次"], spaces=[True, False, False, True, False], sent_starts=[1, 0, 0, 0, 1],
+              ents=["B-X", "I-X", "O", "O", "O"], tags=["a"] * 5)  # fmt: skip
+    DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / "a.spacy")
+    convert_docbin(out=out, train=tmp_path / "a.spacy")
+    (kept,) = docs_in(out)
+    assert kept.text == doc.text
+    assert [sentence.text for sentence in kept.sents] == ["New Yorkは。", "次"]
+    assert entities(kept) == [("New York", "X")]
+    assert not kept.has_annotation("TAG")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-9], lambda raw: raw[: len(raw) // 2], lambda raw: b"not a DocBin", lambda raw: b"x\x9c" + raw[5:]]
+)
+def test_what_is_no_docbin_is_refused(tmp_path: Path, out: Path, damage: Any) -> None:
+    raw = DocBin(docs=[Doc(VOCAB, words=["一"], ents=["B-X"])] * 9).to_bytes()
+    (tmp_path / "a.spacy").write_bytes(damage(raw))
+    with pytest.raises(DataError, match="J224"):
+        convert_docbin(out=out, train=tmp_path / "a.spacy")
+
+
+# --- Categories ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_label(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        ("風呂が広い", "風呂", "train"),
+        ("部屋", ["部屋"], "train"),
+        ("除く", "a::b", "train"),
+        (" ", "風呂", "dev"),
+        ("部屋", 3, "dev"),
+    ]
+    rows = [{"u": [{"t": text}], "m": {"l": label}, "purpose": split} for text, label, split in found]
+    path = jsonl(tmp_path / "a.jsonl", *rows)
+    convert_textcat(path, out=out, text_field="u.0.t", label_field="m.l", split_field="purpose", exclude_label_containing="::")
+    assert [doc.cats for doc in docs_in(out)] == [{"3": 0.0, "部屋": 0.0, "風呂": 1.0}, {"3": 0.0, "部屋": 1.0, "風呂": 0.0}]
+    assert [doc.cats for doc in docs_in(out, "dev")] == [{"3": 1.0, "部屋": 0.0, "風呂": 0.0}]
+    warnings = capsys.readouterr().err
+    assert all(warning in warnings for warning in ("[JW201] 1 ", "[JW202] 1 ", "[JW203] 1 ", "[JW206] 1 "))
+
+
+def test_several_labels_in_a_table(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tlabel\n一\ta|b \n二\t\n三\tb\n", encoding="utf-8")
+    convert_textcat(out=out, train=path, multi_label=True, separator="|")
+    assert [doc.cats for doc in docs_in(out)] == [{"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "options"),
+    [("", "J214", {}), (None, "J214", {}), (1.5, "J214", {}), (["a", "b"], "J225", {}), ([], "J225", {}), ({"a": 1}, "J214", {}),
+     (["a", ""], "J214", {"multi_label": True}), ([], "J217", {"multi_label": True}), ("a", "J206.*text, label", {"label_field": "l"})],
+)  # fmt: skip
+def test_impossible_labels_are_refused(tmp_path: Path, out: Path, value: Any, code: str, options: dict) -> None:
+    with pytest.raises(DataError, match=code):
+        convert_textcat(out=out, train=jsonl(tmp_path / "a.jsonl", {"text": "一", "label": value}), **options)
+
+
+# --- Text ---------------------------------------------------------------------------------------------------------------
+
+
+def test_text_is_cleaned(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = tmp_path / "a.txt"
+    plain.write_text("\ufeff\n 一。二。 \r\n\x00\n三\u200b\n\n　\n\nか\u3099\t四", encoding="utf-8", newline="")
+    lines = jsonl(tmp_path / "b.jsonl", {"text": "五。\n\n「六。」七。八"}, {"text": ""})
+    convert_text([plain, lines], out=out)
+    assert out.read_text(encoding="utf-8") == "一。二。\n三\n\nか\u3099\t四\n\n五。\n「六。」七。八\n"
+    assert "3 documents, 5 lines, 18 characters" in capsys.readouterr().out
+    convert_text([lines], out=out, sentences=True, min_characters=2)
+    assert out.read_text(encoding="utf-8") == "五。\n「六。」七。\n"
+
+
+# --- The scripts --------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_one_line_without_traceback(tmp_path: Path, out: Path) -> None:
+    command = [sys.executable, SCRIPTS / "convert_spans.py", tmp_path / "missing.jsonl", "--out", out]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "missing.jsonl: [J201]" in result.stderr
+
+
+# --- The real corpora ---------------------------------------------------------------------------------------------------
+
+real = pytest.mark.skipif(not CORPORA.exists(), reason="the real corpora are not in ../shared")
+
+
+def entity_counts(folder: Path) -> dict[str, int]:
+    return {split: sum(len(doc.ents) for doc in docs_in(folder, split)) for split in data.SPLITS}
+
+
+@real
+@pytest.mark.shared
+def test_stockmark(out: Path) -> None:
+    source = CORPORA / "stockmark_ner" / "ner.json"
+    convert_spans(source, out=out)
+    assert entity_counts(out) == {"train": 10_607, "dev": 1_245, "test": 1_333}
+    texts = {row["text"]: row["entities"] for row in json.loads(source.read_text(encoding="utf-8"))}
+    for split, count in {"train": 4_274, "dev": 534, "test": 535}.items():
+        docs = docs_in(out, split)
+        assert len(docs) == count
+        for doc in docs:
+            expected = sorted((*entity["span"], entity["type"]) for entity in texts[doc.text])
+            assert [(entity.start_char, entity.end_char, entity.label_) for entity in doc.ents] == expected
+
+
+@real
+@pytest.mark.shared
+def test_gsd_from_both_formats(out: Path) -> None:
+    folder = CORPORA / "ud_japanese_gsd_ne"
+    convert_docbin(out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in data.SPLITS})
+    convert_iob(out=out / "b", sentences_per_doc=10, **{split: folder / f"{split}.bio" for split in data.SPLITS})
+    assert entity_counts(out / "a") == entity_counts(out / "b") == {"train": 10_924, "dev": 795, "test": 609}
+    for split in data.SPLITS:
+        first, second = docs_in(out / "a", split), docs_in(out / "b", split)
+        assert [[token.text for token in doc] for doc in first] == [[token.text for token in doc] for doc in second]
+        assert [[token.is_sent_start for token in doc] for doc in first] == [[token.is_sent_start for token in doc] for doc in second]
+
+
+@real
+@pytest.mark.shared
+def test_asdc(out: Path) -> None:
+    source = CORPORA / "asdc" / "topic.L1.1turn.VanillaUtterances.jsonl"
+    options = {"text_field": "utterances.0.text", "label_field": "meta.topic", "split_field": "purpose"}
+    convert_textcat(source, out=out, exclude_label_containing="::", **options)
+    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {"train": 13_621, "dev": 1_682, "test": 1_691}
+    assert all(len(doc.cats) == 11 and sum(doc.cats.values()) == 1 for doc in docs_in(out, "dev"))
+
+
+@real
+@pytest.mark.shared
+def test_commonsense_morality(out: Path) -> None:
+    folder = CORPORA / "commonsense_morality"
+    convert_textcat(out=out, text_field="sent", dev=folder / "data_val.csv", test=folder / "data_test.csv")
+    found = {split: Counter(label for doc in docs_in(out, split) for label in data.labels_of(doc)) for split in ("dev", "test")}
+    assert found == {"dev": {"0": 1_058, "1": 938}, "test": {"0": 2_124, "1": 1_868}}
