@@ -66,6 +66,25 @@ class Errors(metaclass=_WithCodes):
     J015 = "pooling = '{pooling}' is not one of {choices}."
     J016 = "Label '{label}' was added to component '{name}' after its output layer was built. Add every label before nlp.initialize()."
     # --- J1xx: pretraining ------------------------------------------------------------------------------------------
+    J101 = "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting 'path'."
+    J102 = (
+        "Nothing is left to train on after cleaning the text in {path}: {counts}. "
+        "Give Japanese text, a sentence or a paragraph a line, or lower min_characters."
+    )
+    J103 = "Pretraining can't find the component '{name}'. The pipeline has: {names}. Set component to the name of a jbert_transformer."
+    J104 = (
+        "The component '{name}' has no encoder to pretrain. Give one in [initialize.components.{name}.encoder], and run pretraining in "
+        "[initialize.after_init], not before_init."
+    )
+    J105 = "The tokenizer {tokenizer} has no mask piece, so its encoder can't be trained as a masked language model."
+    J106 = (
+        "The loss at step {step} is {loss}. Training stopped; the last complete checkpoint is kept. "
+        "Lower learn_rate, lengthen warmup, or use precision = 'fp32'."
+    )
+    J107 = "Can't write to the output folder '{path}': {reason}"
+    J108 = "{setting} = {value!r} can't be used: {reason}"
+    J109 = "Pretraining needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
+    J110 = "Pretraining was told to stop (SIGTERM) and wrote a checkpoint at step {step} of {steps}. Run the same command again to go on."
     # --- J2xx: data -------------------------------------------------------------------------------------------------
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
@@ -110,6 +129,12 @@ class Warnings(metaclass=_WithCodes):
         "(for example {example!r}). Their tokens are left out of the loss. Try a finer split_mode ('A')."
     )
     JW002 = "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the training data; it can never be predicted."
+    # --- JW1xx: pretraining -----------------------------------------------------------------------------------------
+    JW101 = "The checkpoint '{path}' is incomplete (it was being written when the run ended) and is skipped."
+    JW102 = (
+        "The text is one single document, so its last sentences are held out. Put blank lines between documents (or use JSONL) for an "
+        "honest evaluation."
+    )
     # --- JW2xx: data ------------------------------------------------------------------------------------------------
     JW201 = "{count} labels are in the dev or test data but not in the training data, so they can never be predicted: {labels}"
     JW202 = "{count} texts of one split are in another split too: results on them will be too good."

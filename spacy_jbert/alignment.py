@@ -1,0 +1,147 @@
+"""Which characters of a text a wordpiece stands for, and which wordpieces a token. Pure functions over offsets."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .types import Ints
+
+
+def align(token_starts: Ints, token_ends: Ints, piece_starts: Ints, piece_ends: Ints) -> tuple[Ints, Ints]:
+    """Find the wordpieces that overlap each token.
+
+    token_starts, token_ends: Character offsets of the tokens. *Shape:* `(n_tokens,)`.
+    piece_starts, piece_ends: The same of the pieces, neither ever falling. *Shape:* `(n_pieces,)`.
+    RETURNS: Piece indices, token after token, and how many each token has. *Shapes:* `(n_aligned,)`, `(n_tokens,)`.
+    """
+    first = np.searchsorted(piece_ends, token_starts, side="right")
+    last = np.searchsorted(piece_starts, token_ends, side="left")
+    lengths = np.maximum(last - first, 0)
+    return ragged_ranges(first, lengths), lengths.astype(np.int32)
+
+
+def ragged_ranges(starts: NDArray, lengths: NDArray) -> Ints:
+    """Concatenate `range(start, start + length)` of every pair, without a Python loop.
+
+    RETURNS (Ints): *Shape:* `(lengths.sum(),)`.
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return (np.arange(total) + np.repeat(starts - (ends - lengths), lengths)).astype(np.int32)
+
+
+def cover(text: str, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
+    """Widen pieces until every character that isn't white space belongs to one.
+
+    A normaliser that deletes characters (variation selectors, control characters) or composes them (か + U+3099 -> が) leaves
+    characters that no piece claims. They go to the piece before them, those at the beginning to the first piece.
+
+    RETURNS: New starts and ends; the same ones if nothing was amiss.
+    """
+    if not len(starts):
+        return starts, ends
+    gap_starts = np.concatenate(([0], ends))
+    gap_ends = np.concatenate((starts, [len(text)]))
+    gaps = [int(i) for i in np.flatnonzero(gap_ends > gap_starts) if not text[gap_starts[i] : gap_ends[i]].isspace()]
+    if not gaps:
+        return starts, ends
+    starts, ends = starts.copy(), ends.copy()
+    for i in gaps:
+        gap = text[gap_starts[i] : gap_ends[i]]
+        if i == 0:
+            starts[0] = len(gap) - len(gap.lstrip())
+        else:
+            # Pieces that share their characters grow together, so that ends never fall.
+            ends[i - 1] = gap_starts[i] + len(gap.rstrip())
+    return starts, np.maximum.accumulate(ends)
+
+
+def monotone(starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
+    """Repair offsets that fall back, as normalisers that reorder marks give them, by the least widening.
+
+    RETURNS: Starts and ends that never fall; the same ones if they didn't.
+    """
+    if np.any(starts[1:] < starts[:-1]):
+        starts = np.minimum.accumulate(starts[::-1])[::-1]
+    if np.any(ends[1:] < ends[:-1]):
+        ends = np.maximum.accumulate(ends)
+    return starts, ends
+
+
+def map_offsets(text: str, normalize: Callable[[str], str]) -> tuple[str, Ints, Ints]:
+    """Normalise a text and keep, for each character of the result, the characters of the text it came from.
+
+    Unicode normalisation works on stretches: a character and what may combine with it (UAX #15, "normalization boundaries"). Each
+    stretch is normalised alone; its result as a whole stands for the stretch as a whole, unless it is a single character.
+
+    text (str): Any text.
+    normalize (Callable): NFKC, lower-casing, or both: anything that works on each stretch alone.
+    RETURNS: The normalised text; for each of its characters the start and the end in `text`.
+    """
+    normalized = normalize(text)
+    if normalized == text:
+        offsets = np.arange(len(text) + 1, dtype=np.int32)
+        return text, offsets[:-1], offsets[1:]
+    borders = [i for i, char in enumerate(text) if i == 0 or not _combines(char)] + [len(text)]
+    parts = [normalize(text[start:end]) for start, end in pairwise(borders)]
+    if "".join(parts) != normalized:  # a rule that looks further than one stretch (final sigma): give up on exactness, not on order
+        parts, borders = [normalized], [0, len(text)]
+    lengths = [len(part) for part in parts]
+    starts = np.repeat(np.array(borders[:-1], dtype=np.int32), lengths)
+    ends = np.repeat(np.array(borders[1:], dtype=np.int32), lengths)
+    return normalized, starts, ends
+
+
+def _combines(char: str) -> bool:
+    """Whether normalisation may join the character to the one before it."""
+    first = unicodedata.normalize("NFKD", char)[0]
+    if unicodedata.combining(first):  # dakuten, accents, and half-width ﾞ ﾟ by way of NFKD
+        return True
+    # Conjoining Hangul vowels and finals, and the few vowel signs of class 0 that compose (Unicode, DerivedNormalizationProps: NFC_QC=M).
+    code = ord(first)
+    return 0x1161 <= code <= 0x1175 or 0x11A8 <= code <= 0x11C2 or code in _COMPOSING_STARTERS
+
+
+_COMPOSING_STARTERS = frozenset(
+    map(
+        ord,
+        "\u09be\u09d7\u0b3e\u0b56\u0b57\u0bbe\u0bd7\u0cc2\u0cd5\u0cd6\u0d3e\u0d57\u0dcf\u0ddf\u102e\u1b35"
+        "\U00011127\U0001133e\U00011357\U000114b0\U000114ba\U000114bd\U000115af\U00011930",
+    )
+)
+
+
+def piece_spans(word: str, pieces: Sequence[str], unknown: str) -> list[tuple[int, int]]:
+    """Find where in a word its pieces lie, for tokenizers that only give strings.
+
+    word (str): The word as the subword model saw it (normalised).
+    pieces (Sequence[str]): Its pieces, `##` or `▁` in front allowed.
+    unknown (str): The string of the unknown piece, which stands for whatever lies before the next known one.
+    RETURNS (list[tuple[int, int]]): Start and end of each piece in `word`; the whole word for each if they can't be told apart.
+    """
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for i, piece in enumerate(pieces):
+        if piece == unknown:
+            left = len(pieces) - i - 1
+            # A run of unknown pieces is one character each (character tokenizers); a single one is all that the rest leaves over.
+            rest = sum(len(_bare(p)) for p in pieces[i + 1 :] if p != unknown)
+            run = 1 + sum(p == unknown for p in pieces[i + 1 :])
+            width = max(1, len(word) - at - rest - (run - 1)) if left else len(word) - at
+            spans.append((at, at + width))
+        else:
+            bare = _bare(piece)
+            if not word.startswith(bare, at):
+                return [(0, len(word))] * len(pieces)
+            spans.append((at, at + len(bare)))
+        at = spans[-1][1]
+    if at != len(word):
+        return [(0, len(word))] * len(pieces)
+    return [(min(start, len(word) - 1), max(end, start + 1) if end > start else min(start, len(word) - 1) + 1) for start, end in spans]
+
+
+def _bare(piece: str) -> str:
+    return piece[2:] if piece.startswith("##") and len(piece) > 2 else piece.lstrip("▁")

@@ -1,0 +1,105 @@
+"""How a head reads the transformer: wordpiece vectors to one vector a token (or a window), for a whole batch at once."""
+
+from typing import Any, cast
+
+import numpy as np
+from spacy_transformers.data_classes import TransformerData
+from spacy_transformers.layers import TransformerListener
+from thinc.api import Model, Ops, chain
+from thinc.types import Floats2d
+from transformers.file_utils import ModelOutput
+
+from ..errors import Errors
+from ..types import Tok2VecModel
+
+POOLINGS = ("mean", "first", "cls")
+
+
+def build_listener(pooling: str = "mean", grad_factor: float = 1.0, upstream: str = "*") -> Tok2VecModel:
+    """`spacy-jbert.TransformerListener.v1`: connects a head to the transformer before it in the pipeline.
+
+    pooling (str): "mean" of a token's wordpieces or the "first" of them, a row a token; "cls": the vector of the piece before the text
+        (for BERT, [CLS]), a row a window, for classifying documents.
+    grad_factor (float): Scales what flows back to the encoder; 0.0 leaves it as it is for this head.
+    upstream (str): The transformer's name in the pipeline, "*" for whichever there is.
+    RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`.
+    RAISES: ValueError J015.
+    """
+    listener = TransformerListener(upstream_name=upstream)
+    model: Tok2VecModel = chain(listener, pool_tokens(pooling, grad_factor))
+    model.set_ref("listener", listener)
+    return model
+
+
+def pool_tokens(pooling: str, grad_factor: float) -> Model[list[TransformerData], list[Floats2d]]:
+    """The layer behind the listener. Tokens without wordpieces (white space) get zeros."""
+    if pooling not in POOLINGS:
+        raise ValueError(Errors.J015.format(pooling=pooling, choices=", ".join(POOLINGS)))
+    return Model("pool_tokens", forward, attrs={"pooling": pooling, "grad_factor": grad_factor})
+
+
+def forward(model: Model, datas: list[TransformerData], is_train: bool) -> tuple[list[Floats2d], Any]:
+    ops, pooling = model.ops, model.attrs["pooling"]
+    hidden = [data.model_output.get("last_hidden_state") for data in datas]
+    # Stock empties (a document without tokens, a disabled transformer) have no vectors, or none of any width.
+    rows = [h.reshape(-1, h.shape[-1]) for h in hidden if h is not None and h.size]
+    if not rows:
+        width = next((h.shape[-1] for h in hidden if h is not None), 0)
+        return [ops.alloc2f(len(data.align.lengths), width) for data in datas], lambda d_outputs: []
+    flat = ops.xp.concatenate(rows)
+    index, lengths, counts = _rows_to_pool(datas, hidden, pooling)
+    picked = flat[ops.asarray(index)]
+    lengths = ops.asarray1i(lengths)
+    pooled = ops.reduce_mean(picked, lengths)
+    outputs = ops.xp.split(pooled, np.cumsum(counts)[:-1])
+
+    def backprop(d_outputs: list[Floats2d]) -> list[TransformerData]:
+        d_picked = ops.backprop_reduce_mean(ops.xp.concatenate(d_outputs), lengths)
+        d_flat = _scatter(ops, flat.shape, index, d_picked)
+        d_flat *= model.attrs["grad_factor"]
+        d_datas, at = [], 0
+        for data, h in zip(datas, hidden, strict=True):
+            if h is not None and h.size:
+                n = h.shape[-2] * h.shape[0]
+                d_hidden = d_flat[at : at + n].reshape(h.shape)
+                d_datas.append(TransformerData(data.wordpieces, ModelOutput(last_hidden_state=d_hidden), data.align))
+                at += n
+        return d_datas
+
+    return outputs, backprop
+
+
+def _rows_to_pool(datas: list[TransformerData], hidden: list[Any], pooling: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """The rows of the flat batch to average, how many go into each output row, how many output rows each document has."""
+    index, lengths, counts, at = [], [], [], 0
+    for data, h in zip(datas, hidden, strict=True):
+        if pooling == "cls":
+            # A user's text never yields special ids (pieces.py), so the first id marks where windows begin.
+            ids = data.wordpieces.input_ids.reshape(-1)
+            begins = np.flatnonzero(ids == ids[0]) if len(ids) else np.zeros(0, dtype=np.int64)
+            index.append(begins + at)
+            lengths.append(np.ones(len(begins), dtype=np.int32))
+        else:
+            aligned, per_token = _as_numpy(data.align.data).reshape(-1), _as_numpy(data.align.lengths)
+            if pooling == "first":
+                firsts = (np.cumsum(per_token) - per_token)[per_token > 0]
+                aligned, per_token = aligned[firsts], np.minimum(per_token, 1)
+            index.append(aligned + at)
+            lengths.append(per_token)
+        counts.append(len(lengths[-1]))
+        at += h.shape[-2] * h.shape[0] if h is not None and h.size else 0
+    return np.concatenate(index).astype(np.int64), np.concatenate(lengths).astype(np.int32), counts
+
+
+def _as_numpy(array: Any) -> np.ndarray:
+    return cast(np.ndarray, array if isinstance(array, np.ndarray) else array.get())
+
+
+def _scatter(ops: Ops, shape: tuple[int, int], index: np.ndarray, values: Floats2d) -> Floats2d:
+    """The gradient of picking rows. Adding is slow and only needed where a row was picked twice."""
+    table = ops.alloc2f(*shape)
+    if len(index) < 2 or np.all(index[1:] > index[:-1]):
+        table[ops.asarray(index)] = values
+    else:
+        ops.scatter_add(table, ops.asarray1i(index), values)
+    return table

@@ -1,0 +1,1 @@
+"""The components: `jbert_transformer` and `jbert_ner`."""

@@ -1,0 +1,194 @@
+"""`jbert_transformer`: spacy-transformers' component with an encoder, storage and training of our own."""
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import srsly
+from spacy import util
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from spacy_transformers.annotation_setters import null_annotation_setter
+from spacy_transformers.data_classes import TransformerData
+from spacy_transformers.layers import TransformerListener
+from spacy_transformers.pipeline_component import Transformer
+from thinc.api import Config, Optimizer, set_dropout_rate
+
+from ..encoder import Encoder, EncoderLoader
+from ..errors import Errors
+from ..models.transformer import EncoderShim
+from ..pieces import Segmenter, choose_words
+from ..types import TransformerModel
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = Config().from_str(
+    """
+[transformer]
+
+[transformer.model]
+@architectures = "spacy-jbert.JapaneseTransformer.v1"
+
+[transformer.set_extra_annotations]
+@annotation_setters = "spacy-transformers.null_annotation_setter.v1"
+"""
+)
+
+
+@Language.factory("jbert_transformer", assigns=["doc._.trf_data"], default_config=DEFAULT_CONFIG["transformer"])
+def make_transformer(nlp: Language, name: str, model: TransformerModel, set_extra_annotations: Callable) -> "JBertTransformer":
+    """Construct a Japanese transformer component.
+
+    model (TransformerModel): `spacy-jbert.JapaneseTransformer.v1`.
+    set_extra_annotations (Callable): As in spacy-transformers: called with the documents and the batch after `doc._.trf_data` is set.
+    """
+    return JBertTransformer(nlp.vocab, model, set_extra_annotations, name=name)
+
+
+class JBertTransformer(Transformer):
+    """A Japanese encoder whose wordpiece vectors other components listen to. They are on `doc._.trf_data` too.
+
+    vocab (Vocab): The pipeline's.
+    model (TransformerModel): `spacy-jbert.JapaneseTransformer.v1`.
+    set_extra_annotations (Callable): See `make_transformer`.
+    name (str): The component's name.
+    """
+
+    def __init__(
+        self, vocab: Vocab, model: TransformerModel, set_extra_annotations: Callable = null_annotation_setter, *, name: str = "transformer"
+    ) -> None:
+        super().__init__(vocab, model, set_extra_annotations, name=name)
+        self.cfg: dict[str, Any] = {}
+
+    @property
+    def _shim(self) -> EncoderShim:
+        return cast(EncoderShim, self.model.shims[0])
+
+    @property
+    def encoder(self) -> Encoder:
+        """RETURNS (Encoder): The live torch encoder and its tokenizer. RAISES: ValueError J001 if there is none yet."""
+        return self._shim.require_encoder(self.name)
+
+    @encoder.setter
+    def encoder(self, encoder: Encoder) -> None:
+        self._shim.encoder = encoder
+        self.model.set_dim("nO", encoder.width, force=True)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """RETURNS (Segmenter): What cuts documents into this encoder's wordpieces."""
+        self._shim.require_encoder(self.name)
+        return self._shim.segmenter
+
+    def initialize(
+        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None, encoder: EncoderLoader | None = None
+    ) -> None:
+        """Load or build the encoder and connect the listeners.
+
+        get_examples (Callable): Not used.
+        nlp (Language): The pipeline.
+        encoder (EncoderLoader | None): From [initialize.components.<name>.encoder]. May be left out if the component has an encoder.
+        RAISES: ValueError J001 if there is no encoder after all, J002-J004 if it can't be loaded.
+        """
+        if encoder is not None:
+            self.encoder = encoder(nlp if nlp is not None else util.get_lang_class("ja")())
+        words, why = choose_words(self.encoder.tokenizer, self._shim.words)
+        logger.info("%s: words = '%s' (%s)", self.name, words, why)
+        self.model.initialize()
+        if nlp is not None:
+            at = next((i for i, (_, pipe) in enumerate(nlp.pipeline) if pipe is self), len(nlp.pipeline))
+            for _, pipe in nlp.pipeline[at:]:
+                self.find_listeners(pipe)
+
+    def predict(self, docs: Iterable[Doc]) -> Any:
+        """Run the encoder. RETURNS (FullTransformerBatch): Vectors of all documents."""
+        return self.model.predict(list(docs))
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
+        """Apply the component to a stream of documents. Windows of a whole batch are sorted by length before they are cut into the
+        encoder's batches, so a larger `batch_size` wastes less on padding."""
+        for docs in util.minibatch(stream, batch_size):
+            self.set_annotations(docs, self.predict(docs))
+            yield from docs
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Run the encoder and hand its vectors to the listeners; the last of them sends the gradient of all back.
+
+        RETURNS (dict[str, float]): The losses, with this component's: the squared norm of the gradient that reached it.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "JBertTransformer.update")
+        docs = [eg.predicted for eg in examples]
+        if not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        batch, backprop = self.model.begin_update(docs)
+        gradient: Any = None
+
+        def accumulate(d_datas: list[TransformerData]) -> None:
+            nonlocal gradient
+            if d_datas:
+                received = batch.unsplit_by_doc([list(data.tensors) for data in d_datas])
+                if gradient is None:
+                    gradient = received
+                else:
+                    gradient.model_output["last_hidden_state"] += received.model_output["last_hidden_state"]
+
+        def accumulate_and_backprop(d_datas: list[TransformerData]) -> list[Doc]:
+            accumulate(d_datas)
+            if gradient is None:
+                return []
+            losses[self.name] += (gradient.model_output["last_hidden_state"] ** 2).sum()
+            d_docs = backprop(gradient)
+            if sgd:
+                self.model.finish_update(sgd)
+            return cast(list[Doc], d_docs)
+
+        batch_id = TransformerListener.get_batch_id(docs)
+        for listener in self.listeners[:-1]:
+            listener.receive(batch_id, batch.doc_data, accumulate)
+        for listener in self.listeners[-1:]:
+            listener.receive(batch_id, batch.doc_data, accumulate_and_backprop)
+        return losses
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder."""
+
+        def write_model(folder: Path) -> None:
+            if self._shim.encoder is not None:
+                self._shim.encoder.save(folder)
+
+        has_encoder = self._shim.encoder is not None
+        util.to_disk(path, {"cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}), "model": write_model}, exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
+        """Read the component's folder. RAISES: ValueError J009 if its encoder is missing or damaged."""
+
+        def read_model(folder: Path) -> None:
+            if not self.cfg.get("has_encoder"):
+                return
+            try:
+                self.encoder = Encoder.load(folder)
+            except ValueError as error:
+                raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
+
+        util.from_disk(path, {"cfg": lambda p: self.cfg.update(srsly.read_json(p)), "model": read_model}, exclude)
+        return self
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
+        super().from_bytes(bytes_data, exclude=exclude)
+        if self._shim.encoder is not None:
+            self.model.set_dim("nO", self._shim.encoder.width, force=True)
+        return self

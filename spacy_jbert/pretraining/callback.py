@@ -1,0 +1,270 @@
+"""`spacy-jbert.pretrain_mlm.v1`: pretrains the pipeline's encoder in place when `nlp` is initialised."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from spacy.language import Language
+
+from ..encoder import Encoder
+from ..errors import Errors
+from .text import Cleaning
+
+if TYPE_CHECKING:
+    from .corpus import Corpus
+
+logger = logging.getLogger(__name__)
+
+# Settings that change neither what comes out nor how a checkpoint goes on; of the text its content counts, not its path.
+_INDIFFERENT = {"path", "output", "corpus", "enabled", "component", "device", "resume", "report_to"}
+_INDIFFERENT |= {"eval_steps", "save_steps", "log_steps", "keep"}
+_REPORTERS = ("none", "tensorboard", "wandb", "mlflow")
+_MANY = 10**9
+_RANGES = {
+    **dict.fromkeys(("steps", "epochs", "batch_size", "accumulate", "eval_steps", "save_steps", "log_steps", "keep"), (1, _MANY)),
+    **dict.fromkeys(("held_out", "warmup", "decay"), (0, 1)),
+    **dict.fromkeys(("rate", "final_rate"), (0.01, 0.99)),
+    **dict.fromkeys(("learn_rate", "weight_decay", "clip"), (0, _MANY)),
+    **dict.fromkeys(("seed", "min_characters"), (0, 2**32 - 1)),
+    "max_pieces": (8, _MANY),
+}
+
+
+def pretrain_mlm(
+    path: str | list[str],
+    output: str,
+    component: str = "transformer",
+    enabled: bool = True,
+    corpus: str | None = None,
+    normalization: Literal["NFC", "NFKC"] | None = None,
+    min_characters: int = 10,
+    max_pieces: int | None = None,
+    held_out: float = 0.02,
+    rate: float = 0.30,
+    final_rate: float = 0.15,
+    sentence_objective: Literal["none", "nsp", "sop"] = "none",
+    steps: int | None = None,
+    epochs: float = 1.0,
+    batch_size: int = 8192,
+    batch_by: Literal["pieces", "samples"] = "pieces",
+    accumulate: int = 1,
+    learn_rate: float = 5e-4,
+    warmup: float = 0.05,
+    decay: float = 0.2,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    torch_compile: bool = False,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int = 0,
+    eval_steps: int | None = None,
+    save_steps: int = 500,
+    log_steps: int = 50,
+    keep: int = 2,
+    resume: Literal["auto", "never"] = "auto",
+    report_to: str = "none",
+) -> Callable[[Language], Language]:
+    """Pretrain an encoder as a masked language model, with whole words masked: for `[initialize.after_init]`.
+
+    The encoder goes on from the weights it has: new ones, or a checkpoint's (domain adaptation). Where the output folder holds a
+    finished run with the same settings and text, its result is loaded; where it holds an unfinished one, that run goes on.
+
+    path (str | list[str]): Text files, JSONL files (field `text`) or folders of them, packed (.gz, .xz) or not. In plain text a line is a
+        sentence or a paragraph, a blank line ends a document; a record is a document.
+    output (str): A folder for `encoder/` (a plain Hugging Face folder), `metrics.json`, `runs/` (checkpoints) and the corpus.
+    component (str): The transformer component whose encoder is trained.
+    enabled (bool): False: do nothing.
+    corpus (str | None): A folder for prepared corpora, by default `corpus/` in the output folder. Runs can share it.
+    normalization (str | None): The Unicode form to bring the text into; None leaves it, as the pipeline will see it.
+    min_characters (int): Shorter lines are dropped.
+    max_pieces (int | None): The length of a sample, special pieces included; None: as much as the encoder takes.
+    held_out (float): The share of the text, in whole documents, that is evaluated on.
+    rate, final_rate (float): The share of pieces that is masked at the beginning and, changing linearly, at the end.
+    sentence_objective (str): nsp: next sentence prediction, sop: sentence order prediction, beside the masked pieces.
+    steps (int | None): Updates in all; None: as many as `epochs` passes over the text take.
+    epochs (float): See `steps`.
+    batch_size (int): The pieces (padding counted) or samples of a batch, as `batch_by` says, on each device.
+    accumulate (int): Batches for one update.
+    learn_rate (float): Its highest value, after the share `warmup` of all steps; it falls in the last share, `decay` (Hu et al. 2024,
+        arXiv:2404.06395).
+    weight_decay (float): Of AdamW; not on biases and LayerNorm. clip (float): The largest norm of a gradient.
+    precision (str): bf16 computes in bfloat16 where that is safe; weights stay fp32.
+    torch_compile (bool): Compile the model first: minutes at the beginning, faster afterwards.
+    device (str): auto takes a GPU if there is one.
+    seed (int): For everything random.
+    eval_steps (int | None): Evaluate so often; None: ten times in all. save_steps, log_steps (int): The same for checkpoints and the log.
+    keep (int): The latest checkpoints that are kept, two at least.
+    resume (str): never: train anew whatever there is.
+    report_to (str): none, tensorboard, wandb or mlflow.
+    RETURNS (Callable[[Language], Language]): The callback.
+    """
+    settings = dict(locals())
+    _check(settings)
+
+    def pretrain(nlp: Language) -> Language:
+        if not enabled:
+            logger.info("Pretraining is not enabled: the encoder of '%s' stays as it is", component)
+            return nlp
+        try:
+            from . import corpus as corpora
+            from . import trainer  # noqa: F401
+        except ImportError as error:
+            raise ImportError(Errors.J109.format(package=error.name)) from error
+        pipe = _component(nlp, component)
+        encoder: Encoder = pipe.encoder
+        folder = _writable(Path(output))
+        before, after = encoder.special_ids
+        n_special = len(before) + len(after) + (len(after) if sentence_objective != "none" else 0)
+        prepared = corpora.prepare(
+            nlp,
+            encoder.tokenizer,
+            pipe.segmenter,
+            path=path,
+            folder=Path(corpus) if corpus else folder / "corpus",
+            cleaning=Cleaning(normalization=normalization, min_characters=min_characters),
+            length=min(max_pieces or encoder.max_pieces, encoder.max_pieces) - n_special,
+            held_out=held_out,
+            seed=seed,
+        )
+        key = corpora.fingerprint(
+            {name: value for name, value in settings.items() if name not in _INDIFFERENT},
+            prepared.key,
+            _origin(nlp, component),
+            encoder.model.config.to_dict() | {"_name_or_path": ""},
+        )
+        if resume == "auto" and _finished(folder, key):
+            logger.info("Pretraining is done already: loading %s", folder / "encoder")
+            encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
+            return nlp
+        _run(encoder, prepared, folder, key, settings)
+        return nlp
+
+    return pretrain
+
+
+def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: dict[str, Any]) -> None:
+    """Train, or go on training, and write the result."""
+    from .batches import Batches
+    from .objective import MaskedLM
+    from .trainer import PretrainingTrainer, last_checkpoint, training_arguments
+
+    run = folder / "runs" / key
+    if settings["resume"] == "never":
+        shutil.rmtree(run, ignore_errors=True)
+    checkpoint = last_checkpoint(run)
+    shared = {name: settings[name] for name in ("sentence_objective", "seed")}
+    shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
+    train = Batches(corpus.train, encoder, rate=settings["rate"], final_rate=settings["final_rate"], **shape, **shared)
+    evaluation = Batches(corpus.held_out, encoder, **shape, **shared) if len(corpus.held_out) else None
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // (settings["accumulate"] * world)))
+    train.n_batches = steps * settings["accumulate"] * world
+    every = (settings["eval_steps"] or max(1, -(-steps // 10))) if evaluation else None
+    names = {"accumulate", "learn_rate", "warmup", "decay", "weight_decay", "clip", "precision", "torch_compile", "device", "seed"}
+    names |= {"save_steps", "log_steps", "keep", "report_to"}
+    arguments = training_arguments(
+        run, steps=steps, eval_steps=every, resumed=checkpoint is not None, **{name: settings[name] for name in names}
+    )
+    home = encoder.model.device
+    model = MaskedLM(encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"])
+    trainer = PretrainingTrainer(model, arguments, train, evaluation)
+    begin = f"Going on from {checkpoint.name}" if checkpoint else "Pretraining"
+    logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
+    start, first = time.monotonic(), trainer.state.global_step
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if trainer.state.global_step < steps:
+            raise SystemExit(Errors.J110.format(step=trainer.state.global_step, steps=steps))
+        evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+        if evaluation and (not evaluations or evaluations[-1]["step"] < steps):
+            trainer.evaluate()
+            evaluations.append(trainer.state.log_history[-1])
+    finally:
+        encoder.model.to(home).eval()
+    seconds = time.monotonic() - start
+    if trainer.is_world_process_zero():
+        model.save(encoder, folder / "encoder")
+        metrics = {
+            "run": key,
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            "steps_per_second": round((steps - first) / seconds, 3),
+            "before": _figures(evaluations[0]) if evaluations else None,
+            "after": _figures(evaluations[-1]) if evaluations else None,
+            "evaluations": [_figures(entry) for entry in evaluations],
+            "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry],
+            "corpus": corpus.counts | {"samples trained on": len(corpus.train), "samples held out": len(corpus.held_out)},
+            "settings": settings,
+        }
+        new = folder / ".metrics.json"
+        new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+        new.replace(folder / "metrics.json")
+        logger.info("Held out, before: %s", metrics["before"])
+        logger.info("Held out, after: %s", metrics["after"])
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.is_world_process_zero():
+        raise SystemExit(0)  # one process is enough for the rest of the command
+
+
+def _figures(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"step": entry["step"]} | {name.removeprefix("eval_"): value for name, value in entry.items() if name.startswith("eval_")}
+
+
+def _finished(folder: Path, key: str) -> bool:
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(metrics.get("run") == key) and (folder / "encoder" / "config.json").is_file()
+
+
+def _origin(nlp: Language, component: str) -> Any:
+    """Where the encoder's first weights come from, as the config has it, with the content of checkpoints that are folders here."""
+    from .corpus import file_fingerprint
+
+    block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
+    files = [file for value in block.values() if isinstance(value, str) and Path(value).is_dir() for file in Path(value).glob("*")]
+    return [block, [file_fingerprint(file) for file in sorted(files) if file.suffix in (".safetensors", ".bin")]]
+
+
+def _component(nlp: Language, name: str) -> Any:
+    if name not in nlp.component_names:
+        raise ValueError(Errors.J103.format(name=name, names=", ".join(nlp.component_names) or "none"))
+    pipe = nlp.get_pipe(name)
+    try:
+        encoder = getattr(pipe, "encoder", None)
+    except ValueError as error:
+        raise ValueError(Errors.J104.format(name=name)) from error
+    if not isinstance(encoder, Encoder):
+        raise ValueError(Errors.J104.format(name=name))
+    if encoder.tokenizer.mask_token_id is None:
+        raise ValueError(Errors.J105.format(tokenizer=type(encoder.tokenizer).__name__))
+    return pipe
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(Errors.J107.format(path=folder, reason=error.strerror)) from error
+    return folder
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Refuse settings before hours are spent on the corpus. RAISES: ValueError J108."""
+    for name, (low, high) in _RANGES.items():
+        value = settings[name]
+        if value is not None and not low <= value <= high:
+            raise ValueError(Errors.J108.format(setting=name, value=value, reason=f"it has to be between {low} and {high}."))
+    if settings["warmup"] + settings["decay"] > 1:
+        raise ValueError(Errors.J108.format(setting="decay", value=settings["decay"], reason="together with warmup it is more than 1."))
+    if settings["report_to"] not in _REPORTERS:
+        raise ValueError(Errors.J108.format(setting="report_to", value=settings["report_to"], reason=f"choose {', '.join(_REPORTERS)}."))

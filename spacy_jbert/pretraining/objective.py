@@ -1,0 +1,155 @@
+"""The module that is pretrained: an encoder, BERT's masked-LM head on masked positions only, and a sentence head by setting."""
+
+import copy
+import logging
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+from transformers.utils import cached_file
+
+from ..encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+
+class MaskedLM(nn.Module):
+    """Predicts masked pieces, and whether two segments belong together, as BERT does (Devlin et al. 2019, arXiv:1810.04805).
+
+    The head is a dense layer, GELU and LayerNorm, then the input embeddings once more (Press & Wolf 2017, arXiv:1608.05859) and a
+    bias. It runs on masked positions only: the same loss for a seventh of the largest matrix product.
+
+    encoder (Encoder): Trained in place.
+    sentences (bool): Whether there is a sentence objective: BERT's pooler and two classes.
+    seed (int): For the weights of a new head.
+    """
+
+    accepts_loss_kwargs = True  # transformers' Trainer then tells how many pieces are masked in all accumulated batches
+
+    def __init__(self, encoder: Encoder, *, sentences: bool = False, seed: int = 0) -> None:
+        super().__init__()
+        self.encoder = encoder.model
+        config = encoder.model.config
+        vocabulary, width = self._embeddings().shape
+        self.dense = nn.Linear(encoder.width, width)
+        self.norm = nn.LayerNorm(width, eps=getattr(config, "layer_norm_eps", 1e-12))
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.pooler = nn.Linear(encoder.width, encoder.width) if sentences else None
+        self.pair = nn.Linear(encoder.width, 2) if sentences else None
+        self.activation = ACT2FN[getattr(config, "hidden_act", "gelu")]
+        random = torch.Generator().manual_seed(seed)
+        for layer in (self.dense, self.pooler, self.pair):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=getattr(config, "initializer_range", 0.02), generator=random)
+                nn.init.zeros_(layer.bias)
+        self._load_head(str(config._name_or_path))
+
+    def _embeddings(self) -> Tensor:
+        weight: Tensor = self.encoder.get_input_embeddings().weight
+        return weight
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        labels: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        sentence_labels: Tensor | None = None,
+        num_items_in_batch: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Loss of a batch.
+
+        input_ids, attention_mask, token_type_ids: *Shape:* `(n_samples, length)`.
+        positions: Masked positions in the flattened batch; labels: the pieces there. *Shape:* `(n_masked,)`.
+        sentence_labels: 0: as in the text, 1: not, -100: no pair. *Shape:* `(n_samples,)`.
+        num_items_in_batch: The masked pieces of all batches that make up one step; None: this is the only one.
+        RETURNS: loss; in evaluation also the sum of the loss over masked pieces and the number of those predicted right, and the same
+            for pairs.
+        """
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        logits = self.logits(hidden.flatten(0, 1)[positions])  # (n_masked, n_vocabulary)
+        total = F.cross_entropy(logits, labels, reduction="sum")
+        n_masked = max(len(labels), 1)
+        loss = total / (n_masked if num_items_in_batch is None else num_items_in_batch)
+        output = {} if self.training else {"masked_loss": total, "masked_right": (logits.argmax(-1) == labels).sum()}
+        if sentence_labels is not None and self.pooler is not None and self.pair is not None:
+            scores = self.pair(torch.tanh(self.pooler(hidden[:, 0])))  # (n_samples, 2)
+            pairs = F.cross_entropy(scores, sentence_labels, reduction="sum", ignore_index=-100)
+            n_pairs = (sentence_labels >= 0).sum()
+            # Weighted as this batch's masked pieces are among the step's.
+            weight = 1.0 if num_items_in_batch is None else n_masked / num_items_in_batch
+            loss = loss + weight * pairs / n_pairs.clamp(min=1)
+            if not self.training:
+                output |= {"pairs": n_pairs, "pairs_right": (scores.argmax(-1) == sentence_labels).sum()}
+        return {"loss": loss, **output}
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of all pieces.
+
+        hidden: *Shape:* `(n, width)`.
+        RETURNS: *Shape:* `(n, n_vocabulary)`.
+        """
+        return F.linear(self.norm(self.activation(self.dense(hidden))), self._embeddings(), self.bias)
+
+    def head(self) -> dict[str, Tensor]:
+        """RETURNS (dict[str, Tensor]): The heads under the names that BertForMaskedLM and BertForPreTraining have for them."""
+        named = {
+            "cls.predictions.transform.dense.weight": self.dense.weight,
+            "cls.predictions.transform.dense.bias": self.dense.bias,
+            "cls.predictions.transform.LayerNorm.weight": self.norm.weight,
+            "cls.predictions.transform.LayerNorm.bias": self.norm.bias,
+            "cls.predictions.bias": self.bias,
+        }
+        if self.pooler is not None and self.pair is not None:
+            named |= {"bert.pooler.dense.weight": self.pooler.weight, "bert.pooler.dense.bias": self.pooler.bias}
+            named |= {"cls.seq_relationship.weight": self.pair.weight, "cls.seq_relationship.bias": self.pair.bias}
+        return named
+
+    @torch.no_grad()
+    def _load_head(self, checkpoint: str) -> None:
+        """Go on with the head that the encoder's checkpoint was pretrained with, where it has one of BERT's layout."""
+        try:
+            file = cached_file(checkpoint, "model.safetensors", local_files_only=True)
+        except (OSError, ValueError):  # a new encoder, or a checkpoint that is gone or has no such file
+            return
+        with safe_open(file, framework="pt") as weights:
+            stored = set(weights.keys())
+            named = {name: tensor for name, tensor in self.head().items() if name in stored}
+            if all(tensor.shape == tuple(weights.get_slice(name).get_shape()) for name, tensor in named.items()):
+                for name, tensor in named.items():
+                    tensor.copy_(weights.get_tensor(name))
+                if named:
+                    logger.info("The masked-LM head of %s goes on being trained", checkpoint)
+
+    def save(self, encoder: Encoder, path: Path) -> None:
+        """Write a plain Hugging Face folder: of a BERT with its heads (BertForMaskedLM, AutoModel), else of the encoder alone.
+
+        path (Path): The folder; replaced only by a complete one.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+            new, old = Path(folder) / "new", Path(folder) / "old"
+            encoder.save(new)
+            if encoder.model.config.model_type == "bert":
+                weights = {f"bert.{name}": tensor for name, tensor in encoder.model.state_dict().items()} | self.head()
+                save_file({name: tensor.contiguous() for name, tensor in weights.items()}, new / "model.safetensors", {"format": "pt"})
+                config = copy.deepcopy(encoder.model.config)
+                config.architectures = ["BertForMaskedLM" if self.pooler is None else "BertForPreTraining"]
+                config.save_pretrained(new)
+            if path.exists():
+                os.rename(path, old)
+            os.rename(new, path)
+
+
+def perplexity(loss: float) -> float:
+    """RETURNS (float): e to the loss, infinite where that is out of range."""
+    return math.exp(loss) if loss < 700 else math.inf

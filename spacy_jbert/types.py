@@ -1,0 +1,32 @@
+"""Type aliases for the models and arrays that pass between modules, with their shapes."""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from spacy_transformers.data_classes import FullTransformerBatch, TransformerData
+from thinc.api import Model
+from thinc.types import Floats2d
+
+Ints: TypeAlias = NDArray[np.int32]
+
+# Documents to wordpiece vectors, and to token vectors: (n_tokens, width) for each document.
+TransformerModel: TypeAlias = Model[list[Doc], FullTransformerBatch]
+ListenerModel: TypeAlias = Model[list[Doc], list[TransformerData]]
+Tok2VecModel: TypeAlias = Model[list[Doc], list[Floats2d]]
+# Token scores, (n_tokens, n_tags) for each document; document scores, (n_docs, n_labels).
+TaggerModel: TypeAlias = Model[list[Doc], list[Floats2d]]
+TextCatModel: TypeAlias = Model[list[Doc], Floats2d]
+
+
+class Pieces(NamedTuple):
+    """The wordpieces of one text, in order, without special pieces.
+
+    ids: *Shape:* `(n_pieces,)`. starts, ends: the characters of the text that a piece stands for, `text[start:end]`. Both never fall
+    from one piece to the next; several pieces may share a character (㍿ -> 株式, 会社) and one may span several tokens.
+    """
+
+    ids: Ints
+    starts: Ints
+    ends: Ints
