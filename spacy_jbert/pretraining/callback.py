@@ -26,7 +26,8 @@ _INDIFFERENT |= {"eval_steps", "save_steps", "log_steps", "keep"}
 _REPORTERS = ("none", "tensorboard", "wandb", "mlflow")
 _MANY = 10**9
 _RANGES = {
-    **dict.fromkeys(("steps", "epochs", "batch_size", "accumulate", "eval_steps", "save_steps", "log_steps", "keep"), (1, _MANY)),
+    "epochs": (0.001, _MANY),
+    **dict.fromkeys(("steps", "batch_size", "accumulate", "eval_steps", "save_steps", "log_steps", "keep"), (1, _MANY)),
     **dict.fromkeys(("held_out", "warmup", "decay"), (0, 1)),
     **dict.fromkeys(("rate", "final_rate"), (0.01, 0.99)),
     **dict.fromkeys(("learn_rate", "weight_decay", "clip"), (0, _MANY)),
@@ -111,6 +112,8 @@ def pretrain_mlm(
             logger.info("Pretraining is not enabled: the encoder of '%s' stays as it is", component)
             return nlp
         try:
+            from accelerate import PartialState  # type: ignore[import-untyped]
+
             from . import corpus as corpora
             from . import trainer  # noqa: F401
         except ImportError as error:
@@ -118,30 +121,34 @@ def pretrain_mlm(
         pipe = _component(nlp, component)
         encoder: Encoder = pipe.encoder
         folder = _writable(Path(output))
-        before, after = encoder.special_ids
-        n_special = len(before) + len(after) + (len(after) if sentence_objective != "none" else 0)
-        prepared = corpora.prepare(
-            nlp,
-            encoder.tokenizer,
-            pipe.segmenter,
-            path=path,
-            folder=Path(corpus) if corpus else folder / "corpus",
-            cleaning=Cleaning(normalization=normalization, min_characters=min_characters),
-            length=min(max_pieces or encoder.max_pieces, encoder.max_pieces) - n_special,
-            held_out=held_out,
-            seed=seed,
-        )
+        pair = encoder.tokenizer.build_inputs_with_special_tokens([-1], [-2])
+        n_special = len(pair) - 2 if sentence_objective != "none" else sum(map(len, encoder.special_ids))
+        with PartialState(cpu=device == "cpu").main_process_first():  # the others find what it has prepared
+            prepared = corpora.prepare(
+                nlp,
+                encoder.tokenizer,
+                pipe.segmenter,
+                path=path,
+                folder=Path(corpus) if corpus else folder / "corpus",
+                cleaning=Cleaning(normalization=normalization, min_characters=min_characters),
+                length=min(max_pieces or encoder.max_pieces, encoder.max_pieces) - n_special,
+                held_out=held_out,
+                seed=seed,
+            )
         key = corpora.fingerprint(
             {name: value for name, value in settings.items() if name not in _INDIFFERENT},
             prepared.key,
             _origin(nlp, component),
-            encoder.model.config.to_dict() | {"_name_or_path": ""},
+            {name: list(tensor.shape) for name, tensor in encoder.model.state_dict().items()},
         )
         if resume == "auto" and _finished(folder, key):
             logger.info("Pretraining is done already: loading %s", folder / "encoder")
             encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
-            return nlp
-        _run(encoder, prepared, folder, key, settings)
+        else:
+            _run(encoder, prepared, folder, key, settings)
+        PartialState().wait_for_everyone()
+        if not PartialState().is_main_process:
+            raise SystemExit(0)  # one process is enough for the rest of the command
         return nlp
 
     return pretrain
@@ -206,9 +213,6 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
         new.replace(folder / "metrics.json")
         logger.info("Held out, before: %s", metrics["before"])
         logger.info("Held out, after: %s", metrics["after"])
-    trainer.accelerator.wait_for_everyone()
-    if not trainer.is_world_process_zero():
-        raise SystemExit(0)  # one process is enough for the rest of the command
 
 
 def _figures(entry: dict[str, Any]) -> dict[str, Any]:

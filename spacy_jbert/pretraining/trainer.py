@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -104,6 +105,7 @@ class Checkpoints(TrainerCallback):
             signal.signal(signal.SIGTERM, self.previous)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        PartialState().wait_for_everyone()  # each process writes the state of its own random numbers
         if state.is_world_process_zero:
             write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
@@ -121,7 +123,7 @@ def write_manifest(checkpoint: Path) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """RETURNS (Path | None): The latest checkpoint that is complete; later ones that aren't are warned of."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+    for checkpoint in sorted(folder.glob("checkpoint-[0-9]*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
         try:
             sizes = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
             if all((checkpoint / name).stat().st_size == size for name, size in sizes.items()):

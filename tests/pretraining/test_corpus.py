@@ -1,0 +1,99 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from spacy_jbert.pieces import token_offsets
+from spacy_jbert.pretraining import corpus as corpora
+from spacy_jbert.pretraining.corpus import Corpus, pack, prepare, word_numbers
+from spacy_jbert.pretraining.text import Cleaning
+from spacy_jbert.types import Pieces
+
+
+def make(nlp: Language, pipe: SimpleNamespace, text: Path, folder: Path, **settings: Any) -> Corpus:
+    settings = {"length": 62, "held_out": 0.2, "seed": 0, "cleaning": Cleaning()} | settings
+    return prepare(nlp, pipe.encoder.tokenizer, pipe.segmenter, path=str(text), folder=folder, **settings)
+
+
+def test_documents_are_packed_apart(nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path) -> None:
+    corpus = make(nlp, pipe, text, tmp_path)
+    assert corpus.counts["documents"] == 12
+    assert corpus.counts["sentences"] == 60
+    assert corpus.counts["samples"] == len(corpus.train) + len(corpus.held_out)
+    expected = {number: "".join(document) for number, document in enumerate(documents)}
+    found: dict[int, str] = {}
+    for row in sorted([*corpus.train, *corpus.held_out], key=lambda row: row["document"]):
+        pieces = pipe.encoder.tokenizer.convert_ids_to_tokens(row["ids"])
+        found[row["document"]] = found.get(row["document"], "") + "".join(piece.removeprefix("##") for piece in pieces)
+        assert row["length"] == len(row["ids"]) == len(row["words"]) <= 62
+    assert found == expected
+    assert not set(corpus.train["document"]) & set(corpus.held_out["document"])
+    assert 0 < len(corpus.held_out) <= 0.2 * corpus.counts["samples"]
+
+
+def test_words_are_the_tokens(nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path) -> None:
+    row = make(nlp, pipe, text, tmp_path).train[0]
+    pieces = pipe.encoder.tokenizer.convert_ids_to_tokens(row["ids"])
+    words: dict[int, str] = {}
+    for piece, number in zip(pieces, row["words"], strict=True):
+        words[number] = words.get(number, "") + piece.removeprefix("##")
+    sentences = "".join(words.values()).replace("。", "。\n").split("\n")[:-1]
+    assert list(words.values()) == [token.text for sentence in sentences for token in nlp(sentence)]
+    assert len(row["sentences"]) == len(sentences)
+
+
+def test_tokens_that_share_a_piece_are_one_word(nlp: Language) -> None:
+    doc = Doc(nlp.vocab, words=["東京", "都", "知事", "  ", "㍿"], spaces=[False] * 5)
+    starts, ends = np.array([0, 1, 3, 4, 7, 7]), np.array([1, 3, 4, 5, 8, 8])
+    pieces = Pieces(np.zeros(6, dtype=np.int32), starts.astype(np.int32), ends.astype(np.int32))
+    # 東 | 京都 joins two tokens; 知, 事 are one; the pieces of ㍿ share its only character.
+    assert word_numbers(*token_offsets(doc), pieces).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_packing() -> None:
+    def sentence(n: int, word: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(n, dtype=np.int32), (np.arange(n) // word).astype(np.int32)
+
+    samples = list(pack([sentence(4), sentence(5), sentence(2), sentence(0)], 10))
+    assert [sample.sentences for sample in samples] == [[0, 4], [0]]
+    assert samples[0].words.tolist() == list(range(9))
+    long = list(pack([sentence(25, word=3)], 10))
+    assert [len(sample.ids) for sample in long] == [9, 9, 7]
+    assert all(sample.words[0] == 0 for sample in long)
+    giant = list(pack([sentence(25, word=25)], 10))
+    assert [len(sample.ids) for sample in giant] == [10, 10, 5]
+
+
+def test_a_second_run_reads_nothing_again(
+    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(nlp, pipe, text, tmp_path)
+    monkeypatch.setattr(corpora, "_write", None)
+    again = make(nlp, pipe, text, tmp_path)
+    assert again.key == first.key
+    assert again.train[:] == first.train[:]
+    assert make(nlp, pipe, text, tmp_path, seed=1).key != first.key
+    with pytest.raises(TypeError):  # other settings: to be written anew
+        make(nlp, pipe, text, tmp_path, cleaning=Cleaning(min_characters=11))
+
+
+def test_a_failure_leaves_nothing_behind(nlp: Language, pipe: SimpleNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("nothing Japanese here\n短い\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"\[J102\].*not Japanese': 1"):
+        make(nlp, pipe, path, tmp_path / "corpus")
+    assert not list((tmp_path / "corpus").iterdir())
+
+
+def test_one_single_document(
+    nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(line for document in documents for line in document), encoding="utf-8")
+    corpus = make(nlp, pipe, path, tmp_path / "corpus", held_out=0.1)
+    assert len(corpus.train) > len(corpus.held_out) > 0
+    assert "[JW102]" in caplog.text

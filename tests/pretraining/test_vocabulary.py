@@ -1,0 +1,63 @@
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spacy.language import Language
+from transformers import AutoTokenizer, BertTokenizerFast
+
+from spacy_jbert.pieces import choose_words, make_segmenter
+from spacy_jbert.pretraining.vocabulary import trained_vocabulary
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_round_trip_through_auto_tokenizer(nlp: Language, documents: list[list[str]], text: Path, tmp_path: Path, kind: Any) -> None:
+    tokenizer = trained_vocabulary(str(text), size=512, kind=kind)(nlp)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert choose_words(loaded, "auto")[0] == "doc"
+    sentence = documents[0][0]
+    doc = nlp(sentence)
+    words = [token.text for token in doc]
+    assert loaded(words, is_split_into_words=True)["input_ids"] == tokenizer(" ".join(words))["input_ids"]
+    assert loaded.build_inputs_with_special_tokens([9]) == [loaded.cls_token_id, 9, loaded.sep_token_id]
+    pieces = make_segmenter(loaded)([doc])[0]
+    assert loaded.unk_token_id not in pieces.ids
+    assert "".join(sentence[start:end] for start, end in zip(pieces.starts, pieces.ends, strict=True)) == sentence
+
+
+def test_the_same_text_gives_the_same_vocabulary(nlp: Language, text: Path, tokenizer: BertTokenizerFast) -> None:
+    again = trained_vocabulary(str(text), size=512)(nlp)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+
+
+def test_every_character_has_both_forms(tokenizer: BertTokenizerFast) -> None:
+    vocabulary = tokenizer.get_vocab()
+    characters = {piece for piece in vocabulary if len(piece) == 1}
+    assert characters >= set("東京都は、。")
+    assert all(f"##{char}" in vocabulary for char in characters)
+    assert [tokenizer.convert_ids_to_tokens(i) for i in range(5)] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def test_size_is_rounded_up(nlp: Language, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    letters = "ハヒフヘホマミムメモ"
+    path.write_text("\n".join("・".join(a + b + c + d for d in letters) + "が" for a, b, c in product(letters, repeat=3)), encoding="utf-8")
+    assert len(trained_vocabulary(str(path), size=70)(nlp)) == 128
+
+
+def test_case_and_marks_stay(tmp_path: Path, nlp: Language) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("SpaCyでガギグのカキクを処理する。\nSpaCyのガギグでカキクを処理した。", encoding="utf-8")
+    tokenizer = trained_vocabulary(str(path), size=256, normalization=None)(nlp)
+    ids = tokenizer("SpaCy ガ")["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "SpaCy ガ"
+
+
+def test_text_without_words(tmp_path: Path, nlp: Language) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("only English\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"\[J102\]"):
+        trained_vocabulary(str(path))(nlp)
+    with pytest.raises(ValueError, match=r"\[J108\]"):
+        trained_vocabulary(str(path), size=0)
