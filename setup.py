@@ -58,6 +58,7 @@ setup(
         ],
         "spacy_callbacks": [
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
+            "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
         ],
     },
     classifiers=[

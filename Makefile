@@ -1,0 +1,27 @@
+# `make demo` and `make test`: each does everything from a fresh clone with Python 3.11, pip and make.
+PYTHON ?= python3.11
+BIN = .venv/bin
+INSTALLED = .venv/installed
+
+.PHONY: demo test check clean
+
+# The main job, on the embedded sample: convert, pretrain, fine-tune, evaluate, package, install the wheels elsewhere and use them.
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m spacy project run all
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+# What CI adds to the tests.
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info project/corpus project/training project/metrics project/packages project/reports

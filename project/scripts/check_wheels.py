@@ -1,0 +1,75 @@
+"""Install packaged pipelines into an empty virtual environment and use them there with the network off.
+
+What a user does on another machine: `pip install` the wheels, `spacy.load` them by name, annotate. The new environment knows nothing of
+this checkout; while the pipelines load and run, opening a connection raises an error.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import typer
+
+SENTENCES = [
+    "来月3日、長野県松本市の信州ホールで開かれる山の音楽祭に、指揮者の水野佳代さんが出演します。",
+    "先週届いた空気清浄機から異音がするので、サポート窓口に電話したら、送料込みで4,800円かかると言われてがっかりした。",
+    "金沢精機は17日、2026年度の売上高が前年度を1割上回るとの見通しを発表した。",
+]
+
+# Runs inside the new environment, isolated (-I) from this checkout and from the user's own settings.
+PROGRAM = """
+import json, socket, sys
+
+def refuse(*args, **kwargs):
+    raise OSError("the network is off: a packaged pipeline must not need it")
+
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+
+import spacy
+
+for name in json.loads(sys.argv[1]):
+    nlp = spacy.load(name)
+    assert "spacy_jbert" not in sys.modules or sys.modules["spacy_jbert"].__file__.startswith(sys.prefix), sys.modules["spacy_jbert"]
+    print(f"{name} {nlp.meta['version']}: {', '.join(nlp.pipe_names)}")
+    for doc in nlp.pipe(json.loads(sys.argv[2])):
+        print(" ", doc.text)
+        for ent in doc.ents:
+            print(f"    {ent.text}  {ent.label_}  {ent._.score:.2f}")
+        for label, score in sorted(doc.cats.items(), key=lambda item: -item[1])[:2]:
+            print(f"    {label}  {score:.2f}")
+"""
+
+
+def main(wheels: list[Path], constraints: Path = Path("constraints.txt"), source: Path = Path(".")) -> None:
+    """Install wheels into an empty environment, load the pipelines there without network, and annotate three sentences.
+
+    wheels (list[Path]): Wheels of pipelines, or folders to look for them in.
+    constraints (Path): Versions for pip.
+    source (Path): The spacy-jbert checkout to build the library's own wheel from.
+    """
+    found = [wheel for path in wheels for wheel in ([path] if path.is_file() else sorted(path.rglob("*.whl")))]
+    if not found:
+        print(f"No wheel in {', '.join(map(str, wheels))}: run `spacy project run package` first.", file=sys.stderr)
+        raise typer.Exit(1)
+    names = [wheel.name.split("-")[0] for wheel in found]
+    with tempfile.TemporaryDirectory() as folder:
+        venv = Path(folder) / "venv"
+        python = venv / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+        library = Path(folder) / "library"
+        _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", library, source)
+        _run(sys.executable, "-m", "venv", venv)
+        print(f"Installing {', '.join(names)} into an empty environment …", flush=True)
+        _run(python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", constraints.resolve(), *library.glob("*.whl"), *found)
+        _run(python, "-I", "-c", PROGRAM, json.dumps(names), json.dumps(SENTENCES), cwd=folder)
+
+
+def _run(*command: object, cwd: str | None = None) -> None:
+    finished = subprocess.run([str(part) for part in command], cwd=cwd, check=False)
+    if finished.returncode:
+        raise typer.Exit(finished.returncode)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,57 @@
+"""What makes a trained pipeline whole: it names no path or hub model, and it says which packages its tokenizer needs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spacy.language import Language
+from transformers import BertJapaneseTokenizer
+
+from .pipeline.transformer import JBertTransformer
+
+# What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it in the config.
+_MECAB_DICTIONARIES = {"unidic_lite": "unidic-lite>=1.0.8", "ipadic": "ipadic>=1.0", "unidic": "unidic>=1.1"}
+
+
+def portable() -> Callable[[Language], Language]:
+    """`spacy-jbert.portable.v1`, a callback for [training.before_to_disk].
+
+    Empties [paths] and the encoder loaders in [initialize] of the config that is saved: what they named is in the pipeline now, and
+    doesn't exist on the machine it is installed on. Adds the packages of the tokenizer to `nlp.meta["requirements"]`, from where
+    `spacy package` takes them. Calling it twice changes nothing.
+
+    RETURNS (Callable[[Language], Language]): The callback.
+    """
+
+    def make_portable(nlp: Language) -> Language:
+        config = nlp.config
+        # Settings that don't come from [paths] but name the same files.
+        paths = {path for path in config.get("paths", {}).values() if isinstance(path, str)}
+        for name in config.get("paths", {}):
+            config["paths"][name] = None
+        _forget(config["corpora"], paths)
+        for settings in config["initialize"]["components"].values():
+            settings.pop("encoder", None)
+        config["initialize"]["after_init"] = None
+        nlp.config = config
+        requirements = nlp.meta.setdefault("requirements", [])
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, JBertTransformer):
+                requirements += [needed for needed in _tokenizer_requirements(pipe.encoder.tokenizer) if needed not in requirements]
+        return nlp
+
+    return make_portable
+
+
+def _forget(section: dict[str, Any], paths: set[str]) -> None:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            _forget(value, paths)
+        elif isinstance(value, str) and value in paths:
+            section[key] = None
+
+
+def _tokenizer_requirements(tokenizer: Any) -> list[str]:
+    if not isinstance(tokenizer, BertJapaneseTokenizer) or tokenizer.word_tokenizer_type != "mecab":
+        return []
+    dictionary = (tokenizer.mecab_kwargs or {}).get("mecab_dic", "unidic_lite")
+    return ["fugashi>=1.3", *([_MECAB_DICTIONARIES[dictionary]] if dictionary in _MECAB_DICTIONARIES else [])]
