@@ -96,7 +96,7 @@ def pretrain_mlm(
     weight_decay (float): Of AdamW; not on biases and LayerNorm. clip (float): The largest norm of a gradient.
     precision (str): bf16 computes in bfloat16 where that is safe; weights stay fp32.
     torch_compile (bool): Compile the model first: minutes at the beginning, faster afterwards.
-    device (str): auto takes a GPU if there is one.
+    device (str): auto takes a CUDA GPU if there is one; several by torchrun.
     seed (int): For everything random.
     eval_steps (int | None): Evaluate so often; None: ten times in all. save_steps, log_steps (int): The same for checkpoints and the log.
     keep (int): The latest checkpoints that are kept, two at least.
@@ -115,7 +115,7 @@ def pretrain_mlm(
             from accelerate import PartialState  # type: ignore[import-untyped]
 
             from . import corpus as corpora
-            from . import trainer  # noqa: F401
+            from .trainer import runs_on_cpu
         except ImportError as error:
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe = _component(nlp, component)
@@ -123,7 +123,7 @@ def pretrain_mlm(
         folder = _writable(Path(output))
         pair = encoder.tokenizer.build_inputs_with_special_tokens([-1], [-2])
         n_special = len(pair) - 2 if sentence_objective != "none" else sum(map(len, encoder.special_ids))
-        with PartialState(cpu=device == "cpu").main_process_first():  # the others find what it has prepared
+        with PartialState(cpu=runs_on_cpu(device)).main_process_first():  # the others find what it has prepared
             prepared = corpora.prepare(
                 nlp,
                 encoder.tokenizer,

@@ -134,6 +134,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def runs_on_cpu(device: str) -> bool:
+    """Whether training runs on the CPU, given the setting."""
+    return device == "cpu" or not torch.cuda.is_available()
+
+
 def training_arguments(
     folder: Path,
     *,
@@ -173,8 +178,8 @@ def training_arguments(
         lr_scheduler_kwargs={"num_decay_steps": round(decay * steps)},
         bf16=precision == "bf16",
         torch_compile=torch_compile,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu" and torch.cuda.is_available(),
+        use_cpu=runs_on_cpu(device),
+        dataloader_pin_memory=not runs_on_cpu(device),
         eval_strategy="steps" if eval_steps else "no",
         eval_steps=eval_steps,
         eval_on_start=bool(eval_steps) and not resumed,

@@ -135,7 +135,7 @@ def test_not_enabled(pipeline: Language, pipe: Any, tmp_path: Path) -> None:
 
 
 def test_bf16(pipeline: Language, pipe: Any, text: Path, tmp_path: Path) -> None:
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"precision": "bf16", "steps": 2})(pipeline)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"precision": "bf16", "steps": 2, "device": "auto"})(pipeline)
     assert all(tensor.dtype == torch.float32 for tensor in weights(pipe).values())
 
 
