@@ -54,7 +54,6 @@ def cover(text: str, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
         if i == 0:
             starts[0] = len(gap) - len(gap.lstrip())
         else:
-            # Pieces that share their characters grow together, so that ends never fall.
             ends[i - 1] = gap_starts[i] + len(gap.rstrip())
     return starts, np.maximum.accumulate(ends)
 
@@ -87,12 +86,25 @@ def map_offsets(text: str, normalize: Callable[[str], str]) -> tuple[str, Ints, 
         return text, offsets[:-1], offsets[1:]
     borders = [i for i, char in enumerate(text) if i == 0 or not _combines(char)] + [len(text)]
     parts = [normalize(text[start:end]) for start, end in pairwise(borders)]
-    if "".join(parts) != normalized:  # a rule that looks further than one stretch (final sigma): give up on exactness, not on order
-        parts, borders = [normalized], [0, len(text)]
+    if "".join(parts) != normalized:  # a rule that looks further than one stretch (final sigma)
+        parts, borders = _join_where_different(parts, borders, normalized)
     lengths = [len(part) for part in parts]
     starts = np.repeat(np.array(borders[:-1], dtype=np.int32), lengths)
     ends = np.repeat(np.array(borders[1:], dtype=np.int32), lengths)
     return normalized, starts, ends
+
+
+def _join_where_different(parts: list[str], borders: list[int], normalized: str) -> tuple[list[str], list[int]]:
+    """Make one stretch of all from the first to the last at which the parts depart from the normalised text."""
+    first, start = 0, 0
+    while first < len(parts) - 1 and normalized.startswith(parts[first], start):
+        start += len(parts[first])
+        first += 1
+    last, end = len(parts), len(normalized)
+    while last > first + 1 and end - len(parts[last - 1]) >= start and normalized.endswith(parts[last - 1], start, end):
+        last -= 1
+        end -= len(parts[last])
+    return [*parts[:first], normalized[start:end], *parts[last:]], [*borders[: first + 1], *borders[last:]]
 
 
 def _combines(char: str) -> bool:

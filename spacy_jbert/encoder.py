@@ -6,11 +6,10 @@ Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files.
 """
 
 import logging
-import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from .errors import Errors
 logger = logging.getLogger(__name__)
 
 # Position ids of this family start behind the padding id, so that many rows of the position table can't be used.
-_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", "xlm-roberta-xl"}
+_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", "xlm-roberta-xl", "luke", "mpnet"}
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -65,13 +64,19 @@ class Encoder:
             positions -= config.pad_token_id + 1
         return min(positions, self.tokenizer.model_max_length)
 
-    @property
+    @cached_property
     def special_ids(self) -> tuple[list[int], list[int]]:
         """RETURNS (tuple[list[int], list[int]]): The ids that this checkpoint puts before and behind a text."""
-        # Asked of the tokenizer rather than built from cls/sep: Llama has a start only, some have neither.
-        pieces = self.tokenizer.build_inputs_with_special_tokens([-1])
-        at = pieces.index(-1)
-        return pieces[:at], pieces[at + 1 :]
+        # Asked of the tokenizer rather than built from cls/sep: Llama has a start only, some have neither. A tokenizer.json has them in
+        # its post-processor, of which `build_inputs_with_special_tokens` knows nothing.
+        if self.tokenizer.is_fast:
+            encoded = self.tokenizer("あ", return_special_tokens_mask=True)
+            pieces, special = encoded["input_ids"], encoded["special_tokens_mask"]
+        else:
+            pieces = self.tokenizer.build_inputs_with_special_tokens([-1])
+            special = [int(piece != -1) for piece in pieces]
+        text = [i for i, is_special in enumerate(special) if not is_special]
+        return pieces[: text[0]], pieces[text[-1] + 1 :]
 
     @property
     def pad_id(self) -> int:
@@ -88,20 +93,24 @@ class Encoder:
         return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     def save(self, path: Path) -> None:
-        """Write a plain Hugging Face folder. It appears under its name only when it is complete.
+        """Write a plain Hugging Face folder. It appears under its name only when it is complete; until then the old one stays.
 
         path (Path): The folder; one that is there already is replaced.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as unfinished:
-            self.model.save_pretrained(unfinished, safe_serialization=True)
-            self.tokenizer.save_pretrained(unfinished)
-            if path.is_dir():
-                shutil.rmtree(path)
-            os.rename(unfinished, path)
-            # TemporaryDirectory wants to remove what has just been renamed away.
-            os.mkdir(unfinished)
-        path.chmod(0o755)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
+            new, old = Path(room) / "new", Path(room) / "old"
+            new.mkdir()
+            self.model.save_pretrained(new, safe_serialization=True)
+            self.tokenizer.save_pretrained(new)
+            if path.exists():
+                path.rename(old)
+            try:
+                new.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
 
     @classmethod
     def load(cls, path: Path, **model_settings: Any) -> "Encoder":
@@ -133,9 +142,9 @@ class Encoder:
                 name, config=config, torch_dtype=torch.float32, output_loading_info=True, **pooler, **where
             )
         except ImportError as error:
-            package = next((p for p in ("fugashi", "unidic_lite", "ipadic", "sentencepiece") if p in str(error)), str(error))
-            extra = "sentencepiece" if package == "sentencepiece" else "mecab"
-            raise ImportError(Errors.J007.format(tokenizer=name, package=package, extra=extra)) from error
+            package = next((p for p in ("fugashi", "unidic_lite", "ipadic", "sentencepiece", "rhoknp") if p in str(error)), str(error))
+            install = "'spacy-jbert[mecab]'" if package in ("fugashi", "unidic_lite", "ipadic") else package
+            raise ImportError(Errors.J007.format(package=package, install=install)) from error
         except Exception as error:
             # transformers raises OSError, ValueError, KeyError, SafetensorError, JSONDecodeError … for one and the same thing.
             raise ValueError(_why_not_loaded(name, error)) from error

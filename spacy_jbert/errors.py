@@ -52,7 +52,7 @@ class Errors(metaclass=_WithCodes):
         "The tokenizer {tokenizer} of this encoder can't be run with words = 'native': {reason} "
         "Use words = 'doc', which feeds it the Doc's own tokens."
     )
-    J007 = "The tokenizer of this encoder needs the package '{package}': pip install 'spacy-jbert[{extra}]'"
+    J007 = "The tokenizer of this encoder needs the package '{package}': pip install {install}"
     J008 = "The settings of spacy-jbert.NewEncoder.v1 don't fit together: {reason}"
     J009 = "The encoder saved with component '{name}' is damaged or incomplete ({reason}). Copy the pipeline again, or package it again."
     J010 = "precision = '{precision}' is not one of 'fp32', 'bf16'."

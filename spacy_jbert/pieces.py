@@ -9,7 +9,7 @@ import logging
 import threading
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from spacy.attrs import ORTH, SPACY
@@ -27,6 +27,8 @@ WORDS = ("auto", "doc", "native")
 # A tokenizer that was trained on a Doc's tokens says so in its tokenizer_config.json.
 TRAINED_ON = "jbert_words"
 _CACHE_SIZE = 2**17
+# Sudachi takes 49,149 bytes, and a character has four at most.
+_SUDACHI_LIMIT = 12_000
 
 # A piece of a word: its id and the characters of the word it stands for.
 WordPiece = tuple[int, int, int]
@@ -163,13 +165,13 @@ class RawPieces:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.backend = _plain_backend(tokenizer)
-        self.unknown = _unknown_id(tokenizer)
+        self.ids = _text_ids(tokenizer)
 
     def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
         texts = [doc.text for doc in docs]
         encodings = self.backend.encode_batch(texts, add_special_tokens=False)
         return [
-            _pieces(text, encoding.ids, np.array(encoding.offsets, dtype=np.int32), self.unknown)
+            _pieces(text, encoding.ids, np.array(encoding.offsets, dtype=np.int32), self.ids)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
@@ -179,25 +181,32 @@ class JapanesePieces:
 
     tokenizer (BertJapaneseTokenizer): The checkpoint's tokenizer.
     cut (_JapaneseWords): The same checkpoint's subword model.
-    RAISES: ValueError J006 for a segmenter that isn't supported (Juman++).
+    RAISES: ValueError J006 for a segmenter that isn't supported (Juman++, or Sudachi with words other than those of the text).
     """
 
     def __init__(self, tokenizer: BertJapaneseTokenizer, cut: "_JapaneseWords") -> None:
-        if tokenizer.do_word_tokenize and tokenizer.word_tokenizer_type not in ("mecab", "sudachi", "basic"):
-            raise ValueError(
-                Errors.J006.format(tokenizer=type(tokenizer).__name__, reason=f"{tokenizer.word_tokenizer_type} is not supported.")
-            )
+        kind, reason = tokenizer.word_tokenizer_type, None
+        if tokenizer.do_word_tokenize and kind not in ("mecab", "sudachi", "basic"):
+            reason = f"{kind} is not supported."
+        elif kind == "sudachi" and (projection := (tokenizer.sudachi_kwargs or {}).get("sudachi_projection")) not in (None, "surface"):
+            reason = f"sudachi_projection = {projection} gives words that aren't in the text."
+        if reason:
+            raise ValueError(Errors.J006.format(tokenizer=type(tokenizer).__name__, reason=reason))
         self.tokenizer = tokenizer
-        self.normalize = cut.normalize_text
-        self.unknown = cut.unknown
+        self.normalize = cut.normalize
+        self.ids = cut.ids
         self.cache = _Cache(cut.cut_normalized)
+        # MeCab's and Sudachi's taggers work in a buffer of their own.
+        self.lock = threading.Lock()
 
     def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
         return [self._pieces(doc.text) for doc in docs]
 
     def _pieces(self, text: str) -> Pieces:
         normalized, starts, ends = map_offsets(text, self.normalize)
-        words, at, begins = self._words(normalized), 0, []
+        with self.lock:
+            words = self._words(normalized)
+        at, begins = 0, []
         for word in words:
             at = normalized.index(word, at)
             begins.append(at)
@@ -206,7 +215,7 @@ class JapanesePieces:
         base = np.repeat(np.array(begins, dtype=np.int32), lengths)
         first, last = table[1] + base, table[2] + base - 1
         offsets = np.stack((starts[first], ends[last]), axis=1) if len(first) else np.zeros((0, 2), dtype=np.int32)
-        return _pieces(text, table[0], offsets, self.unknown)
+        return _pieces(text, table[0], offsets, self.ids)
 
     def _words(self, normalized: str) -> list[str]:
         if not self.tokenizer.do_word_tokenize:
@@ -217,7 +226,7 @@ class JapanesePieces:
             # A null character ends the text for MeCab, which is written in C.
             return [word.surface for part in normalized.split("\0") for word in segmenter.mecab(part) if word.surface]
         if kind == "sudachi":
-            surfaces = [word.surface() for word in segmenter.sudachi.tokenize(normalized)]
+            surfaces = [word.surface() for part in _parts(normalized, _SUDACHI_LIMIT) for word in segmenter.sudachi.tokenize(part)]
             return [surface.strip() if segmenter.trim_whitespace else surface for surface in surfaces if surface.strip()]
         return _split_punctuation(normalized)
 
@@ -227,7 +236,7 @@ class _FastWords:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.backend = _plain_backend(tokenizer)
-        self.unknown = _unknown_id(tokenizer)
+        self.ids = _text_ids(tokenizer)
         spec = json.loads(self.backend.to_str())
         bare = _without_prefix(spec)
         # Only for models that mark word beginnings (▁, Ġ) does a space make a difference.
@@ -244,7 +253,7 @@ class _FastWords:
         else:
             encoding = self.backend.encode(word, add_special_tokens=False)
             offsets = np.array(encoding.offsets, dtype=np.int32)
-        return _word_pieces(_pieces(word, encoding.ids, offsets, self.unknown))
+        return _word_pieces(_pieces(word, encoding.ids, offsets, self.ids))
 
 
 class _JapaneseWords:
@@ -254,25 +263,22 @@ class _JapaneseWords:
 
     def __init__(self, tokenizer: BertJapaneseTokenizer) -> None:
         self.tokenizer = tokenizer
-        self.unknown = _unknown_id(tokenizer)
+        self.ids = _text_ids(tokenizer)
         segmenter = getattr(tokenizer, "word_tokenizer", None)
-        self.form: Literal["NFKC", "NFC"] | None = (
-            "NFKC" if getattr(segmenter, "normalize_text", False) else "NFC" if tokenizer.word_tokenizer_type == "basic" else None
-        )
-        self.lower = bool(getattr(segmenter, "do_lower_case", False))
-
-    def normalize_text(self, text: str) -> str:
-        return unicodedata.normalize(self.form, text) if self.form else text
+        basic = tokenizer.word_tokenizer_type == "basic"
+        self.normalize: Callable[[str], str] = _clean if basic else _nfkc if getattr(segmenter, "normalize_text", False) else str
+        lower = _lower_without_marks if basic else str.lower
+        self.fold: Callable[[str], str] = lower if getattr(segmenter, "do_lower_case", False) else str
 
     def cut_normalized(self, word: str, spaced: bool = True) -> list[WordPiece]:
         """The pieces of a word that is normalised (but not in lower case), with offsets into it."""
         if not self.tokenizer.do_subword_tokenize:
             return [(self.tokenizer.convert_tokens_to_ids(word), 0, len(word))]
-        seen, starts, ends = map_offsets(word, str.lower) if self.lower else map_offsets(word, str)
+        seen, starts, ends = map_offsets(word, self.fold)
         subwords = self.tokenizer.subword_tokenizer
         pieces = subwords.tokenize(seen)
         if getattr(subwords, "normalize_text", False):  # the character tokenizer normalises once more
-            seen, again_starts, again_ends = map_offsets(seen, lambda text: unicodedata.normalize("NFKC", text))
+            seen, again_starts, again_ends = map_offsets(seen, _nfkc)
             starts, ends = starts[again_starts], ends[again_ends - 1]
         ids = self.tokenizer.convert_tokens_to_ids(pieces)
         spans = piece_spans(seen, pieces, self.tokenizer.unk_token)
@@ -281,10 +287,10 @@ class _JapaneseWords:
     def __call__(self, word: str, spaced: bool) -> list[WordPiece]:
         if word.isspace():
             return []
-        normalized, starts, ends = map_offsets(word, self.normalize_text)
+        normalized, starts, ends = map_offsets(word, self.normalize)
         pieces = self.cut_normalized(normalized) if normalized.strip() else []
         offsets = np.array([(starts[start], ends[end - 1]) for _, start, end in pieces], dtype=np.int32)
-        return _word_pieces(_pieces(word, [id_ for id_, _, _ in pieces], offsets, self.unknown))
+        return _word_pieces(_pieces(word, [id_ for id_, _, _ in pieces], offsets, self.ids))
 
 
 class _SlowWords:
@@ -294,14 +300,14 @@ class _SlowWords:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.unknown = _unknown_id(tokenizer)
+        self.ids = _text_ids(tokenizer)
 
     def __call__(self, word: str, spaced: bool) -> list[WordPiece]:
         if word.isspace():
             return []
         pieces = self.tokenizer.tokenize(word)
         spans = np.array(piece_spans(word, pieces, self.tokenizer.unk_token), dtype=np.int32)
-        return _word_pieces(_pieces(word, self.tokenizer.convert_tokens_to_ids(pieces), spans, self.unknown))
+        return _word_pieces(_pieces(word, self.tokenizer.convert_tokens_to_ids(pieces), spans, self.ids))
 
 
 def token_offsets(doc: Doc) -> tuple[np.ndarray, np.ndarray]:
@@ -317,24 +323,34 @@ def spaced_tokens(doc: Doc) -> list[bool]:
     return [i == 0 or bool(doc[i - 1].whitespace_) or doc[i - 1].is_space for i in range(len(doc))]
 
 
-def _pieces(text: str, ids: Sequence[int] | np.ndarray, offsets: np.ndarray, unknown: int) -> Pieces:
+class _TextIds(NamedTuple):
+    """The id of the unknown piece, and those (`[MASK]`, `<s>`) that a text never yields, even where it spells them out."""
+
+    unknown: int
+    special: list[int]
+
+
+def _text_ids(tokenizer: PreTrainedTokenizerBase) -> _TextIds:
+    # Byte-level models have no unknown piece and lose no character; 0 is never used for them.
+    unknown = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
+    return _TextIds(unknown, sorted(set(tokenizer.all_special_ids) - {unknown}))
+
+
+def _pieces(text: str, ids: Sequence[int] | np.ndarray, offsets: np.ndarray, text_ids: _TextIds) -> Pieces:
     """Pieces whose offsets never fall and leave no character out; a text that lost all its pieces becomes one unknown piece."""
     if not len(ids):
         if not text or text.isspace():
             return Pieces(*np.zeros((3, 0), dtype=np.int32))
-        ids, offsets = [unknown], np.array([[0, len(text)]], dtype=np.int32)
+        ids, offsets = [text_ids.unknown], np.array([[0, len(text)]], dtype=np.int32)
+    # Special pieces are in the vocabulary too, where WordPiece and Unigram models find them.
+    known = np.where(np.isin(ids, text_ids.special), text_ids.unknown, ids).astype(np.int32)
     starts, ends = monotone(offsets[:, 0], offsets[:, 1])
     starts, ends = cover(text, starts, ends)
-    return Pieces(np.asarray(ids, dtype=np.int32), starts.astype(np.int32), ends.astype(np.int32))
+    return Pieces(known, starts.astype(np.int32), ends.astype(np.int32))
 
 
 def _word_pieces(pieces: Pieces) -> list[WordPiece]:
     return list(zip(pieces.ids.tolist(), pieces.starts.tolist(), pieces.ends.tolist(), strict=True))
-
-
-def _unknown_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    # Byte-level models have no unknown piece and lose no character; 0 is never used for them.
-    return tokenizer.unk_token_id if tokenizer.unk_token_id is not None else 0
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
@@ -365,19 +381,45 @@ def _without_prefix(spec: Any) -> Any:
     return {**spec, **changed} if changed else spec
 
 
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _clean(text: str) -> str:
+    """Without control characters, and composed: what BERT's basic tokenizer does first."""
+    kept = (char for char in text if char in "\t\n\r" or not (unicodedata.category(char).startswith("C") or char == "\ufffd"))
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
+def _lower_without_marks(text: str) -> str:
+    """What BERT's basic tokenizer means by lower case; it takes the dakuten off too."""
+    return "".join(char for char in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(char) != "Mn")
+
+
 def _split_punctuation(text: str) -> list[str]:
-    """White space and punctuation, each mark a word of its own: what BERT's basic tokenizer does."""
+    """White space and punctuation, each mark a word of its own: what BERT's basic tokenizer does to a clean text."""
     words: list[str] = []
     glue = False
     for char in text:
-        code, category = ord(char), unicodedata.category(char)
-        if char.isspace() or category == "Cc" or category == "Cf" or code in (0, 0xFFFD):
-            glue = glue and not char.isspace() and category != "Cc"
+        if char.isspace():
+            glue = False
             continue
-        mark = category.startswith("P") or 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
+        code = ord(char)
+        mark = unicodedata.category(char).startswith("P") or 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
         if mark or not glue:
             words.append(char)
         else:
             words[-1] += char
         glue = not mark
     return words
+
+
+def _parts(text: str, limit: int) -> list[str]:
+    """Cut a text that is too long behind its last line, sentence or space within the limit, or else at the limit."""
+    parts, start = [], 0
+    while len(text) - start > limit:
+        ends = (text.rfind(mark, start, start + limit) + 1 for mark in "\n。 ")
+        end = next((end for end in ends if end > start), start + limit)
+        parts.append(text[start:end])
+        start = end
+    return [*parts, text[start:]]

@@ -62,18 +62,18 @@ def _first_cut(cuts: Ints, from_: int, default: int) -> int:
     return int(cuts[i]) if i < len(cuts) and cuts[i] <= default else from_
 
 
-def batch_windows(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def batch_windows(lengths: Sequence[int], budget: int, fill: float = 0.9) -> list[list[int]]:
     """Sort windows by length into batches of at most `budget` pieces, padding counted.
 
     lengths (Sequence[int]): The windows' lengths.
     budget (int): A window longer than it still gets a batch of its own.
+    fill (float): A window shorter than this fraction of a batch's longest starts a new one.
     RETURNS (list[list[int]]): Indices of windows, longest first, so that memory is short at the beginning if at all.
     """
     batches: list[list[int]] = []
     room, longest = 0, 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        # A new batch also where padding to the longest would waste more than a tenth of the row.
-        if batches and room >= longest and lengths[i] >= 0.9 * longest:
+        if batches and room >= longest and lengths[i] >= fill * longest:
             batches[-1].append(i)
         else:
             batches.append([i])

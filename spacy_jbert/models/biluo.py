@@ -2,7 +2,7 @@
 
 Tags are numbered O, then B, I, L, U of the first label, of the second, and so on. As no entity may be left open or closed by
 another label's tag, a position knows only "between entities" and "inside one of label l", so that each step of the recursions costs
-O(labels), not O(tags²). All documents of a batch run together, one NumPy step a token position.
+O(labels), not O(tags²). Documents run together, longest first, one NumPy step a token position.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..windows import batch_windows
+
 Floats = NDArray[np.float64]
+
+# Token positions, padding included, whose tables are in memory at once.
+_MOST_POSITIONS = 2**16
 
 
 class Entity(NamedTuple):
@@ -34,16 +39,16 @@ def decode(scores: Sequence[NDArray]) -> list[list[Entity]]:
     scores: For each document, a logit for each tag of each token. *Shape:* `(n_tokens, 1 + 4 * n_labels)`.
     RETURNS (list[list[Entity]]): For each document its entities in order.
     """
-    lengths = np.array([len(doc) for doc in scores])
-    if not len(lengths) or not lengths.max():
-        return [[] for _ in scores]
-    O, BILU = _padded(scores, lengths)
-    starts_open, tags = _viterbi(O, BILU)
-    probabilities = _SpanProbabilities(O, BILU)
-    found: list[list[Entity]] = []
-    for i, length in enumerate(lengths):
-        spans = _backtrace(starts_open[i], tags[i], int(length))
-        found.append([Entity(start, end, label, probabilities(i, start, end, label)) for start, end, label in spans])
+    found: list[list[Entity]] = [[] for _ in scores]
+    for batch in batch_windows([len(doc) for doc in scores], _MOST_POSITIONS, fill=0.0):
+        docs = [scores[i] for i in batch]
+        lengths = np.array([len(doc) for doc in docs])
+        O, BILU = _padded(docs, lengths)
+        began, ended = _viterbi(O, BILU)
+        probability = _SpanProbabilities(O, BILU)
+        for i, number in enumerate(batch):
+            spans = _backtrace(began[i], ended[i], int(lengths[i]))
+            found[number] = [Entity(start, end, label, probability(i, start, end, label)) for start, end, label in spans]
     return found
 
 

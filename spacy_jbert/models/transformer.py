@@ -17,10 +17,11 @@ import torch
 from spacy.attrs import SENT_START
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
-from spacy_transformers.layers import split_trf_batch
+from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import CupyOps, Model, Optimizer, chain
 from thinc.shims.shim import Shim
 from thinc.types import Floats2d, Ragged
+from thinc.util import get_torch_default_device
 from transformers.file_utils import ModelOutput
 
 from ..alignment import align
@@ -87,17 +88,19 @@ def build_tok2vec_transformer(
     device: str = "auto",
     precision: str = "fp32",
     layer_decay: float = 1.0,
-    pooling: str = "mean",
+    pooling: str | Model[Ragged, Floats2d] = "mean",
     grad_factor: float = 1.0,
 ) -> Tok2VecModel:
     """`spacy-jbert.Tok2VecTransformer.v1`: an encoder inside one component. What `nlp.replace_listeners` leaves in the config.
 
-    pooling, grad_factor: As in `spacy-jbert.TransformerListener.v1`; the others as in `spacy-jbert.JapaneseTransformer.v1`.
+    pooling, grad_factor: As in `spacy-jbert.TransformerListener.v1`, or as in `spacy-transformers.TransformerListener.v1` where that was
+        replaced, with a layer; the others as in `spacy-jbert.JapaneseTransformer.v1`.
     RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`.
     """
     transformer = build_transformer(words, window, overlap, max_batch_pieces, device, precision, layer_decay)
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
-    return chain(chain(transformer, split_trf_batch()), pool_tokens(pooling, grad_factor))
+    pool = pool_tokens(pooling, grad_factor) if isinstance(pooling, str) else trfs2arrays(pooling, grad_factor)
+    return chain(chain(transformer, split_trf_batch()), pool)
 
 
 def _replace_listener(model: TransformerModel) -> Model:
@@ -105,12 +108,10 @@ def _replace_listener(model: TransformerModel) -> Model:
 
 
 def _replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) -> dict[str, Any]:
-    pooling = listener.get("pooling", "mean")
     return {
         **transformer,
         "@architectures": "spacy-jbert.Tok2VecTransformer.v1",
-        # The stock listener's pooling is a layer block; its mean is ours.
-        "pooling": pooling if isinstance(pooling, str) else "mean",
+        "pooling": listener.get("pooling", "mean"),
         "grad_factor": listener.get("grad_factor", 1.0),
     }
 
@@ -146,7 +147,11 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
     pieces = shim.segmenter(docs)
     windows: list[Window] = []
     for i, (doc, doc_pieces) in enumerate(zip(docs, pieces, strict=True)):
-        windows += plan_windows(i, len(doc_pieces.ids), limit, overlap, *_cuts(doc, doc_pieces, limit))
+        planned = plan_windows(i, len(doc_pieces.ids), limit, overlap, *_cuts(doc, doc_pieces, limit))
+        if not planned and len(doc) and (prefix or suffix):
+            # White space alone: heads that classify documents want a vector for it too.
+            planned = [Window(i, 0, 0, 0, 0)]
+        windows += planned
 
     inputs = [np.concatenate((prefix, pieces[w.doc].ids[w.start : w.end], suffix)).astype(np.int64) for w in windows]
     batches = batch_windows([len(ids) for ids in inputs], model.attrs["max_batch_pieces"])
@@ -161,7 +166,7 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
     at = 0
     for doc_data in data:
         n = doc_data.wordpieces.input_ids.shape[1] if len(doc_data.wordpieces) else 0
-        if n:
+        if n or not is_train:
             # A Doc that is kept must not keep the vectors of its whole batch alive.
             own = rows[at : at + n] if is_train else rows[at : at + n].copy()
             doc_data.model_output = ModelOutput(last_hidden_state=own[None])
@@ -269,9 +274,9 @@ def _join_align(aligns: list[Ragged], n_rows: list[int]) -> Ragged:
 
 def _to_array(model: TransformerModel, hidden: torch.Tensor) -> Floats2d:
     hidden = hidden.detach().float()
-    if isinstance(model.ops, CupyOps):
+    if isinstance(model.ops, CupyOps) and hidden.is_cuda:
         return cast(Floats2d, model.ops.xp.from_dlpack(hidden.contiguous()))
-    return cast(Floats2d, hidden.cpu().numpy())
+    return cast(Floats2d, model.ops.asarray(hidden.cpu().numpy()))
 
 
 class EncoderShim(Shim):
@@ -287,7 +292,6 @@ class EncoderShim(Shim):
         self._encoder: Encoder | None = None
         self._segmenter: Segmenter | None = None
         self._strings: np.ndarray | None = None
-        self._moved_to: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Caches, and the optimizer's moments, are of this process.
@@ -318,13 +322,15 @@ class EncoderShim(Shim):
     def strings(self, ids: np.ndarray) -> list[str]:
         """The strings of wordpiece ids."""
         if self._strings is None:
-            tokenizer = self.require_encoder().tokenizer
-            self._strings = np.array(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))), dtype=object)
+            vocabulary = self.require_encoder().tokenizer.get_vocab()
+            # Ids may have gaps.
+            strings = np.full(max(vocabulary.values()) + 1, "", dtype=object)
+            strings[list(vocabulary.values())] = list(vocabulary)
+            self._strings = strings
         return cast(list[str], self._strings[ids].tolist())
 
     def _device(self) -> torch.device:
-        wanted = self.device if self.device != "auto" else self._moved_to or "cpu"
-        return torch.device(wanted)
+        return get_torch_default_device() if self.device == "auto" else torch.device(self.device)
 
     def run(self, windows: list[np.ndarray], *, is_train: bool) -> torch.Tensor:
         """Run one batch of windows. RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise."""
@@ -333,12 +339,13 @@ class EncoderShim(Shim):
         ids = np.full((len(windows), lengths.max()), encoder.pad_id, dtype=np.int64)
         for row, window in zip(ids, windows, strict=True):
             row[: len(window)] = window
-        device = self._device()
+        device = encoder.model.device
         # A mask costs time even when it masks nothing.
         mask = None if lengths.min() == lengths.max() else torch.from_numpy(np.arange(ids.shape[1]) < lengths[:, None]).to(device)
         dtype = PRECISIONS[self.precision]
         autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
-        encoder.model.train(is_train)
+        if encoder.model.training != is_train:
+            encoder.model.train(is_train)
         with autocast:
             return encoder(torch.from_numpy(ids).to(device), mask if mask is None else mask.long())
 
@@ -366,19 +373,21 @@ class EncoderShim(Shim):
 
     def _groups(self) -> list[dict[str, Any]]:
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-        encoder = self.require_encoder()
-        for name, weight in encoder.model.named_parameters():
-            numbers = [int(part) for part in name.split(".") if part.isdigit()]
+        weights = dict(self.require_encoder().model.named_parameters())
+        # The first number in a name is the layer's. ALBERT has one layer, used again and again: the highest number counts, not the depth.
+        layers = {name: int(part) for name in weights for part in reversed(name.split(".")) if part.isdigit()}
+        top = max(layers.values(), default=0)
+        for name, weight in weights.items():
             # Embeddings count as the layer below the first; anything behind the last layer as the last.
-            layer = numbers[0] + 1 if numbers else 0 if "embed" in name else encoder.depth
-            key = (self.layer_decay ** (encoder.depth - layer), weight.ndim > 1)
-            groups.setdefault(key, []).append(weight)
+            layer = layers.get(name, -1 if "embed" in name else top)
+            groups.setdefault((self.layer_decay ** (top - layer), weight.ndim > 1), []).append(weight)
         return [{"params": weights, "scale": scale, "decayed": decayed} for (scale, decayed), weights in groups.items()]
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        self._moved_to = f"cuda:{device_id}" if device_type == "gpu" else "cpu"
-        if self._encoder is not None:
-            self._encoder.model.to(self._device())
+        if self._encoder is not None and self.device == "auto":
+            self._encoder.model.to(f"cuda:{device_id}" if device_type == "gpu" else device_type)
+            # Its moments stay behind.
+            self._optimizer = None
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:

@@ -67,6 +67,7 @@ class JBertNER(TrainablePipe):
         self.name = name
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": []}
+        self._reported: set[str] = set()
         if not Span.has_extension("score"):
             Span.set_extension("score", default=None)
 
@@ -125,8 +126,13 @@ class JBertNER(TrainablePipe):
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [[] for _ in docs]
-        scores = self.model.predict(docs)
-        return decode([cast(np.ndarray, self.model.ops.to_numpy(doc_scores)) for doc_scores in scores])
+        scores = [np.array(self.model.ops.to_numpy(doc_scores)) for doc_scores in self.model.predict(docs)]
+        # No entity begins or ends with white space: O and I are all that it can be.
+        borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
+        for doc, doc_scores in zip(docs, scores, strict=True):
+            if spaces := [token.i for token in doc if token.is_space]:
+                doc_scores[np.ix_(spaces, borders)] = -np.inf
+        return decode(scores)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: list[list[Entity]]) -> None:
         """Write `doc.ents` and `ent._.score`, replacing entities that are there."""
@@ -162,6 +168,15 @@ class JBertNER(TrainablePipe):
         losses[self.name] += loss
         return losses
 
+    def score(self, examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
+        """Evaluate; say, once for each, which labels of the data this component doesn't know. RETURNS (dict[str, Any]): The scores."""
+        examples = list(examples)
+        unknown = {ent.label_ for eg in examples for ent in eg.reference.ents}.difference(self.labels, self._reported)
+        for label in sorted(unknown):
+            logger.warning(Warnings.JW002.format(name=self.name, label=label))
+        self._reported |= unknown
+        return super().score(examples, **settings)
+
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))
 
@@ -174,18 +189,19 @@ class JBertNER(TrainablePipe):
         xp = self.model.ops.xp
         tags = {tag: i for i, tag in enumerate(tag_names(self.labels))}
         # Tokens of which the annotation says nothing, or of an entity that starts or ends inside them, have no tag.
-        gold = xp.asarray([tags.get(tag, -1) for eg in examples for tag in eg.get_aligned_ner()], dtype="i")
+        tagged = np.array([tags.get(tag, -1) for eg in examples for tag in eg.get_aligned_ner()], dtype="i")
+        (at,) = np.nonzero(tagged >= 0)
+        known, gold = xp.asarray(at), xp.asarray(tagged[at])
         flat = xp.concatenate(scores)
-        known = xp.flatnonzero(gold >= 0)
         probabilities = self.model.ops.softmax(flat)
         d_flat = xp.zeros_like(flat)
-        if len(known) == 0:
+        if len(at) == 0:
             return 0.0, self._split(d_flat, scores)
-        picked = probabilities[known, gold[known]]
+        picked = probabilities[known, gold]
         d_flat[known] = probabilities[known]
-        d_flat[known, gold[known]] -= 1.0
-        d_flat /= len(known)
-        return -xp.log(xp.maximum(picked, 1e-12)).mean(), self._split(d_flat, scores)
+        d_flat[known, gold] -= 1.0
+        d_flat /= len(at)
+        return -float(xp.log(xp.maximum(picked, 1e-12)).mean()), self._split(d_flat, scores)
 
     def _split(self, flat: Floats2d, like: list[Floats2d]) -> list[Floats2d]:
         return cast(list[Floats2d], self.model.ops.xp.split(flat, np.cumsum([len(doc) for doc in like])[:-1]))

@@ -150,7 +150,8 @@ class JBertTransformer(Transformer):
             accumulate(d_datas)
             if gradient is None:
                 return []
-            losses[self.name] += (gradient.model_output["last_hidden_state"] ** 2).sum()
+            # Before the backward pass is queued: a GPU has finished what this waits for, and works on while the next batch is prepared.
+            losses[self.name] += float((gradient.model_output["last_hidden_state"] ** 2).sum())
             d_docs = backprop(gradient)
             if sgd:
                 self.model.finish_update(sgd)
@@ -177,7 +178,7 @@ class JBertTransformer(Transformer):
         """Read the component's folder. RAISES: ValueError J009 if its encoder is missing or damaged."""
 
         def read_model(folder: Path) -> None:
-            if not self.cfg.get("has_encoder"):
+            if not self.cfg.get("has_encoder", folder.is_dir()):
                 return
             try:
                 self.encoder = Encoder.load(folder)
