@@ -182,7 +182,7 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
     trainer = PretrainingTrainer(model, arguments, train, evaluation)
     begin = f"Going on from {checkpoint.name}" if checkpoint else "Pretraining"
     logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
-    start, first = time.monotonic(), trainer.state.global_step
+    start, first = time.monotonic(), int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.state.global_step < steps:
