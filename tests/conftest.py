@@ -253,7 +253,7 @@ def make_nlp(checkpoint: Callable[[str], Path]) -> Callable[..., Language]:
     ) -> Language:
         torch.manual_seed(0)
         nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
-        nlp.add_pipe("jbert_transformer", name="transformer", config={"model": settings} if settings else {})
+        nlp.add_pipe("jbert_transformer", name="transformer", config={"model": {"overlap": 8, **settings}})
         for name, factory, config in heads:
             nlp.add_pipe(factory, name=name, config=config)
         loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint(family)), "hidden_dropout": 0.0}
