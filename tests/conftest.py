@@ -193,7 +193,7 @@ FAMILIES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], Any]]] = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """More than one only slow such small models down."""
     threads = torch.get_num_threads()

@@ -27,7 +27,7 @@ from transformers.file_utils import ModelOutput
 from ..alignment import align
 from ..encoder import Encoder
 from ..errors import Errors
-from ..pieces import Segmenter, make_segmenter, token_offsets
+from ..pieces import WORDS, Segmenter, make_segmenter, token_offsets
 from ..types import Pieces, Tok2VecModel, TransformerModel
 from ..windows import Window, batch_windows, plan_windows
 from .listener import pool_tokens
@@ -61,6 +61,8 @@ def build_transformer(
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
     RAISES: ValueError J005, J010.
     """
+    if words not in WORDS:
+        raise ValueError(Errors.J005.format(words=words))
     if precision not in PRECISIONS:
         raise ValueError(Errors.J010.format(precision=precision))
     shim = EncoderShim(words=words, device=device, precision=precision, layer_decay=layer_decay)
@@ -149,7 +151,7 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
     for i, (doc, doc_pieces) in enumerate(zip(docs, pieces, strict=True)):
         planned = plan_windows(i, len(doc_pieces.ids), limit, overlap, *_cuts(doc, doc_pieces, limit))
         if not planned and len(doc) and (prefix or suffix):
-            # White space alone: heads that classify documents want a vector for it too.
+            # White space alone: heads want vectors for it too.
             planned = [Window(i, 0, 0, 0, 0)]
         windows += planned
 
@@ -241,6 +243,8 @@ def _doc_data(shim: "EncoderShim", doc: Doc, pieces: Pieces, windows: list[Windo
         [len(prefix) + i * special for i in range(len(windows))], [w.own_end - w.own_start for w in windows]
     )
     indices, lengths = align(*token_offsets(doc), pieces.starts, pieces.ends)
+    if not len(row):  # white space alone: its tokens take the vector of the first special piece
+        row, indices, lengths = np.zeros(1, dtype=np.int32), np.zeros(len(doc), dtype=np.int32), np.ones(len(doc), dtype=np.int32)
     return TransformerData(
         wordpieces=WordpieceBatch(
             strings=[shim.strings(ids)],

@@ -1,0 +1,53 @@
+"""Each entry point resolves through spaCy's registry, can be called, and has its row in docs/registry.md."""
+
+import re
+from collections.abc import Callable
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy import registry
+from thinc.api import Model
+
+ENTRY_POINTS = [entry for entry in distribution("spacy-jbert").entry_points if entry.group.startswith("spacy_")]
+KINDS = {"spacy_factories": "factory", "spacy_architectures": "architecture", "spacy_misc": "misc", "spacy_callbacks": "callback"}
+KINDS |= {"spacy_tokenizers": "tokenizer", "spacy_readers": "reader", "spacy_cli": "command"}
+
+
+def test_the_table_lists_them_all() -> None:
+    table = (Path(__file__).parents[1] / "docs" / "registry.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| [^|]+ \| [^|]+ \|$", table, flags=re.MULTILINE)
+    assert sorted(rows) == sorted((entry.name, KINDS[entry.group]) for entry in ENTRY_POINTS)
+
+
+def tok2vec() -> Model:
+    return registry.architectures.get("spacy-jbert.TransformerListener.v1")(pooling="first")
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "spacy-jbert.JapaneseTransformer.v1": lambda build: build(window=128, overlap=8),
+    "spacy-jbert.Tok2VecTransformer.v1": lambda build: build(pooling="first"),
+    "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
+    "spacy-jbert.TokenClassifier.v1": lambda build: build(tok2vec(), nO=5),
+    "spacy-jbert.PooledTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
+    "spacy-jbert.HFEncoder.v1": lambda build: build("some/model"),
+    "spacy-jbert.NewEncoder.v1": lambda build: build("vocabulary", size="tiny"),
+    "spacy-jbert.TrainedVocabulary.v1": lambda build: build(path="text", size=128),
+    "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS, ids=lambda entry: entry.name)
+def test_each_resolves_and_can_be_called(entry: Any) -> None:
+    if entry.group == "spacy_factories":
+        nlp = spacy.blank("ja")
+        assert nlp.add_pipe(entry.name).name == entry.name
+        return
+    if entry.group not in ("spacy_architectures", "spacy_misc", "spacy_callbacks"):
+        assert callable(entry.load())
+        return
+    found = getattr(registry, entry.group.removeprefix("spacy_")).get(entry.name)
+    assert found is entry.load()
+    assert callable(CALLS[entry.name](found))
