@@ -35,6 +35,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.HFEncoder.v1": lambda build: build("some/model"),
     "spacy-jbert.NewEncoder.v1": lambda build: build("vocabulary", size="tiny"),
     "spacy-jbert.TrainedVocabulary.v1": lambda build: build(path="text", size=128),
+    "spacy-jbert.portable.v1": lambda build: build(),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
 }
 
