@@ -18,7 +18,7 @@ EXTRAS["dev"] = sorted(
 setup(
     name="spacy-jbert",
     version="0.1.0",
-    description="A first-class Japanese BERT for spaCy: exact wordpiece alignment, NER and text classification, MLM pretraining, offline wheels",
+    description="A first-class Japanese BERT for spaCy: exact wordpieces, entities, text classification, pretraining, offline wheels",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -78,6 +78,19 @@ class Encoder:
         text = [i for i, is_special in enumerate(special) if not is_special]
         return pieces[: text[0]], pieces[text[-1] + 1 :]
 
+    @cached_property
+    def between_ids(self) -> list[int]:
+        """RETURNS (list[int]): The ids that this checkpoint puts between two texts; what stands behind one if it knows no pairs."""
+        if self.tokenizer.is_fast:
+            encoded = self.tokenizer("あ", "あ", return_special_tokens_mask=True)
+            ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+        else:
+            ids = self.tokenizer.build_inputs_with_special_tokens([-1], [-1])
+            special = [int(id_ != -1) for id_ in ids]
+        text = [i for i, is_special in enumerate(special) if not is_special]
+        inner = [ids[i] for i in range(text[0], text[-1]) if special[i]]
+        return inner or self.special_ids[1]
+
     @property
     def pad_id(self) -> int:
         """RETURNS (int): The id that fills a shorter window; masked, so any will do where the checkpoint has none."""

@@ -126,7 +126,8 @@ class Errors(metaclass=_WithCodes):
 class Warnings(metaclass=_WithCodes):
     JW001 = (
         "Component '{name}': {count} of {total} entities in the training data start or end inside a token and can't be learned "
-        "(for example {example!r}). Their tokens are left out of the loss. Try a finer split_mode ('A')."
+        "(for example {example!r}). Their tokens are left out of the loss; in scores they count as missed. "
+        "The tokenizer has the fewest with split_mode A."
     )
     JW002 = "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the training data; it can never be predicted."
     # --- JW1xx: pretraining -----------------------------------------------------------------------------------------

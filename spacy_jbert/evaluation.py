@@ -1,6 +1,6 @@
 """What a pipeline gets wrong: scores by label, and every mistake with its kind, text and confidence, as an HTML report.
 
-The numbers are spaCy's own (`nlp.evaluate`); this adds what one looks at after them.
+The numbers are spaCy's own (`Scorer`); this adds what one looks at after them.
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from spacy.language import Language
+from spacy.scorer import Scorer
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
@@ -93,8 +94,10 @@ def evaluate(nlp: Language, docs: Iterable[Doc]) -> tuple[dict[str, Any], list[M
     docs (Iterable[Doc]): The annotation.
     RETURNS: spaCy's scores, and all mistakes.
     """
-    examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
-    scores = nlp.evaluate(examples)
+    docs = list(docs)
+    predicted = nlp.pipe(doc.text for doc in docs)
+    examples = [Example(doc, gold) for doc, gold in zip(predicted, docs, strict=True)]
+    scores = Scorer(nlp).score(examples)
     mistakes = []
     for eg in examples:
         if "ents_f" in scores:

@@ -52,6 +52,6 @@ def _forget(section: dict[str, Any], paths: set[str]) -> None:
 
 def _tokenizer_requirements(tokenizer: Any) -> list[str]:
     if not isinstance(tokenizer, BertJapaneseTokenizer) or tokenizer.word_tokenizer_type != "mecab":
-        return []
+        return ["sentencepiece>=0.2"] if hasattr(tokenizer, "sp_model") else []
     dictionary = (tokenizer.mecab_kwargs or {}).get("mecab_dic", "unidic_lite")
     return ["fugashi>=1.3", *([_MECAB_DICTIONARIES[dictionary]] if dictionary in _MECAB_DICTIONARIES else [])]

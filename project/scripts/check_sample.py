@@ -22,11 +22,11 @@ TOPICS = {
 }
 SENTIMENTS = {"positive", "neutral", "negative"}
 FIELDS = {"text", "entities", "topic", "sentiment", "register"}
-# A name never begins or ends with these.
-BORDERS = " 　、。！？」』）)（(「『"
+# No name begins or ends with these.
+BORDERS = " 　、。"
 
 
-def main(path: Path = Path("project/assets/sample/texts.jsonl")) -> None:
+def main(path: Path) -> None:
     """Check every record of the sample.
 
     path (Path): JSONL with text, entities ([start, end, label]), topic, sentiment and register.
@@ -68,7 +68,7 @@ def _problems(record: dict) -> list[str]:
             problems.append(f"span {start}-{end} overlaps, is empty or out of range")
         if label not in LABELS:
             problems.append(f"label {label}")
-        if name and (name[0] in BORDERS[:-4] or name[-1] in " 　、。"):
+        if name and (name[0] in BORDERS or name[-1] in BORDERS):
             problems.append(f"{name!r} begins or ends with punctuation")
         last = end
     return problems

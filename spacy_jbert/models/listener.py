@@ -74,9 +74,10 @@ def _rows_to_pool(datas: list[TransformerData], hidden: list[Any], pooling: str)
     index, lengths, counts, at = [], [], [], 0
     for data, h in zip(datas, hidden, strict=True):
         if pooling == "cls":
-            # A user's text never yields special ids (pieces.py), so the first id marks where windows begin.
-            ids = data.wordpieces.input_ids.reshape(-1)
-            begins = np.flatnonzero(ids == ids[0]) if len(ids) else np.zeros(0, dtype=np.int64)
+            window = data.wordpieces.token_type_ids
+            begins = (
+                np.unique(window, return_index=True)[1] if window is not None else np.zeros(min(1, h.size if h is not None else 0), int)
+            )
             index.append(begins + at)
             lengths.append(np.ones(len(begins), dtype=np.int32))
         else:

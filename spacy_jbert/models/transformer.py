@@ -251,7 +251,8 @@ def _doc_data(shim: "EncoderShim", doc: Doc, pieces: Pieces, windows: list[Windo
             input_ids=ids[None],
             attention_mask=np.ones((1, len(ids)), dtype="f"),
             lengths=[len(ids)],
-            token_type_ids=None,
+            # Which window a row belongs to; the encoder itself was given none.
+            token_type_ids=np.repeat(np.arange(len(windows)), [w.own_end - w.own_start + special for w in windows])[None],
         ),
         model_output=ModelOutput(),
         align=Ragged(row[indices].astype(np.int32), lengths),

@@ -45,8 +45,7 @@ class Batches(torch.utils.data.Dataset[dict[str, Tensor]]):
         tokenizer = encoder.tokenizer
         self.pad_id, self.mask_id = encoder.pad_id, tokenizer.mask_token_id
         self.special = encoder.special_ids
-        pair = tokenizer.build_inputs_with_special_tokens([-1], [-2])
-        self.between = pair[pair.index(-1) + 1 : pair.index(-2)]
+        self.between = encoder.between_ids
         self.token_types = sentence_objective != "none" and getattr(encoder.model.config, "type_vocab_size", 0) > 1
         self.replacements = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
         lengths = np.asarray(samples.with_format("numpy")["length"][:])

@@ -121,8 +121,7 @@ def pretrain_mlm(
         pipe = _component(nlp, component)
         encoder: Encoder = pipe.encoder
         folder = _writable(Path(output))
-        pair = encoder.tokenizer.build_inputs_with_special_tokens([-1], [-2])
-        n_special = len(pair) - 2 if sentence_objective != "none" else sum(map(len, encoder.special_ids))
+        n_special = sum(map(len, encoder.special_ids)) + (len(encoder.between_ids) if sentence_objective != "none" else 0)
         with PartialState(cpu=runs_on_cpu(device)).main_process_first():  # the others find what it has prepared
             prepared = corpora.prepare(
                 nlp,

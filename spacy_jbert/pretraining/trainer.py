@@ -69,7 +69,9 @@ class PretrainingTrainer(Trainer):
                 output = model(**inputs)
             sums.update({name: float(value) for name, value in output.items()} | {"masked": len(inputs["labels"])})
         names = ("masked", "masked_loss", "masked_right", "pairs", "pairs_right")
-        summed = self.accelerator.reduce(torch.tensor([sums[name] for name in names], device=self.args.device), reduction="sum")
+        # A process without a batch of its own has whole numbers only: all must send the same type.
+        own = torch.tensor([sums[name] for name in names], dtype=torch.float32, device=self.args.device)
+        summed = self.accelerator.reduce(own, reduction="sum")
         masked, masked_loss, masked_right, pairs, pairs_right = summed.tolist()
         loss = masked_loss / max(masked, 1)
         metrics = {"eval_loss": loss, "eval_perplexity": perplexity(loss), "eval_masked_accuracy": masked_right / max(masked, 1)}

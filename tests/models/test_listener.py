@@ -11,8 +11,9 @@ from spacy_jbert.models.listener import build_listener, pool_tokens
 
 def data(rows: np.ndarray, ids: list[int], per_token: list[list[int]]) -> TransformerData:
     n = len(ids)
+    windows = np.cumsum(np.array(ids) == 2)[None] - 1  # every window begins with a 2
     return TransformerData(
-        WordpieceBatch([["x"] * n], np.array([ids]), np.ones((1, n), dtype="f"), [n], None),
+        WordpieceBatch([["x"] * n], np.array([ids]), np.ones((1, n), dtype="f"), [n], windows),
         ModelOutput(last_hidden_state=rows[None]),
         Ragged(
             np.array([row for token in per_token for row in token], dtype="i"), np.array([len(token) for token in per_token], dtype="i")
