@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from thinc.api import Dropout, Linear, Logistic, Model, Softmax_v2, chain, list2ragged, reduce_mean
+from thinc.api import Dropout, Linear, Logistic, Model, Softmax_v2, chain, list2ragged, reduce_mean, zero_init
 from thinc.layers.resizable import resizable, resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
@@ -23,7 +23,7 @@ def build_pooled_textcat(
     nO (int | None): The number of labels; set by the component.
     RETURNS (TextCatModel): `List[Doc] -> Floats2d`, *shape* `(n_docs, n_labels)`.
     """
-    linear: Model[Floats2d, Floats2d] = Softmax_v2(nO=nO) if exclusive_classes else Linear(nO=nO)
+    linear: Model[Floats2d, Floats2d] = Softmax_v2(nO=nO) if exclusive_classes else Linear(nO=nO, init_W=zero_init)
     output = resizable(linear, resize_layer=partial(resize_linear_weighted, fill_defaults={"b": 0.0}))
     activation = [] if exclusive_classes else [Logistic()]
     model: TextCatModel = chain(tok2vec, list2ragged(), reduce_mean(), Dropout(dropout), scale(learn_rate_factor), output, *activation)
