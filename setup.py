@@ -36,7 +36,10 @@ setup(
         "sudachipy>=0.6.8",
         "sudachidict-core",
         "thinc>=8.3.4,<8.4",
+        # The converters' command lines and tables; rich counts full-width characters as two columns.
+        "rich>=13",
         "tqdm>=4.60",
+        "typer>=0.9",
     ],
     extras_require=EXTRAS,
     entry_points={

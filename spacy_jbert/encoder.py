@@ -5,9 +5,10 @@ for `[initialize.components.transformer.encoder]`, so a packaged config never ho
 Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files.
 """
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,9 +152,10 @@ class Encoder:
                 if hasattr(config, setting):
                     setattr(config, setting, value)
             pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
-            model, report = AutoModel.from_pretrained(
-                name, config=config, torch_dtype=torch.float32, output_loading_info=True, **pooler, **where
-            )
+            with _quiet():
+                model, report = AutoModel.from_pretrained(
+                    name, config=config, torch_dtype=torch.float32, output_loading_info=True, **pooler, **where
+                )
         except ImportError as error:
             package = next((p for p in ("fugashi", "unidic_lite", "ipadic", "sentencepiece", "rhoknp") if p in str(error)), str(error))
             install = "'spacy-jbert[mecab]'" if package in ("fugashi", "unidic_lite", "ipadic") else package
@@ -186,6 +188,18 @@ _HAS_POOLER = {"bert", "roberta", "xlm-roberta", "camembert", "albert"}
 def _build(config: Any) -> PreTrainedModel:
     pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
     return AutoModel.from_config(config, **pooler).eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' note that a head or pooler was left out: nothing here reads them, and what is missing raises J002."""
+    loading = logging.getLogger("transformers.modeling_utils")
+    level = loading.level
+    loading.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        loading.setLevel(level)
 
 
 def _why_not_loaded(name: str, error: Exception) -> str:

@@ -42,7 +42,7 @@ _SENTENCE_ENDS = frozenset("。．！？!?\n」』")
 def build_transformer(
     words: str = "auto",
     window: int | None = None,
-    overlap: int = 32,
+    overlap: int | None = None,
     max_batch_pieces: int = 4096,
     device: str = "auto",
     precision: str = "fp32",
@@ -53,7 +53,7 @@ def build_transformer(
     words (str): Who segments the text before the subword model: "doc" (the Doc's own tokens), "native" (as the checkpoint was
         pretrained) or "auto".
     window (int | None): The most wordpieces of one window, special pieces included; None for the encoder's own limit.
-    overlap (int): How many wordpieces neighbouring windows of a long document share.
+    overlap (int | None): How many wordpieces neighbouring windows of a long document share; None for 32, less where windows are short.
     max_batch_pieces (int): The most wordpieces, padding included, that the encoder sees at once.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even where spaCy has no CuPy.
     precision (str): "fp32", or "bf16" for autocast.
@@ -85,7 +85,7 @@ def build_transformer(
 def build_tok2vec_transformer(
     words: str = "auto",
     window: int | None = None,
-    overlap: int = 32,
+    overlap: int | None = None,
     max_batch_pieces: int = 4096,
     device: str = "auto",
     precision: str = "fp32",
@@ -142,7 +142,7 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
     encoder = shim.require_encoder()
     prefix, suffix = encoder.special_ids
     limit = min(model.attrs["window"] or encoder.max_pieces, encoder.max_pieces) - len(prefix) - len(suffix)
-    overlap = model.attrs["overlap"]
+    overlap = min(32, limit // 4) if model.attrs["overlap"] is None else model.attrs["overlap"]
     if not 0 <= overlap < limit / 2:
         raise ValueError(Errors.J011.format(overlap=overlap, limit=limit))
 

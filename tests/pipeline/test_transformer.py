@@ -460,3 +460,10 @@ def test_annotation_setter(make_nlp: MakeNLP) -> None:
     assert given == docs
     assert batch.model_output.last_hidden_state.shape[1] == sum(len(vectors(doc)) for doc in docs)
     assert len(batch.align.lengths) == sum(map(len, docs))
+
+
+def test_the_default_overlap_fits_short_windows(make_nlp: MakeNLP) -> None:
+    nlp = make_nlp(overlap=None, window=20)
+    doc = nlp("".join(SENTENCES))
+    assert doc._.trf_data.wordpieces.token_type_ids.max() > 3  # so many windows
+    assert (doc._.trf_data.align.lengths > 0).all()
