@@ -192,8 +192,8 @@ def _build(config: Any) -> PreTrainedModel:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' note that a head or pooler was left out: nothing here reads them, and what is missing raises J002."""
-    loading = logging.getLogger("transformers.modeling_utils")
+    """Without transformers' notes on poolers and sharding: nothing here reads a pooler, and what is missing raises J002."""
+    loading = logging.getLogger("transformers")
     level = loading.level
     loading.setLevel(logging.ERROR)
     try:
