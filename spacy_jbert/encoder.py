@@ -238,7 +238,10 @@ def hf_encoder(
         elif path.is_absolute() or name.startswith("."):
             raise ValueError(Errors.J002.format(name=name, reason="There is no such folder."))
         else:
-            encoder = Encoder._from_pretrained(name, local_files_only=False, revision=revision, **settings)
+            try:
+                encoder = Encoder._from_pretrained(name, local_files_only=True, revision=revision, **settings)
+            except ValueError:  # not in the cache, or not all of it
+                encoder = Encoder._from_pretrained(name, local_files_only=False, revision=revision, **settings)
         logger.info("Loaded encoder %s: %d layers, width %d", name, encoder.depth, encoder.width)
         return encoder
 
