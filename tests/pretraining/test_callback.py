@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,26 @@ def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
     assert all(torch.equal(saved[name], tensor) for name, tensor in nlp.get_pipe("transformer").encoder.model.state_dict().items())
     assert doc._.trf_data is not None
     assert Example.from_dict(doc, {}).predicted is doc
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_encoder(text: Path, tmp_path: Path) -> None:
+    """torchrun with gloo: with a single held-out batch, one of the processes has nothing of its own to evaluate."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "spacy", "assemble"]
+    settings = {
+        "paths.text": text,
+        "paths.output": tmp_path / "run",
+        "initialize.components.transformer.encoder.size": "tiny",
+        "initialize.components.transformer.encoder.vocabulary.size": 512,
+        "initialize.after_init.steps": 4,
+        "initialize.after_init.device": "cpu",
+        "initialize.after_init.held_out": 0.1,
+    }
+    config = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
+    command += [str(config), str(tmp_path / "pipeline"), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert figures["corpus"]["samples held out"] >= 1
+    assert figures["after"]["loss"] < figures["before"]["loss"]
+    assert spacy.load(tmp_path / "pipeline")("東京で田中さんと会った。")._.trf_data is not None
