@@ -62,12 +62,13 @@ def _first_cut(cuts: Ints, from_: int, default: int) -> int:
     return int(cuts[i]) if i < len(cuts) and cuts[i] <= default else from_
 
 
-def batch_windows(lengths: Sequence[int], budget: int, fill: float = 0.9) -> list[list[int]]:
+def batch_windows(lengths: Sequence[int], budget: int, fill: float = 0.8) -> list[list[int]]:
     """Sort windows by length into batches of at most `budget` pieces, padding counted.
 
     lengths (Sequence[int]): The windows' lengths.
     budget (int): A window longer than it still gets a batch of its own.
-    fill (float): A window shorter than this fraction of a batch's longest starts a new one.
+    fill (float): A window shorter than this fraction of a batch's longest starts a new one. Less wastes work on padding, more on small
+        batches: training on sentences on one core ran at 280, 315, 383, 405, 361, 229 tokens/s with 0.95, 0.9, 0.8, 0.7, 0.5, 0.
     RETURNS (list[list[int]]): Indices of windows, longest first, so that memory is short at the beginning if at all.
     """
     batches: list[list[int]] = []
