@@ -1,0 +1,75 @@
+"""`python -m tests.benchmarks`: one table of every ratio against the stock parts."""
+
+import importlib
+import os
+import pkgutil
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import srsly
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __path__ as here
+from .measure import SHARED, Row, Settings
+
+_NOT_BENCHMARKS = {"__main__", "measure"}
+_PACKAGES = ("spacy", "spacy-transformers", "torch", "transformers", "sudachipy", "sudachidict-core", "numpy")
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Modules of tests/benchmarks; all if none is named")] = None,
+    repeats: Annotated[int, typer.Option(help="Pairs of measurements of each row")] = 5,
+    threads: Annotated[int, typer.Option(help="Threads of torch and BLAS")] = 1,
+    encoder: Annotated[Path, typer.Option(help="A checkpoint folder with real weights")] = SHARED / "models" / "me5-small-ja",
+    out: Annotated[Path | None, typer.Option(help="Write the rows here too, as JSON")] = None,
+) -> None:
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    settings = Settings(repeats=repeats, encoder=encoder if encoder.is_dir() else None)
+    there = [module.name for module in pkgutil.iter_modules(here) if module.name not in _NOT_BENCHMARKS]
+    if unknown := set(names or []).difference(there):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(there)}")
+    rows: list[Row] = []
+    for name in names or there:
+        rows += importlib.import_module(f"{__package__}.{name}").run(settings)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads} thread(s), Python {platform.python_version()}"
+    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    Console().print(_table(rows), f"{machine}\n{versions}")
+    if out is not None:
+        srsly.write_json(out, {"machine": machine, "versions": versions, "rows": [row._asdict() for row in rows]})
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table()
+    table.add_column("what")
+    table.add_column("unit")
+    for column in ("ours", "stock", "ratio", "spread", "goal"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:g}"
+        style = "" if row.goal is None else "green" if row.ratio >= row.goal else "red"
+        table.add_row(
+            row.what,
+            row.unit,
+            _number(row.ours),
+            _number(row.stock),
+            f"[{style}]{row.ratio:.2f}[/]" if style else f"{row.ratio:.2f}",
+            f"{row.low:.2f}–{row.high:.2f}",
+            goal,
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
