@@ -13,7 +13,7 @@ import pytest
 from spacy.tokens import DocBin
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["configs", "project/scripts", "project/assets/sample", "spacy_jbert"]
+PARTS = ["configs", "project/scripts", "project/assets/sample", "project/meta", "spacy_jbert"]
 FILES = ["project.yml", "setup.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
 
 
@@ -67,6 +67,7 @@ def test_the_whole_chain(checkout: Path) -> None:
                 assert str(checkout) not in archive.read(name).decode("utf-8"), name
         metadata = next(archive.read(name).decode("utf-8") for name in archive.namelist() if name.endswith("METADATA"))
     assert "Requires-Dist: spacy-jbert" in metadata
+    assert "Author: The spacy-jbert developers" in metadata
     # Installed elsewhere, network off, three new sentences annotated by both pipelines.
     assert done.stdout.count("金沢精機は17日") == 2
     assert "ja_jbert_sample_topic 0.1.0: transformer, textcat" in done.stdout
