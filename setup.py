@@ -62,6 +62,11 @@ setup(
         "spacy_callbacks": [
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
+            "spacy-jbert.calibrate.v1 = spacy_jbert.calibration:calibrate",
+            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.calibration:chain_callbacks",
+        ],
+        "spacy_scorers": [
+            "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation:textcat_scorer",
         ],
     },
     classifiers=[

@@ -65,6 +65,10 @@ class Errors(metaclass=_WithCodes):
     J014 = "Component '{name}' can't rehearse: it has no older version of itself to stay close to. Use nlp.update on mixed data instead."
     J015 = "pooling = '{pooling}' is not one of {choices}."
     J016 = "Label '{label}' was added to component '{name}' after its output layer was built. Add every label before nlp.initialize()."
+    J070 = (
+        "Component '{name}' is to get a threshold for each label, but its scorer takes only one for all. Set "
+        "@scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or thresholds = false in spacy-jbert.calibrate.v1."
+    )
     # --- J1xx: pretraining ------------------------------------------------------------------------------------------
     J101 = "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting 'path'."
     J102 = (

@@ -13,7 +13,7 @@ from thinc.api import Model
 
 ENTRY_POINTS = [entry for entry in distribution("spacy-jbert").entry_points if entry.group.startswith("spacy_")]
 KINDS = {"spacy_factories": "factory", "spacy_architectures": "architecture", "spacy_misc": "misc", "spacy_callbacks": "callback"}
-KINDS |= {"spacy_tokenizers": "tokenizer", "spacy_readers": "reader", "spacy_cli": "command"}
+KINDS |= {"spacy_tokenizers": "tokenizer", "spacy_readers": "reader", "spacy_cli": "command", "spacy_scorers": "scorer"}
 
 
 def test_the_table_lists_them_all() -> None:
@@ -36,6 +36,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.NewEncoder.v1": lambda build: build("vocabulary", size="tiny"),
     "spacy-jbert.TrainedVocabulary.v1": lambda build: build(path="text", size=128),
     "spacy-jbert.portable.v1": lambda build: build(),
+    "spacy-jbert.calibrate.v1": lambda build: build(corpus=lambda nlp: []),
+    "spacy-jbert.chain_callbacks.v1": lambda build: build(lambda nlp: nlp),
+    "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
 }
 
@@ -46,7 +49,7 @@ def test_each_resolves_and_can_be_called(entry: Any) -> None:
         nlp = spacy.blank("ja")
         assert nlp.add_pipe(entry.name).name == entry.name
         return
-    if entry.group not in ("spacy_architectures", "spacy_misc", "spacy_callbacks"):
+    if entry.group not in ("spacy_architectures", "spacy_misc", "spacy_callbacks", "spacy_scorers"):
         assert callable(entry.load())
         return
     found = getattr(registry, entry.group.removeprefix("spacy_")).get(entry.name)

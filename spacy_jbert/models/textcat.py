@@ -1,44 +1,80 @@
-"""Document scores from the mean of everything a document has: the model behind stock `textcat` and `textcat_multilabel`."""
+"""Document scores from everything a document has: the model behind stock `textcat` and `textcat_multilabel`."""
 
+from collections.abc import Callable
 from functools import partial
 
-from thinc.api import Dropout, Linear, Logistic, Model, Softmax_v2, chain, list2ragged, reduce_mean, zero_init
+from thinc.api import Dropout, Linear, Model, ParametricAttention, chain, list2ragged, reduce_mean, reduce_sum, zero_init
 from thinc.layers.resizable import resizable, resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
+from ..errors import Errors
 from ..types import TextCatModel, Tok2VecModel
 from .scale import scale
 
+POOLINGS = ("mean", "attention")
+
 
 def build_pooled_textcat(
-    tok2vec: Tok2VecModel, exclusive_classes: bool, dropout: float = 0.1, learn_rate_factor: float = 10.0, nO: int | None = None
+    tok2vec: Tok2VecModel,
+    exclusive_classes: bool,
+    pooling: str = "mean",
+    dropout: float = 0.1,
+    learn_rate_factor: float = 10.0,
+    nO: int | None = None,
 ) -> TextCatModel:
     """`spacy-jbert.PooledTextCat.v1`. However long a document is, all its windows count.
 
-    tok2vec (Tok2VecModel): `spacy-jbert.TransformerListener.v1` with pooling "mean" for the mean over all tokens, "cls" for the mean of
-        the [CLS] vectors of all windows. Any other tok2vec layer works too.
+    tok2vec (Tok2VecModel): `spacy-jbert.TransformerListener.v1` with pooling "mean" for a row a token, "cls" for the [CLS] vector of each
+        window. Any other tok2vec layer works too.
     exclusive_classes (bool): One label a document (softmax), or any number (a logistic for each).
+    pooling (str): What makes one vector of a document's rows: their "mean", or "attention", a mean with weights from a learned query.
     dropout (float): Of the document vector, in training.
     learn_rate_factor (float): How many times faster than the encoder the output layer learns.
     nO (int | None): The number of labels; set by the component.
-    RETURNS (TextCatModel): `List[Doc] -> Floats2d`, *shape* `(n_docs, n_labels)`.
+    RETURNS (TextCatModel): `List[Doc] -> Floats2d`, *shape* `(n_docs, n_labels)`. Its part "logits" gives the scores that its part
+        "probabilities" makes the probabilities of.
+    RAISES: ValueError J015.
     """
-    linear: Model[Floats2d, Floats2d] = Softmax_v2(nO=nO) if exclusive_classes else Linear(nO=nO, init_W=zero_init)
+    if pooling not in POOLINGS:
+        raise ValueError(Errors.J015.format(pooling=pooling, choices=", ".join(POOLINGS)))
+    pool = chain(ParametricAttention(), reduce_sum()) if pooling == "attention" else reduce_mean()
+    linear: Model[Floats2d, Floats2d] = Linear(nO=nO, init_W=zero_init)
     output = resizable(linear, resize_layer=partial(resize_linear_weighted, fill_defaults={"b": 0.0}))
-    activation = [] if exclusive_classes else [Logistic()]
-    model: TextCatModel = chain(tok2vec, list2ragged(), reduce_mean(), Dropout(dropout), scale(learn_rate_factor), output, *activation)
+    logits: TextCatModel = chain(tok2vec, list2ragged(), pool, Dropout(dropout), scale(learn_rate_factor), output)
+    activation = probabilities(exclusive_classes)
+    model: TextCatModel = chain(logits, activation)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", linear)
+    model.set_ref("logits", logits)
+    model.set_ref("probabilities", activation)
     # What the stock component asks of its models.
     model.attrs["multi_label"] = not exclusive_classes
     model.attrs["resize_output"] = partial(_resize, output=output)
-    if nO is not None:
-        model.set_dim("nO", nO)
     return model
 
 
 def _resize(model: TextCatModel, new_nO: int, *, output: Model) -> TextCatModel:
     resized = resize_model(output, new_nO)
     model.set_ref("output_layer", resized.layers[0])
-    model.set_dim("nO", new_nO, force=True)
     return model
+
+
+def probabilities(exclusive_classes: bool) -> Model[Floats2d, Floats2d]:
+    """Softmax, or a logistic for each label, with the gradient of the cross-entropy: the component sends back probability minus truth,
+    and that is it already. (`Logistic` multiplies it by p (1 - p), which is the gradient of the squared error and all but nothing where
+    the network is sure and wrong.)
+
+    Predictions are made at attrs["temperature"], see `spacy_jbert.calibration`. Training is at 1 and goes back to it: what was fitted to
+    other weights says nothing of these.
+
+    exclusive_classes (bool): Which of the two.
+    RETURNS (Model[Floats2d, Floats2d]): *Shape:* `(n_docs, n_labels)`, both.
+    """
+    return Model("probabilities", forward, attrs={"exclusive_classes": exclusive_classes, "temperature": 1.0})
+
+
+def forward(model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool) -> tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+    if is_train:
+        model.attrs["temperature"] = 1.0
+    activate = model.ops.softmax if model.attrs["exclusive_classes"] else model.ops.sigmoid
+    return activate(X / model.attrs["temperature"]), lambda dY: dY
