@@ -2,23 +2,25 @@
 
 An encoder comes from the hub or a folder (`hf_encoder`), or is built from sizes and a vocabulary (`new_encoder`); both are registered
 for `[initialize.components.transformer.encoder]`, so a packaged config never holds their names or paths. On disk it is a plain
-Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files.
+Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files, and `layer_mix.json` where layers are mixed.
 """
 
 import contextlib
+import copy
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from spacy.language import Language
 from transformers import (
+    MODEL_MAPPING,
     AutoConfig,
-    AutoModel,
     AutoTokenizer,
     BertConfig,
     PreTrainedModel,
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 # Position ids of this family start behind the padding id, so that many rows of the position table can't be used.
 _POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", "xlm-roberta-xl", "luke", "mpnet"}
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+_MIX_FILE = "layer_mix.json"
 
 
 @dataclass
@@ -41,10 +44,17 @@ class Encoder:
 
     model (PreTrainedModel): Gives `last_hidden_state` for `input_ids`; no head, no pooler.
     tokenizer (PreTrainedTokenizerBase): Its wordpieces.
+    mix (Parameter | None): What the layers weigh, before the softmax, in a mean over the embeddings and all layers that replaces the last
+        layer (Peters et al. 2018, arXiv:1802.05365); None for the last layer. *Shape:* `(depth + 1,)`.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    mix: torch.nn.Parameter | None = None
+
+    def __post_init__(self) -> None:
+        # Nothing is generated: keys and values of a decoder needn't outlive a layer.
+        self.model.config.use_cache = False
 
     @property
     def width(self) -> int:
@@ -102,21 +112,38 @@ class Encoder:
 
         input_ids (Tensor): *Shape:* `(n_windows, n_pieces)`, on the model's device.
         attention_mask (Tensor | None): *Shape:* as `input_ids`, 1 for real pieces; None where nothing is padded.
-        RETURNS (Tensor): The last layer. *Shape:* `(n_windows, n_pieces, width)`.
+        RETURNS (Tensor): The last layer, or the mix of all. *Shape:* `(n_windows, n_pieces, width)`.
         """
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.mix is None:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        layers = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+        weighted = (weight * layer for weight, layer in zip(self.mix.softmax(0), layers, strict=True))
+        return cast(torch.Tensor, sum(weighted))
 
-    def save(self, path: Path) -> None:
+    def to(self, device: torch.device | str) -> None:
+        """Move the weights, in place."""
+        self.model.to(device)
+        if self.mix is not None:
+            self.mix.data = self.mix.data.to(device)
+
+    def save(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a plain Hugging Face folder. It appears under its name only when it is complete; until then the old one stays.
 
-        path (Path): The folder; one that is there already is replaced.
+        path (Path): The folder; one that is there already is replaced, even the one that the weights are still mapped from.
+        dtype (torch.dtype): Of the weights in the file.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
             new, old = Path(room) / "new", Path(room) / "old"
             new.mkdir()
-            self.model.save_pretrained(new, safe_serialization=True)
+            weights = {name: w.to(dtype) if w.is_floating_point() else w for name, w in self.model.state_dict().items()}
+            self.model.save_pretrained(new, state_dict=weights, safe_serialization=True)
+            config = copy.copy(self.model.config)  # save_pretrained wrote the precision that the model has in memory
+            config.torch_dtype = dtype
+            config.save_pretrained(new)
             self.tokenizer.save_pretrained(new)
+            if self.mix is not None:
+                (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
             if path.exists():
                 path.rename(old)
             try:
@@ -132,7 +159,8 @@ class Encoder:
 
         path (Path): The folder.
         model_settings: Override what its config.json says, for example `attention_probs_dropout_prob`.
-        RETURNS (Encoder): The encoder, in evaluation mode, fp32.
+        RETURNS (Encoder): The encoder, in evaluation mode, fp32. Weights that are stored so are mapped from the file: a page of it is
+            read when it is first needed and shared with other processes, until training writes to it.
         RAISES: ValueError J003 if a file is missing, J002 if one can't be read.
         """
         missing = [name for name in ("config.json",) if not (path / name).is_file()]
@@ -140,7 +168,10 @@ class Encoder:
             missing.append("the weights (" + " or ".join(_WEIGHT_FILES[:2]) + ")")
         if missing:
             raise ValueError(Errors.J003.format(path=path, missing=" and ".join(missing)))
-        return cls._from_pretrained(str(path), local_files_only=True, **model_settings)
+        encoder = cls._from_pretrained(str(path), local_files_only=True, **model_settings)
+        if (path / _MIX_FILE).is_file():
+            encoder.mix = torch.nn.Parameter(torch.tensor(json.loads((path / _MIX_FILE).read_text(encoding="utf-8"))))
+        return encoder
 
     @classmethod
     def _from_pretrained(cls, name: str, *, local_files_only: bool, revision: str | None = None, **model_settings: Any) -> "Encoder":
@@ -153,7 +184,7 @@ class Encoder:
                     setattr(config, setting, value)
             pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
             with _quiet():
-                model, report = AutoModel.from_pretrained(
+                model, report = _model_class(config).from_pretrained(
                     name, config=config, torch_dtype=torch.float32, output_loading_info=True, **pooler, **where
                 )
         except ImportError as error:
@@ -187,7 +218,13 @@ _HAS_POOLER = {"bert", "roberta", "xlm-roberta", "camembert", "albert"}
 
 def _build(config: Any) -> PreTrainedModel:
     pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
-    return AutoModel.from_config(config, **pooler).eval()
+    return _model_class(config)(config, **pooler).eval()
+
+
+def _model_class(config: Any) -> type[PreTrainedModel]:
+    """What AutoModel takes, but AutoModel imports every model's config, some hundred, to find out: over half of the loading time."""
+    classes = MODEL_MAPPING[type(config)]
+    return classes[0] if isinstance(classes, tuple) else classes
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class Errors(metaclass=_WithCodes):
     J007 = "The tokenizer of this encoder needs the package '{package}': pip install {install}"
     J008 = "The settings of spacy-jbert.NewEncoder.v1 don't fit together: {reason}"
     J009 = "The encoder saved with component '{name}' is damaged or incomplete ({reason}). Copy the pipeline again, or package it again."
-    J010 = "precision = '{precision}' is not one of 'fp32', 'bf16'."
+    J010 = "precision = '{precision}' is not one of 'fp32', 'bf16', 'fp16'."
     J011 = "overlap = {overlap} has to be at least 0 and less than half of a window ({limit} pieces)."
     J012 = "The label '{label}' can't be used for entities: it has to be a non-empty string."
     J013 = (
@@ -69,6 +69,9 @@ class Errors(metaclass=_WithCodes):
         "Component '{name}' is to get a threshold for each label, but its scorer takes only one for all. Set "
         "@scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or thresholds = false in spacy-jbert.calibrate.v1."
     )
+    J040 = "{name} = '{value}' is not one of {choices}."
+    J041 = "train_layers = {train_layers} and unfreeze_steps = {unfreeze_steps} must not be negative."
+    J042 = "gradient_checkpointing = true can't be used with this encoder: {model} has no support for it in transformers."
     # --- J1xx: pretraining ------------------------------------------------------------------------------------------
     J101 = "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting 'path'."
     J102 = (

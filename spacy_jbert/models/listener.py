@@ -20,7 +20,7 @@ def build_listener(pooling: str = "mean", grad_factor: float = 1.0, upstream: st
 
     pooling (str): "mean" of a token's wordpieces or the "first" of them, a row a token; "cls": the vector of the piece before the text
         (for BERT, [CLS]), a row a window, for classifying documents.
-    grad_factor (float): Scales what flows back to the encoder; 0.0 leaves it as it is for this head.
+    grad_factor (float): Scales what flows back to the encoder; with 0.0 nothing does, and nothing is computed for it.
     upstream (str): The transformer's name in the pipeline, "*" for whichever there is.
     RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`.
     RAISES: ValueError J015.
@@ -54,6 +54,8 @@ def forward(model: Model, datas: list[TransformerData], is_train: bool) -> tuple
     outputs = ops.xp.split(pooled, np.cumsum(counts)[:-1])
 
     def backprop(d_outputs: list[Floats2d]) -> list[TransformerData]:
+        if not model.attrs["grad_factor"]:
+            return []
         d_picked = ops.backprop_reduce_mean(ops.xp.concatenate(d_outputs), lengths)
         d_flat = _scatter(ops, flat.shape, index, d_picked)
         d_flat *= model.attrs["grad_factor"]

@@ -1,40 +1,30 @@
 """The encoder as a thinc model: documents in, one ragged stack of wordpiece vectors a document out.
 
 `JapaneseTransformer` cuts documents into wordpieces and windows, runs the encoder over length-sorted batches of windows and puts the
-vectors back into document order; `EncoderShim` holds the torch side: the encoder, its optimizer, its bytes.
+vectors back into document order. The torch side is in `shim.py`.
 """
 
-import contextlib
-import logging
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-import srsly
 import torch
 from spacy.attrs import SENT_START
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
 from spacy_transformers.layers import split_trf_batch, trfs2arrays
-from thinc.api import CupyOps, Model, Optimizer, chain
-from thinc.shims.shim import Shim
+from thinc.api import CupyOps, Model, chain
 from thinc.types import Floats2d, Ragged
-from thinc.util import get_torch_default_device
 from transformers.file_utils import ModelOutput
 
 from ..alignment import align
-from ..encoder import Encoder
 from ..errors import Errors
-from ..pieces import WORDS, Segmenter, make_segmenter, token_offsets
+from ..pieces import WORDS, token_offsets
 from ..types import Pieces, Tok2VecModel, TransformerModel
 from ..windows import Window, batch_windows, plan_windows
 from .listener import pool_tokens
+from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, send
 
-logger = logging.getLogger(__name__)
-
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its own.
 _SENTENCE_ENDS = frozenset("。．！？!?\n」』")
 
@@ -46,7 +36,12 @@ def build_transformer(
     max_batch_pieces: int = 4096,
     device: str = "auto",
     precision: str = "fp32",
+    storage: str = "fp32",
+    layers: str = "last",
     layer_decay: float = 1.0,
+    train_layers: int | None = None,
+    unfreeze_steps: int = 0,
+    gradient_checkpointing: bool = False,
 ) -> TransformerModel:
     """`spacy-jbert.JapaneseTransformer.v1`. Holds no name or path: the encoder comes from [initialize] or from disk.
 
@@ -54,18 +49,43 @@ def build_transformer(
         pretrained) or "auto".
     window (int | None): The most wordpieces of one window, special pieces included; None for the encoder's own limit.
     overlap (int | None): How many wordpieces neighbouring windows of a long document share; None for 32, less where windows are short.
-    max_batch_pieces (int): The most wordpieces, padding included, that the encoder sees at once.
+    max_batch_pieces (int): The most wordpieces, padding included, that the encoder sees at once. In training, what a batch has beyond
+        this is computed twice instead of being kept for the backward pass, so memory is bounded however long the documents are.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even where spaCy has no CuPy.
-    precision (str): "fp32", or "bf16" for autocast.
+    precision (str): Of the arithmetic: "fp32", or autocast to "bf16" or (for GPUs that lack bf16; the loss is scaled) "fp16".
+    storage (str): Of the weights on disk: "fp32", "fp16" or "bf16". Half the size, but what is loaded is converted instead of mapped.
+    layers (str): "last", or "mix" for a learned mean of all layers and the embeddings (Peters et al. 2018, arXiv:1802.05365).
     layer_decay (float): Each layer learns at this fraction of the rate of the one above it; 1.0 is the same for all.
+    train_layers (int | None): How many layers learn, counted from the last. None for all, and the embeddings; 0 for none: then the
+        encoder is run as in prediction, and only the heads (and the mix) learn.
+    unfreeze_steps (int): Gradual unfreezing (Howard & Ruder 2018, arXiv:1801.06146): for so many steps the heads learn alone, for so many
+        more the last layer with them, and so on down to the embeddings or as far as train_layers goes. 0: all from the beginning.
+    gradient_checkpointing (bool): In training keep only each layer's input and compute the rest twice: a fraction of the memory, about a
+        third more time.
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
-    RAISES: ValueError J005, J010.
+    RAISES: ValueError J005, J010, J040, J041.
     """
-    if words not in WORDS:
-        raise ValueError(Errors.J005.format(words=words))
-    if precision not in PRECISIONS:
-        raise ValueError(Errors.J010.format(precision=precision))
-    shim = EncoderShim(words=words, device=device, precision=precision, layer_decay=layer_decay)
+    for code, name, value, choices in (
+        (Errors.J005, "words", words, WORDS),
+        (Errors.J010, "precision", precision, PRECISIONS),
+        (Errors.J040, "storage", storage, STORAGE),
+        (Errors.J040, "layers", layers, LAYERS),
+    ):
+        if value not in choices:
+            raise ValueError(code.format(**{name: value}, name=name, value=value, choices=", ".join(map(repr, choices))))
+    if unfreeze_steps < 0 or (train_layers is not None and train_layers < 0):
+        raise ValueError(Errors.J041.format(train_layers=train_layers, unfreeze_steps=unfreeze_steps))
+    shim = EncoderShim(
+        words=words,
+        device=device,
+        precision=precision,
+        storage=storage,
+        layers=layers,
+        layer_decay=layer_decay,
+        train_layers=train_layers,
+        unfreeze_steps=unfreeze_steps,
+        gradient_checkpointing=gradient_checkpointing,
+    )
     return Model(
         "jbert_transformer",
         forward,
@@ -89,7 +109,12 @@ def build_tok2vec_transformer(
     max_batch_pieces: int = 4096,
     device: str = "auto",
     precision: str = "fp32",
+    storage: str = "fp32",
+    layers: str = "last",
     layer_decay: float = 1.0,
+    train_layers: int | None = None,
+    unfreeze_steps: int = 0,
+    gradient_checkpointing: bool = False,
     pooling: str | Model[Ragged, Floats2d] = "mean",
     grad_factor: float = 1.0,
 ) -> Tok2VecModel:
@@ -99,7 +124,20 @@ def build_tok2vec_transformer(
         replaced, with a layer; the others as in `spacy-jbert.JapaneseTransformer.v1`.
     RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`.
     """
-    transformer = build_transformer(words, window, overlap, max_batch_pieces, device, precision, layer_decay)
+    transformer = build_transformer(
+        words,
+        window,
+        overlap,
+        max_batch_pieces,
+        device,
+        precision,
+        storage,
+        layers,
+        layer_decay,
+        train_layers,
+        unfreeze_steps,
+        gradient_checkpointing,
+    )
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
     pool = pool_tokens(pooling, grad_factor) if isinstance(pooling, str) else trfs2arrays(pooling, grad_factor)
     return chain(chain(transformer, split_trf_batch()), pool)
@@ -123,6 +161,8 @@ class RaggedBatch(FullTransformerBatch):
 
     def unsplit_by_doc(self, arrays: list[list[Any]]) -> "RaggedBatch":
         """Put gradients of single documents together. Documents without pieces may be missing: they have no rows."""
+        if not arrays:  # no document has rows, or its head sends nothing back
+            return self._with_output(np.zeros((1, 0, 0), dtype="f"))
         xp = np if isinstance(arrays[0][0], np.ndarray) else CupyOps.xp
         return self._with_output(xp.concatenate([doc[0] for doc in arrays], axis=1))
 
@@ -140,8 +180,8 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
     """Run the encoder. The rows of a document are, window after window: special pieces, the window's own pieces, special pieces."""
     shim = cast(EncoderShim, model.shims[0])
     encoder = shim.require_encoder()
-    prefix, suffix = encoder.special_ids
-    limit = min(model.attrs["window"] or encoder.max_pieces, encoder.max_pieces) - len(prefix) - len(suffix)
+    n_special = sum(map(len, encoder.special_ids))
+    limit = min(model.attrs["window"] or encoder.max_pieces, encoder.max_pieces) - n_special
     overlap = min(32, limit // 4) if model.attrs["overlap"] is None else model.attrs["overlap"]
     if not 0 <= overlap < limit / 2:
         raise ValueError(Errors.J011.format(overlap=overlap, limit=limit))
@@ -150,32 +190,28 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
     windows: list[Window] = []
     for i, (doc, doc_pieces) in enumerate(zip(docs, pieces, strict=True)):
         planned = plan_windows(i, len(doc_pieces.ids), limit, overlap, *_cuts(doc, doc_pieces, limit))
-        if not planned and len(doc) and (prefix or suffix):
+        if not planned and len(doc):
             # White space alone: heads want vectors for it too.
             planned = [Window(i, 0, 0, 0, 0)]
         windows += planned
-
-    inputs = [np.concatenate((prefix, pieces[w.doc].ids[w.start : w.end], suffix)).astype(np.int64) for w in windows]
-    batches = batch_windows([len(ids) for ids in inputs], model.attrs["max_batch_pieces"])
-    with torch.enable_grad() if is_train else torch.inference_mode():
-        outputs = [shim.run([inputs[i] for i in batch], is_train=is_train) for batch in batches]
-        hidden = _in_order(outputs, batches, windows, len(prefix), len(suffix)) if outputs else torch.zeros((0, encoder.width))
     data = [
         _doc_data(shim, doc, doc_pieces, doc_windows)
         for doc, doc_pieces, doc_windows in zip(docs, pieces, _by_doc(windows, len(docs)), strict=True)
     ]
+    wordpieces = _join([doc_data.wordpieces for doc_data in data])
+    hidden, graph = _run(shim, pieces, windows, budget=model.attrs["max_batch_pieces"], learn=is_train and shim.learns())
     rows = _to_array(model, hidden)
     at = 0
     for doc_data in data:
-        n = doc_data.wordpieces.input_ids.shape[1] if len(doc_data.wordpieces) else 0
+        n = doc_data.wordpieces.input_ids.size
         if n or not is_train:
             # A Doc that is kept must not keep the vectors of its whole batch alive.
-            own = rows[at : at + n] if is_train else rows[at : at + n].copy()
+            own = rows[at : at + n] if is_train or n == len(rows) else rows[at : at + n].copy()
             doc_data.model_output = ModelOutput(last_hidden_state=own[None])
         at += n
     batch = RaggedBatch(
         spans=[[doc[:]] if len(doc) else [] for doc in docs],
-        wordpieces=_join([doc_data.wordpieces for doc_data in data]),
+        wordpieces=wordpieces,
         model_output=ModelOutput(last_hidden_state=rows[None]),
         align=_join_align([doc_data.align for doc_data in data], [d.wordpieces.input_ids.size for d in data]),
         cached_doc_data=data,
@@ -183,11 +219,61 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
 
     def backprop(d_batch: RaggedBatch) -> list[Doc]:
         d_rows = d_batch.model_output["last_hidden_state"][0]
-        if len(d_rows):
-            torch.autograd.backward(hidden, torch.as_tensor(d_rows, device=hidden.device).to(hidden.dtype))
+        if graph and len(d_rows):
+            d_hidden = send(d_rows, hidden.device) if isinstance(d_rows, np.ndarray) else torch.as_tensor(d_rows).to(hidden.device)
+            while graph:  # the last first, as it is the one that may have to be computed again; each is freed when it is done
+                output, target = graph.pop()
+                shim.backward(output, d_hidden[target])
         return []
 
     return batch, backprop
+
+
+def _run(
+    shim: EncoderShim, pieces: list[Pieces], windows: list[Window], *, budget: int, learn: bool
+) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Run the encoder over all windows, a batch of at most `budget` pieces at a time, and keep the rows that windows answer for.
+
+    RETURNS: The rows in document order, `(n_rows, width)`; and, if `learn`, what is to be sent back through the encoder: for each batch
+        its rows, `(n_batch_rows, width)`, and their places among all, `(n_batch_rows,)`.
+    """
+    encoder = shim.require_encoder()
+    around = [_special_ids(shim, pieces[w.doc]) for w in windows]
+    ids = [
+        np.concatenate((prefix, pieces[w.doc].ids[w.start : w.end], suffix)).astype(np.int64)
+        for w, (prefix, suffix) in zip(windows, around, strict=True)
+    ]
+    counts = np.array(
+        [len(prefix) + w.own_end - w.own_start + len(suffix) for w, (prefix, suffix) in zip(windows, around, strict=True)], int
+    )
+    first = np.cumsum(counts) - counts
+    hidden = torch.empty((int(counts.sum()), encoder.width), device=encoder.model.device)
+    graph, kept = [], 0
+    with torch.enable_grad() if learn else torch.inference_mode():
+        for batch in batch_windows([len(window) for window in ids], budget):
+            size = len(batch) * len(ids[batch[0]])
+            recompute = learn and kept > 0 and kept + size > budget
+            kept += 0 if recompute else size
+            output = shim.run([ids[i] for i in batch], learn=learn, recompute=recompute)
+            own = np.zeros(output.shape[:2], dtype=bool)
+            for row, i in zip(own, batch, strict=True):
+                w, (prefix, suffix) = windows[i], around[i]
+                row[: len(ids[i])] = True
+                row[len(prefix) : len(prefix) + w.own_start - w.start] = False
+                row[len(prefix) + w.own_end - w.start : len(ids[i]) - len(suffix)] = False
+            rows = output.flatten(0, 1)[send(np.flatnonzero(own), hidden.device)]
+            target = send(np.concatenate([np.arange(first[i], first[i] + counts[i]) for i in batch]), hidden.device)
+            hidden[target] = rows.detach().float()
+            if learn:
+                graph.append((rows, target))
+    return hidden, graph
+
+
+def _special_ids(shim: EncoderShim, pieces: Pieces) -> tuple[list[int], list[int]]:
+    """The special ids around each window of a document. Where both these and pieces are missing, one that stands for white space."""
+    encoder = shim.require_encoder()
+    prefix, suffix = encoder.special_ids
+    return (prefix, suffix) if len(pieces.ids) or prefix or suffix else ([encoder.pad_id], [])
 
 
 def _cuts(doc: Doc, pieces: Pieces, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,24 +290,6 @@ def _cuts(doc: Doc, pieces: Pieces, limit: int) -> tuple[np.ndarray, np.ndarray]
     return np.unique(first), np.unique(first[begins])
 
 
-def _in_order(outputs: list[torch.Tensor], batches: list[list[int]], windows: list[Window], n_prefix: int, n_suffix: int) -> torch.Tensor:
-    """Pick the rows that windows answer for out of padded batches, in document order. *Shape:* `(n_rows, width)`."""
-    base, place = 0, np.empty((len(windows),), dtype=np.int64)
-    for output, batch in zip(outputs, batches, strict=True):
-        place[batch] = base + np.arange(len(batch)) * output.shape[1]
-        base += output.shape[0] * output.shape[1]
-    rows = []
-    for at, w in zip(place, windows, strict=True):
-        length = n_prefix + w.end - w.start + n_suffix
-        own = np.arange(n_prefix + w.own_start - w.start, n_prefix + w.own_end - w.start)
-        rows += [at + np.arange(n_prefix), at + own, at + np.arange(length - n_suffix, length)]
-    flat = torch.cat([output.reshape(-1, output.shape[-1]) for output in outputs])
-    index = np.concatenate(rows)
-    if len(index) == len(flat) and np.array_equal(index, np.arange(len(flat))):
-        return flat
-    return flat[torch.from_numpy(index).to(flat.device)]
-
-
 def _by_doc(windows: list[Window], n_docs: int) -> list[list[Window]]:
     grouped: list[list[Window]] = [[] for _ in range(n_docs)]
     for window in windows:
@@ -229,13 +297,13 @@ def _by_doc(windows: list[Window], n_docs: int) -> list[list[Window]]:
     return grouped
 
 
-def _doc_data(shim: "EncoderShim", doc: Doc, pieces: Pieces, windows: list[Window]) -> TransformerData:
+def _doc_data(shim: EncoderShim, doc: Doc, pieces: Pieces, windows: list[Window]) -> TransformerData:
     """Everything of a TransformerData but the vectors."""
     if not windows:
         data = TransformerData.empty()
         data.align = Ragged(np.zeros((0,), dtype="i"), np.zeros((len(doc),), dtype="i"))
         return data
-    prefix, suffix = shim.require_encoder().special_ids
+    prefix, suffix = _special_ids(shim, pieces)
     ids = np.concatenate([part for w in windows for part in (prefix, pieces.ids[w.own_start : w.own_end], suffix)]).astype(np.int32)
     # Row of each piece: the special rows of its window and of those before it come first.
     special = len(prefix) + len(suffix)
@@ -278,140 +346,6 @@ def _join_align(aligns: list[Ragged], n_rows: list[int]) -> Ragged:
 
 
 def _to_array(model: TransformerModel, hidden: torch.Tensor) -> Floats2d:
-    hidden = hidden.detach().float()
     if isinstance(model.ops, CupyOps) and hidden.is_cuda:
         return cast(Floats2d, model.ops.xp.from_dlpack(hidden.contiguous()))
     return cast(Floats2d, model.ops.asarray(hidden.cpu().numpy()))
-
-
-class EncoderShim(Shim):
-    """The torch side of `JapaneseTransformer`: runs the encoder, steps its optimizer, turns it into bytes and back.
-
-    words, device, precision, layer_decay: As in `build_transformer`.
-    """
-
-    def __init__(self, *, words: str = "auto", device: str = "auto", precision: str = "fp32", layer_decay: float = 1.0) -> None:
-        super().__init__(None)
-        self._optimizer: torch.optim.AdamW | None = None
-        self.words, self.device, self.precision, self.layer_decay = words, device, precision, layer_decay
-        self._encoder: Encoder | None = None
-        self._segmenter: Segmenter | None = None
-        self._strings: np.ndarray | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Caches, and the optimizer's moments, are of this process.
-        return {**self.__dict__, "_segmenter": None, "_strings": None, "_optimizer": None}
-
-    @property
-    def encoder(self) -> Encoder | None:
-        return self._encoder
-
-    @encoder.setter
-    def encoder(self, encoder: Encoder) -> None:
-        self._encoder, self._segmenter, self._strings, self._optimizer = encoder, None, None, None
-        encoder.model.to(self._device())
-
-    def require_encoder(self, name: str = "transformer") -> Encoder:
-        """RETURNS (Encoder): The encoder. RAISES: ValueError J001 if there is none."""
-        if self._encoder is None:
-            raise ValueError(Errors.J001.format(name=name))
-        return self._encoder
-
-    @property
-    def segmenter(self) -> Segmenter:
-        """RETURNS (Segmenter): What cuts documents for this encoder; made when first needed."""
-        if self._segmenter is None:
-            self._segmenter = make_segmenter(self.require_encoder().tokenizer, self.words)
-        return self._segmenter
-
-    def strings(self, ids: np.ndarray) -> list[str]:
-        """The strings of wordpiece ids."""
-        if self._strings is None:
-            vocabulary = self.require_encoder().tokenizer.get_vocab()
-            # Ids may have gaps.
-            strings = np.full(max(vocabulary.values()) + 1, "", dtype=object)
-            strings[list(vocabulary.values())] = list(vocabulary)
-            self._strings = strings
-        return cast(list[str], self._strings[ids].tolist())
-
-    def _device(self) -> torch.device:
-        return get_torch_default_device() if self.device == "auto" else torch.device(self.device)
-
-    def run(self, windows: list[np.ndarray], *, is_train: bool) -> torch.Tensor:
-        """Run one batch of windows. RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise."""
-        encoder = self.require_encoder()
-        lengths = np.array([len(ids) for ids in windows])
-        ids = np.full((len(windows), lengths.max()), encoder.pad_id, dtype=np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: len(window)] = window
-        device = encoder.model.device
-        # A mask costs time even when it masks nothing.
-        mask = None if lengths.min() == lengths.max() else torch.from_numpy(np.arange(ids.shape[1]) < lengths[:, None]).to(device)
-        dtype = PRECISIONS[self.precision]
-        autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
-        if encoder.model.training != is_train:
-            encoder.model.train(is_train)
-        with autocast:
-            return encoder(torch.from_numpy(ids).to(device), mask if mask is None else mask.long())
-
-    def finish_update(self, optimizer: Optimizer) -> None:
-        """Step AdamW over all weights at once, with the rate, decay and clipping that spaCy's optimizer has at this step.
-
-        As in BERT (Devlin et al. 2019, arXiv:1810.04805), biases and LayerNorm are not decayed and gradients are clipped together, by
-        their global norm.
-        """
-        if self._encoder is None:
-            return
-        weights = [p for p in self._encoder.model.parameters() if p.grad is not None]
-        if not weights:
-            return
-        adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(self._groups(), lr=0.0, fused=True)
-        self._optimizer = adamw
-        if optimizer.grad_clip:
-            torch.nn.utils.clip_grad_norm_(weights, optimizer.grad_clip)
-        for group in adamw.param_groups:
-            group["lr"] = optimizer.learn_rate * group["scale"]
-            group["weight_decay"] = optimizer.L2 if group["decayed"] else 0.0
-            group["betas"], group["eps"] = (optimizer.b1, optimizer.b2), optimizer.eps
-        adamw.step()
-        adamw.zero_grad(set_to_none=True)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-        weights = dict(self.require_encoder().model.named_parameters())
-        # The first number in a name is the layer's. ALBERT has one layer, used again and again: the highest number counts, not the depth.
-        layers = {name: int(part) for name in weights for part in reversed(name.split(".")) if part.isdigit()}
-        top = max(layers.values(), default=0)
-        for name, weight in weights.items():
-            # Embeddings count as the layer below the first; anything behind the last layer as the last.
-            layer = layers.get(name, -1 if "embed" in name else top)
-            groups.setdefault((self.layer_decay ** (top - layer), weight.ndim > 1), []).append(weight)
-        return [{"params": weights, "scale": scale, "decayed": decayed} for (scale, decayed), weights in groups.items()]
-
-    def to_device(self, device_type: str, device_id: int) -> None:
-        if self._encoder is not None and self.device == "auto":
-            self._encoder.model.to(f"cuda:{device_id}" if device_type == "gpu" else device_type)
-            # Its moments stay behind.
-            self._optimizer = None
-
-    @contextlib.contextmanager
-    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
-        # Averages of spaCy's optimizer don't cover these weights, which torch's own steps.
-        yield
-
-    def to_bytes(self) -> bytes:
-        """RETURNS (bytes): The files of the encoder's folder; empty if there is no encoder."""
-        if self._encoder is None:
-            return b""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "encoder"
-            self._encoder.save(path)
-            return cast(bytes, srsly.msgpack_dumps({file.name: file.read_bytes() for file in path.iterdir()}))
-
-    def from_bytes(self, data: bytes) -> "EncoderShim":
-        if data:
-            with tempfile.TemporaryDirectory() as folder:
-                for name, content in srsly.msgpack_loads(data).items():
-                    (Path(folder) / name).write_bytes(content)
-                self.encoder = Encoder.load(Path(folder))
-        return self

@@ -19,7 +19,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 
 from ..encoder import Encoder, EncoderLoader
 from ..errors import Errors
-from ..models.transformer import EncoderShim
+from ..models.shim import EncoderShim
 from ..pieces import Segmenter, choose_words
 from ..types import TransformerModel
 
@@ -166,13 +166,8 @@ class JBertTransformer(Transformer):
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder."""
-
-        def write_model(folder: Path) -> None:
-            if self._shim.encoder is not None:
-                self._shim.encoder.save(folder)
-
         has_encoder = self._shim.encoder is not None
-        util.to_disk(path, {"cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}), "model": write_model}, exclude)
+        util.to_disk(path, {"cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}), "model": self._shim.save}, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
         """Read the component's folder. RAISES: ValueError J009 if its encoder is missing or damaged."""

@@ -1,0 +1,242 @@
+"""The torch side of `JapaneseTransformer`: running the encoder, training it step by step, its bytes."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import srsly
+import torch
+from thinc.api import Optimizer
+from thinc.shims.shim import Shim
+from thinc.util import get_torch_default_device
+from torch.utils.checkpoint import checkpoint
+
+from ..encoder import Encoder
+from ..errors import Errors
+from ..pieces import Segmenter, make_segmenter
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LAYERS = ("last", "mix")
+# An Adam step is as large as the rate. What suits an encoder's weights would hardly move the softmax of the mix in a whole training.
+_MIX_RATE = 50.0
+
+
+class EncoderShim(Shim):
+    """Runs the encoder, steps its optimizer, turns it into bytes and back.
+
+    Arguments: As in `build_transformer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        words: str = "auto",
+        device: str = "auto",
+        precision: str = "fp32",
+        storage: str = "fp32",
+        layers: str = "last",
+        layer_decay: float = 1.0,
+        train_layers: int | None = None,
+        unfreeze_steps: int = 0,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__(None)
+        self.words, self.device, self.precision, self.storage, self.layers = words, device, precision, storage, layers
+        self.layer_decay, self.train_layers, self.unfreeze_steps = layer_decay, train_layers, unfreeze_steps
+        self.gradient_checkpointing = gradient_checkpointing
+        self._encoder: Encoder | None = None
+        self._segmenter: Segmenter | None = None
+        self._strings: np.ndarray | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Training begins anew."""
+        self._optimizer: torch.optim.AdamW | None = None
+        self._scaler: torch.amp.GradScaler | None = None
+        self._steps = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Caches, and the optimizer's moments, are of this process.
+        return {**self.__dict__, "_segmenter": None, "_strings": None, "_optimizer": None, "_scaler": None, "_steps": 0}
+
+    @property
+    def encoder(self) -> Encoder | None:
+        return self._encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Encoder) -> None:
+        if self.gradient_checkpointing:
+            if not encoder.model.supports_gradient_checkpointing:
+                raise ValueError(Errors.J042.format(model=type(encoder.model).__name__))
+            encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.layers == "last":
+            encoder.mix = None
+        elif encoder.mix is None:
+            encoder.mix = torch.nn.Parameter(torch.zeros(encoder.depth + 1))
+        encoder.to(self._device())
+        self._encoder, self._segmenter, self._strings = encoder, None, None
+        self._forget()
+
+    def require_encoder(self, name: str = "transformer") -> Encoder:
+        """RETURNS (Encoder): The encoder. RAISES: ValueError J001 if there is none."""
+        if self._encoder is None:
+            raise ValueError(Errors.J001.format(name=name))
+        return self._encoder
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """RETURNS (Segmenter): What cuts documents for this encoder; made when first needed."""
+        if self._segmenter is None:
+            self._segmenter = make_segmenter(self.require_encoder().tokenizer, self.words)
+        return self._segmenter
+
+    def strings(self, ids: np.ndarray) -> list[str]:
+        """The strings of wordpiece ids."""
+        if self._strings is None:
+            vocabulary = self.require_encoder().tokenizer.get_vocab()
+            # Ids may have gaps.
+            strings = np.full(max(vocabulary.values()) + 1, "", dtype=object)
+            strings[list(vocabulary.values())] = list(vocabulary)
+            self._strings = strings
+        return cast(list[str], self._strings[ids].tolist())
+
+    def _device(self) -> torch.device:
+        return get_torch_default_device() if self.device == "auto" else torch.device(self.device)
+
+    def run(self, windows: list[np.ndarray], *, learn: bool = False, recompute: bool = False) -> torch.Tensor:
+        """Run one batch of windows.
+
+        windows (list[ndarray]): Ids, special ones included. *Shape:* `(n_pieces,)` each.
+        learn (bool): With dropout.
+        recompute (bool): Keep nothing for the backward pass, which runs the batch once more.
+        RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise.
+        """
+        encoder = self.require_encoder()
+        device = encoder.model.device
+        lengths = np.array([len(ids) for ids in windows])
+        ids = np.full((len(windows), lengths.max()), encoder.pad_id, dtype=np.int64)
+        for row, window in zip(ids, windows, strict=True):
+            row[: len(window)] = window
+        # A mask costs time even when it masks nothing.
+        padded = lengths.min() < lengths.max()
+        mask = send((np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64), device) if padded else None
+        dtype = PRECISIONS[self.precision]
+        autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+        if encoder.model.training != learn:
+            encoder.model.train(learn)
+        with autocast:
+            if recompute:
+                return checkpoint(encoder, send(ids, device), mask, use_reentrant=False)
+            return encoder(send(ids, device), mask)
+
+    def learns(self) -> bool:
+        """Choose the weights that learn in the next step. RETURNS (bool): Whether any does."""
+        encoder = self.require_encoder()
+        n_layers = encoder.depth + 1 if self.train_layers is None else self.train_layers
+        if self.unfreeze_steps:
+            n_layers = min(n_layers, self._steps // self.unfreeze_steps)
+        layers = _layers(encoder)
+        top = max(layers.values())
+        for name, weight in encoder.model.named_parameters():
+            weight.requires_grad_(top - layers[name] < n_layers)
+        return n_layers > 0 or encoder.mix is not None
+
+    def backward(self, output: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Add to the gradients of the weights. output, gradient: *Shape:* `(n, width)`."""
+        if self.precision == "fp16":
+            # Gradients in fp16 vanish below 6e-8: they are computed of a multiple of the loss.
+            self._scaler = self._scaler or torch.amp.GradScaler(output.device.type)
+            gradient = self._scaler.scale(gradient)
+        torch.autograd.backward(output, gradient.to(output.dtype))
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Step AdamW over all weights at once, with the rate, decay and clipping that spaCy's optimizer has at this step.
+
+        As in BERT (Devlin et al. 2019, arXiv:1810.04805), biases and LayerNorm are not decayed and gradients are clipped together, by
+        their global norm.
+        """
+        if self._encoder is None:
+            return
+        self._steps += 1
+        weights = [p for p in self._encoder.model.parameters() if p.grad is not None]
+        if not weights and (self._encoder.mix is None or self._encoder.mix.grad is None):
+            return
+        adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(self._groups(), lr=0.0, fused=True)
+        self._optimizer = adamw
+        if self._scaler is not None:
+            self._scaler.unscale_(adamw)
+        if optimizer.grad_clip:
+            torch.nn.utils.clip_grad_norm_(weights, optimizer.grad_clip)
+        for group in adamw.param_groups:
+            group["lr"] = optimizer.learn_rate * group["scale"]
+            group["weight_decay"] = optimizer.L2 if group["decayed"] else 0.0
+            group["betas"], group["eps"] = (optimizer.b1, optimizer.b2), optimizer.eps
+        if self._scaler is None:
+            adamw.step()
+        else:
+            self._scaler.step(adamw)
+            self._scaler.update()
+        adamw.zero_grad(set_to_none=True)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        encoder = self.require_encoder()
+        groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+        layers = _layers(encoder)
+        top = max(layers.values())
+        for name, weight in encoder.model.named_parameters():
+            groups.setdefault((self.layer_decay ** (top - layers[name]), weight.ndim > 1), []).append(weight)
+        if encoder.mix is not None:
+            groups[_MIX_RATE, False] = [encoder.mix]
+        return [{"params": weights, "scale": scale, "decayed": decayed} for (scale, decayed), weights in groups.items()]
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        if self._encoder is not None and self.device == "auto":
+            self._encoder.to(f"cuda:{device_id}" if device_type == "gpu" else device_type)
+            # Its moments stay behind.
+            self._forget()
+
+    @contextlib.contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        # Averages of spaCy's optimizer don't cover these weights, which torch's own steps.
+        yield
+
+    def save(self, path: Path) -> None:
+        """Write the encoder's folder, if there is an encoder."""
+        if self._encoder is not None:
+            self._encoder.save(path, STORAGE[self.storage])
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): The files of the encoder's folder; empty if there is no encoder."""
+        if self._encoder is None:
+            return b""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "encoder"
+            self.save(path)
+            return cast(bytes, srsly.msgpack_dumps({file.name: file.read_bytes() for file in path.iterdir()}))
+
+    def from_bytes(self, data: bytes) -> "EncoderShim":
+        if data:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in srsly.msgpack_loads(data).items():
+                    (Path(folder) / name).write_bytes(content)
+                self.encoder = Encoder.load(Path(folder))
+        return self
+
+
+def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Put an array on the encoder's device. To a GPU from pinned memory, so that nobody waits for what the GPU is still doing."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _layers(encoder: Encoder) -> dict[str, int]:
+    """The number of the layer that each weight is in; -1 for the embeddings, the last for anything behind it."""
+    names = [name for name, _ in encoder.model.named_parameters()]
+    # The first number in a name is the layer's. ALBERT has one layer, used again and again: the highest number counts, not the depth.
+    layers = {name: int(part) for name in names for part in reversed(name.split(".")) if part.isdigit()}
+    top = max(layers.values(), default=0)
+    return {name: layers.get(name, -1 if "embed" in name else top) for name in names}
