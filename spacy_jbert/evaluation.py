@@ -1,22 +1,19 @@
-"""What a pipeline gets wrong: scores by label, and every mistake with its kind, text and confidence, as an HTML report.
+"""What a pipeline gets wrong: its scores, how far its probabilities can be trusted, and every mistake with its kind and confidence.
 
-The numbers are spaCy's own (`Scorer`); this adds what one looks at after them, and how far probabilities can be trusted.
+The numbers are spaCy's own (`Scorer`); this adds what one looks at after them. `report.py` shows it.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 from spacy.language import Language
+from spacy.pipeline import TextCategorizer
 from spacy.scorer import Scorer
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-
-_CONTEXT = 30
 
 
 def expected_calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
@@ -95,152 +92,127 @@ def threshold_of(threshold: float | Mapping[str, float], label: str) -> float:
 
 
 def _stretch(value: float, threshold: float) -> float:
-    if value < threshold:
-        return 0.5 * value / threshold
+    if value < threshold or value == 0.0:  # 0.0 is also how annotation says no, and stays it
+        return 0.5 * value / threshold if value else 0.0
     return 0.5 + 0.5 * (value - threshold) / (1.0 - threshold) if threshold < 1.0 else 0.5
+
+
+class Label(NamedTuple):
+    """A label and the characters it is on: all of the text for a category."""
+
+    label: str
+    start: int
+    end: int
 
 
 class Mistake(NamedTuple):
     """One difference between annotation and prediction.
 
-    kind: "missed", "invented", "wrong type" or "wrong border" for entities, "wrong label" for documents.
-    text: The text; `start:end` are the characters it is about (the whole text for documents).
-    gold, predicted: What was annotated, what was found; "" for nothing. Entities are written `text (label)`.
-    confidence: Of the prediction, None if there is none.
+    kind (str): For entities "missed", "invented", "wrong type" or "wrong border". For categories "wrong class" where they exclude each
+        other, otherwise "missed class" or "invented class".
+    text (str): The document's.
+    gold, predicted (Label | None): What was annotated and what was found.
+    confidence (float | None): How sure the pipeline was of it. None for an entity that was missed, or found without a confidence.
     """
 
     kind: str
     text: str
-    start: int
-    end: int
-    gold: str
-    predicted: str
+    gold: Label | None
+    predicted: Label | None
     confidence: float | None
 
 
 def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
     """Compare the entities of two Docs of the same text, by character.
 
-    An entity that overlaps one of the other side is a wrong type (same characters) or a wrong border, reported once for both.
+    An entity that overlaps one of the other side is a wrong type (same characters) or a wrong border, reported once for both. What is
+    found where the annotation says nothing is neither right nor wrong.
 
     RETURNS (list[Mistake]): In the order of the text.
     """
+    known = [(token.idx, token.idx + len(token)) for token in gold if token.ent_iob]
+    left_gold = {_label(ent): ent for ent in gold.ents}
+    left_predicted = {_label(ent): ent for ent in predicted.ents}
+    for right in left_gold.keys() & left_predicted.keys():
+        del left_gold[right], left_predicted[right]
     mistakes = []
-    right = {(ent.start_char, ent.end_char, ent.label_) for ent in gold.ents} & {
-        (ent.start_char, ent.end_char, ent.label_) for ent in predicted.ents
-    }
-    left_gold = [ent for ent in gold.ents if (ent.start_char, ent.end_char, ent.label_) not in right]
-    left_predicted = [ent for ent in predicted.ents if (ent.start_char, ent.end_char, ent.label_) not in right]
-    for ent in left_gold:
-        other = next((o for o in left_predicted if o.start_char < ent.end_char and ent.start_char < o.end_char), None)
-        if other is None:
-            mistakes.append(_mistake("missed", ent, None))
+    for wanted in left_gold:
+        found = next((other for other in left_predicted if _overlap(wanted, other)), None)
+        if found is None:
+            mistakes.append(Mistake("missed", gold.text, wanted, None, None))
         else:
-            left_predicted.remove(other)
-            same_place = (other.start_char, other.end_char) == (ent.start_char, ent.end_char)
-            mistakes.append(_mistake("wrong type" if same_place else "wrong border", ent, other))
-    mistakes += [_mistake("invented", None, ent) for ent in left_predicted]
-    return sorted(mistakes, key=lambda mistake: mistake.start)
+            kind = "wrong type" if wanted[1:] == found[1:] else "wrong border"
+            mistakes.append(Mistake(kind, gold.text, wanted, found, _score(left_predicted.pop(found))))
+    for found, ent in left_predicted.items():
+        if any(_overlap(found, Label("", *token)) for token in known):
+            mistakes.append(Mistake("invented", gold.text, None, found, _score(ent)))
+    return sorted(mistakes, key=lambda mistake: min(side.start for side in (mistake.gold, mistake.predicted) if side))
 
 
-def _mistake(kind: str, gold: Span | None, predicted: Span | None) -> Mistake:
-    both = [ent for ent in (gold, predicted) if ent is not None]
-    score = predicted._.score if predicted is not None and Span.has_extension("score") else None
-    return Mistake(
-        kind,
-        both[0].doc.text,
-        min(ent.start_char for ent in both),
-        max(ent.end_char for ent in both),
-        f"{gold.text} ({gold.label_})" if gold is not None else "",
-        f"{predicted.text} ({predicted.label_})" if predicted is not None else "",
-        score,
-    )
+def _label(ent: Span) -> Label:
+    return Label(ent.label_, ent.start_char, ent.end_char)
 
 
-def category_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
-    """Compare the categories of two Docs: the best one each where they exclude one another, otherwise all that reach 0.5."""
-    wanted = {label for label, value in gold.cats.items() if value >= 0.5}
-    if not wanted and not gold.cats:
-        return []
-    if abs(sum(predicted.cats.values()) - 1.0) < 1e-3:
-        found = {max(predicted.cats, key=lambda label: predicted.cats[label])}
-    else:
-        found = {label for label, value in predicted.cats.items() if value >= 0.5}
-    if wanted == found:
-        return []
-    confidence = max((predicted.cats[label] for label in found), default=None)
-    return [Mistake("wrong label", gold.text, 0, len(gold.text), ", ".join(sorted(wanted)), ", ".join(sorted(found)), confidence)]
+def _overlap(a: Label, b: Label) -> bool:
+    return a.start < b.end and b.start < a.end
 
 
-def evaluate(nlp: Language, docs: Iterable[Doc]) -> tuple[dict[str, Any], list[Mistake]]:
+def _score(ent: Span) -> float | None:
+    return ent._.score if Span.has_extension("score") else None
+
+
+def category_mistakes(
+    gold: Doc, predicted: Doc, labels: Sequence[str], *, exclusive_classes: bool, threshold: float | Mapping[str, float] = 0.5
+) -> list[Mistake]:
+    """Compare the categories of two Docs: the best one each if they exclude each other, otherwise each that reaches its threshold.
+
+    labels (Sequence[str]): The labels to compare. Those that the annotation leaves open are left out.
+    exclusive_classes (bool): Whether one label fits a document.
+    threshold (float | Mapping[str, float]): See `threshold_of`.
+    """
+    everything = (0, len(gold.text))
+    known = [label for label in labels if label in gold.cats]
+    wanted = [label for label in known if gold.cats[label] > 0]
+    if exclusive_classes:
+        found = max(labels, key=lambda label: predicted.cats.get(label, 0.0))
+        if not wanted or found in wanted:
+            return []
+        return [Mistake("wrong class", gold.text, Label(wanted[0], *everything), Label(found, *everything), predicted.cats.get(found))]
+    mistakes = []
+    for label in known:
+        probability = predicted.cats.get(label, 0.0)
+        found_it = probability >= threshold_of(threshold, label)
+        if found_it and label not in wanted:
+            mistakes.append(Mistake("invented class", gold.text, None, Label(label, *everything), probability))
+        elif label in wanted and not found_it:
+            mistakes.append(Mistake("missed class", gold.text, Label(label, *everything), None, 1.0 - probability))
+    return mistakes
+
+
+def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any], list[Mistake]]:
     """Run a pipeline over annotated documents.
 
-    docs (Iterable[Doc]): The annotation.
-    RETURNS: spaCy's scores, and all mistakes.
+    examples (Iterable[Example]): As `spacy.training.Corpus` reads them. A document may lack one kind of annotation.
+    RETURNS: spaCy's scores, and all mistakes, those that the pipeline was surest of first.
     """
-    docs = list(docs)
-    predicted = nlp.pipe(doc.text for doc in docs)
-    examples = [Example(doc, gold) for doc, gold in zip(predicted, docs, strict=True)]
+    examples = list(examples)
+    for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
+        eg.predicted = doc
     scores = Scorer(nlp).score(examples)
     mistakes = []
     for eg in examples:
-        if "ents_f" in scores:
+        if scores.get("ents_f") is not None and eg.reference.has_annotation("ENT_IOB"):
             mistakes += entity_mistakes(eg.reference, eg.predicted)
-        if "cats_score" in scores:
-            mistakes += category_mistakes(eg.reference, eg.predicted)
-    return scores, mistakes
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, TextCategorizer):
+                exclusive = not pipe.model.attrs["multi_label"]
+                mistakes += category_mistakes(
+                    eg.reference, eg.predicted, pipe.labels, exclusive_classes=exclusive, threshold=pipe.cfg["threshold"]
+                )
+    return scores, sorted(mistakes, key=lambda mistake: -1.0 if mistake.confidence is None else mistake.confidence, reverse=True)
 
 
-def html_report(title: str, scores: dict[str, Any], mistakes: Sequence[Mistake]) -> str:
-    """A page that needs nothing else: totals, scores by label, mistakes by kind."""
-    parts = [f"<h1>{escape(title)}</h1>"]
-    for key, name in (("ents", "Entities"), ("cats", "Categories")):
-        per_label = scores.get("ents_per_type") if key == "ents" else scores.get("cats_f_per_type")
-        if per_label:
-            total = [scores[f"ents_{x}"] for x in "prf"] if key == "ents" else [scores[f"cats_macro_{x}"] for x in "prf"]
-            rows = [("all" if key == "ents" else "macro average", *total)]
-            rows += [(label, values["p"], values["r"], values["f"]) for label, values in sorted(per_label.items())]
-            parts.append(
-                f"<h2>{name}</h2>" + _table(("", "precision", "recall", "F"), [(r[0], *(f"{v:.3f}" for v in r[1:])) for r in rows])
-            )
-    counts = Counter(mistake.kind for mistake in mistakes)
-    parts.append(f"<h2>Mistakes: {len(mistakes)}</h2>")
-    parts.append("<p>" + ", ".join(f"{kind} {count}" for kind, count in counts.most_common()) + "</p>")
-    for kind in counts:
-        rows_html = "".join(_row(mistake) for mistake in mistakes if mistake.kind == kind)
-        head = "<tr><th>text</th><th>annotated</th><th>found</th><th>confidence</th></tr>"
-        parts.append(f"<h3>{kind}</h3><table>{head}{rows_html}</table>")
-    return _PAGE.format(title=escape(title), body="\n".join(parts))
-
-
-def _row(mistake: Mistake) -> str:
-    before = mistake.text[max(0, mistake.start - _CONTEXT) : mistake.start]
-    after = mistake.text[mistake.end : mistake.end + _CONTEXT]
-    about = mistake.text[mistake.start : mistake.end]
-    text = escape(before) + (escape(about) if mistake.kind == "wrong label" else f"<mark>{escape(about)}</mark>") + escape(after)
-    confidence = "" if mistake.confidence is None else f"{mistake.confidence:.2f}"
-    return f"<tr><td>{text}</td><td>{escape(mistake.gold)}</td><td>{escape(mistake.predicted)}</td><td class=number>{confidence}</td></tr>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr><td>{escape(row[0])}</td>" + "".join(f"<td class=number>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{top}</tr>{body}</table>"
-
-
-_PAGE = """<!doctype html>
-<html lang="ja"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.6 system-ui, "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; }}
-body {{ margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
-th, td {{ border-bottom: 1px solid #ddd; padding: .25rem .8rem; text-align: left; vertical-align: top; }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-mark {{ background: #ffe08a; }}
-</style></head>
-<body>
-{body}
-</body></html>
-"""
+def about(mistakes: Iterable[Mistake], labels: Iterable[str]) -> list[Mistake]:
+    """RETURNS (list[Mistake]): The mistakes in which one of the labels was annotated or found, in the same order."""
+    chosen = set(labels)
+    return [mistake for mistake in mistakes if any(side.label in chosen for side in (mistake.gold, mistake.predicted) if side)]

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import spacy
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.training import Example
 
 from spacy_jbert.calibration import best_threshold, calibrate, chain_callbacks, cross_entropy, fit_temperature
-from spacy_jbert.evaluation import expected_calibration_error
 
 from .conftest import SENTENCES, listener
 
@@ -43,6 +42,7 @@ def test_few_documents_that_are_all_right_dont_make_certainty(exclusive: bool) -
     assert 0.5 < found < 5
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(0.01, 0.99), st.sampled_from([0.0, 1.0, math.nan])), min_size=1, max_size=12))
 def test_no_threshold_has_a_better_f(pairs: list[tuple[float, float]]) -> None:
     scores, truth = (np.array(column) for column in zip(*pairs, strict=True))
@@ -56,14 +56,6 @@ def test_no_threshold_has_a_better_f(pairs: list[tuple[float, float]]) -> None:
     if not np.any(truth == 1):
         assert found == 0.5
     assert f(found) >= max(f(threshold) for threshold in [0.5, *scores]) - 1e-12
-
-
-def test_calibration_error() -> None:
-    assert expected_calibration_error([0.75] * 4, [True, True, True, False]) == 0.0
-    assert expected_calibration_error([1.0] * 4, [True, False, False, False]) == pytest.approx(0.75)
-    # Too sure in one group doesn't make up for too doubtful in another.
-    assert expected_calibration_error([0.9, 0.1], [False, True]) == pytest.approx(0.9)
-    assert math.isnan(expected_calibration_error([], []))
 
 
 def sharpen(nlp: Language, name: str) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import spacy
 import typer
-from spacy.tokens import DocBin
+from spacy.training import Corpus
 
-from spacy_jbert.evaluation import evaluate, html_report
+from spacy_jbert.evaluation import evaluate
+from spacy_jbert.report import html_report
 
 
 def main(model: Path, data: Path, output: Path, gpu_id: int = -1) -> None:
@@ -21,7 +22,7 @@ def main(model: Path, data: Path, output: Path, gpu_id: int = -1) -> None:
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
     nlp = spacy.load(model)
-    scores, mistakes = evaluate(nlp, DocBin().from_disk(data).get_docs(nlp.vocab))
+    scores, mistakes = evaluate(nlp, Corpus(data)(nlp))
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_suffix(".part")
     unfinished.write_text(html_report(f"{model.parent.name} on {data.parent.name}/{data.stem}", scores, mistakes), encoding="utf-8")

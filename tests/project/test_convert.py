@@ -29,7 +29,7 @@ def script(name: str) -> Any:
 
 
 convert_spans, convert_iob, convert_docbin = script("convert_spans"), script("convert_iob"), script("convert_docbin")
-convert_textcat, convert_text = script("convert_textcat"), script("convert_text")
+convert_textcat, convert_text, combine = script("convert_textcat"), script("convert_text"), script("combine")
 
 
 def docs_in(folder: Path, split: str = "train") -> list[Doc]:
@@ -307,6 +307,60 @@ def test_text_is_cleaned(tmp_path: Path, out: Path, capsys: pytest.CaptureFixtur
     assert "3 documents, 5 lines, 18 characters" in capsys.readouterr().out
     convert_text([lines], out=out, sentences=True, min_characters=2)
     assert out.read_text(encoding="utf-8") == "五。\n「六。」七。\n"
+
+
+# --- Combining ----------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, **splits: list[Doc]) -> Path:
+    data.write_splits(folder, splits)
+    return folder
+
+
+def with_entities(*words: str, tags: list[str] | None = None) -> Doc:
+    return Doc(VOCAB, words=list(words), spaces=[False] * len(words), ents=tags or ["O"] * len(words))
+
+
+def with_categories(text: str, **cats: float) -> Doc:
+    doc = Doc(VOCAB, words=[text], spaces=[False])
+    doc.cats = cats
+    return doc
+
+
+def test_annotation_meets_on_the_same_text(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ner = write(
+        tmp_path / "ner", train=[with_entities("東京", "へ", tags=["B-地名", "O"]), with_entities("無い")], dev=[with_entities("一")]
+    )
+    topic = write(tmp_path / "topic", train=[with_categories("別", a=1.0, b=0.0), with_categories("東京へ", a=0.0, b=1.0)])
+    for order in ([ner, topic], [topic, ner]):
+        combine(order, out=out)
+        docs = {doc.text: doc for doc in docs_in(out)}
+        assert sorted(docs) == sorted(["東京へ", "無い", "別"])
+        assert len(docs_in(out)) == 3
+        assert entities(docs["東京へ"]) == [("東京", "地名")]
+        assert docs["東京へ"].cats == {"a": 0.0, "b": 1.0}
+        assert docs["無い"].has_annotation("ENT_IOB")
+        assert docs["無い"].cats == {}
+        assert not docs["別"].has_annotation("ENT_IOB")
+        assert docs["別"].cats == {"a": 1.0, "b": 0.0}
+        assert [doc.text for doc in docs_in(out, "dev")] == ["一"]
+
+
+def test_nothing_is_dropped(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same text with entities twice, or with categories twice, stays two documents; a text in two splits is told of."""
+    first = write(tmp_path / "a", train=[with_entities("東京", tags=["B-地名"])], dev=[with_categories("東京", a=1.0)])
+    second = write(
+        tmp_path / "b", train=[with_entities("東京", tags=["B-組織名"]), with_categories("桜", a=1.0), with_categories("桜", b=1.0)]
+    )
+    combine([first, second], out=out)
+    assert sorted(entities(doc)[0][1] for doc in docs_in(out) if doc.ents) == ["地名", "組織名"]
+    assert [doc.cats for doc in docs_in(out) if doc.cats] == [{"a": 1.0}, {"b": 1.0}]
+    assert "[JW202] 1 " in capsys.readouterr().err
+
+
+def test_a_folder_without_corpus_is_refused(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(DataError, match="J201"):
+        combine([write(tmp_path / "a", train=[with_entities("東京", tags=["B-地名"])]), tmp_path / "misspelt"], out=out)
 
 
 # --- The scripts --------------------------------------------------------------------------------------------------------
