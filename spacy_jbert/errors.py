@@ -64,7 +64,8 @@ class Errors(metaclass=_WithCodes):
     )
     J014 = "Component '{name}' can't rehearse: it has no older version of itself to stay close to. Use nlp.update on mixed data instead."
     J015 = "pooling = '{pooling}' is not one of {choices}."
-    J016 = "Label '{label}' was added to component '{name}' after its output layer was built. Add every label before nlp.initialize()."
+    J050 = "candidates_threshold = {threshold} has to be above 0, as every span has some probability, and not above 1."
+    J051 = "'{text}' ({label}) is an entity and also in spans['{key}'], which are no entities. Correct one of them."
     J070 = (
         "Component '{name}' is to get a threshold for each label, but its scorer takes only one for all. Set "
         "@scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or thresholds = false in spacy-jbert.calibrate.v1."
@@ -72,6 +73,25 @@ class Errors(metaclass=_WithCodes):
     J040 = "{name} = '{value}' is not one of {choices}."
     J041 = "train_layers = {train_layers} and unfreeze_steps = {unfreeze_steps} must not be negative."
     J042 = "gradient_checkpointing = true can't be used with this encoder: {model} has no support for it in transformers."
+    J020 = "The tokenizer's {setting} = {value!r} can't be used: it has to be {choices}."
+    J021 = (
+        "The tokenizer's dict = {name!r} is not one of {choices}. "
+        "A dictionary file of your own goes into the config as [initialize.tokenizer] system_dict, or user_dicts."
+    )
+    J022 = "The tokenizer needs Sudachi's {name} dictionary, which isn't installed: pip install sudachidict-{name}"
+    J023 = "The tokenizer can't find the file '{path}'. Check the paths in [initialize.tokenizer]."
+    J024 = "'{path}' doesn't hold Sudachi's settings, a JSON object such as the sudachi.json that comes with sudachipy: {reason}"
+    J025 = (
+        "Sudachi can't use {files}: {reason}. Dictionaries have to be compiled, user dictionaries with "
+        "`sudachipy ubuild -s system.dic -o user.dic user.csv`; there can be 14 of them."
+    )
+    J030 = (
+        "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an installed pipeline package, or a Hugging Face "
+        "checkpoint folder (config.json, the weights and the tokenizer's files)."
+    )
+    J031 = "The pipeline has no encoder of spacy-jbert. Its components are: {names}. Give one with a jbert_transformer."
+    J032 = "The text is empty. Give one, or - to read it from stdin."
+    J033 = "The text on stdin is not UTF-8 (byte {position}). Convert it first, for example: iconv -f CP932 -t UTF-8."
     # --- J1xx: pretraining ------------------------------------------------------------------------------------------
     J101 = "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting 'path'."
     J102 = (
@@ -85,13 +105,18 @@ class Errors(metaclass=_WithCodes):
     )
     J105 = "The tokenizer {tokenizer} has no mask piece, so its encoder can't be trained as a masked language model."
     J106 = (
-        "The loss at step {step} is {loss}. Training stopped; the last complete checkpoint is kept. "
+        "The loss at step {step} is {loss}. Training stopped; the last complete checkpoint is kept, the batch is in {path} (torch.load). "
         "Lower learn_rate, lengthen warmup, or use precision = 'fp32'."
     )
     J107 = "Can't write to the output folder '{path}': {reason}"
     J108 = "{setting} = {value!r} can't be used: {reason}"
     J109 = "Pretraining needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
     J110 = "Pretraining was told to stop (SIGTERM) and wrote a checkpoint at step {step} of {steps}. Run the same command again to go on."
+    J130 = (
+        "shard = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and an encoder whose layers have weights of "
+        "their own."
+    )
+    J131 = "report_to = '{package}' needs a package: pip install {package}"
     # --- J2xx: data -------------------------------------------------------------------------------------------------
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
@@ -137,12 +162,19 @@ class Warnings(metaclass=_WithCodes):
         "The tokenizer has the fewest with split_mode A."
     )
     JW002 = "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the training data; it can never be predicted."
+    JW050 = (
+        "Component '{name}': {count} of {total} entities in the training data start or end inside a token (for example {example!r}). "
+        "They are learned as the tokens that cover them, so what is predicted there is longer than the annotation and counts as wrong."
+    )
     # --- JW1xx: pretraining -----------------------------------------------------------------------------------------
     JW101 = "The checkpoint '{path}' is incomplete (it was being written when the run ended) and is skipped."
     JW102 = (
         "The text is one single document, so its last sentences are held out. Put blank lines between documents (or use JSONL) for an "
         "honest evaluation."
     )
+    JW130 = "The checkpoint '{path}' is of another run (other settings, text or first weights) and is skipped."
+    JW131 = "The checkpoint at step {step} could not be written ({reason}). Training goes on; the last complete one is: {last}."
+    JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
     # --- JW2xx: data ------------------------------------------------------------------------------------------------
     JW201 = "{count} labels are in the dev or test data but not in the training data, so they can never be predicted: {labels}"
     JW202 = "{count} texts of one split are in another split too: results on them will be too good."

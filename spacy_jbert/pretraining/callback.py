@@ -1,18 +1,24 @@
 """`spacy-jbert.pretrain_mlm.v1`: pretrains the pipeline's encoder in place when `nlp` is initialised."""
 
+import copy
 import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from spacy.language import Language
 
 from ..encoder import Encoder
 from ..errors import Errors
+from ..packaging import portable as make_portable
+from ..pieces import DocPieces
+from .once import file_fingerprint, fingerprint
 from .text import Cleaning
 
 if TYPE_CHECKING:
@@ -20,17 +26,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Settings that change neither what comes out nor how a checkpoint goes on; of the text its content counts, not its path.
-_INDIFFERENT = {"path", "output", "corpus", "enabled", "component", "device", "resume", "report_to"}
-_INDIFFERENT |= {"eval_steps", "save_steps", "log_steps", "keep"}
-_REPORTERS = ("none", "tensorboard", "wandb", "mlflow")
+# Settings that change neither what comes out nor how a checkpoint goes on; of the text its content counts, not its path. Of `accumulate`
+# and the processes their product counts: eight GPUs can go on with what four began.
+_INDIFFERENT = {"path", "output", "corpus", "enabled", "component", "device", "resume", "report_to", "portable", "accumulate", "shard"}
+_INDIFFERENT |= {"eval_steps", "save_steps", "log_steps", "keep", "workers", "loader_workers"}
+# What keeps each it on this machine unless the user has said otherwise.
+_REPORTERS: dict[str, dict[str, str]] = {
+    "tensorboard": {},
+    "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": "{logs}"},
+    "mlflow": {"MLFLOW_TRACKING_URI": "sqlite:///{logs}/mlflow.db"},
+}
 _MANY = 10**9
 _RANGES = {
     "epochs": (0.001, _MANY),
-    **dict.fromkeys(("steps", "batch_size", "accumulate", "eval_steps", "save_steps", "log_steps", "keep"), (1, _MANY)),
+    **dict.fromkeys(("steps", "batch_size", "accumulate", "eval_steps", "save_steps", "log_steps", "keep", "workers"), (1, _MANY)),
     **dict.fromkeys(("held_out", "warmup", "decay"), (0, 1)),
     **dict.fromkeys(("rate", "final_rate"), (0.01, 0.99)),
-    **dict.fromkeys(("learn_rate", "weight_decay", "clip"), (0, _MANY)),
+    **dict.fromkeys(("learn_rate", "weight_decay", "clip", "loader_workers"), (0, _MANY)),
     **dict.fromkeys(("seed", "min_characters"), (0, 2**32 - 1)),
     "max_pieces": (8, _MANY),
 }
@@ -44,6 +56,8 @@ def pretrain_mlm(
     corpus: str | None = None,
     normalization: Literal["NFC", "NFKC"] | None = None,
     min_characters: int = 10,
+    text_field: str = "text",
+    workers: int | None = None,
     max_pieces: int | None = None,
     held_out: float = 0.02,
     rate: float = 0.30,
@@ -62,27 +76,31 @@ def pretrain_mlm(
     precision: Literal["fp32", "bf16"] = "fp32",
     torch_compile: bool = False,
     device: Literal["auto", "cpu"] = "auto",
+    shard: bool = False,
+    loader_workers: int = 0,
     seed: int = 0,
     eval_steps: int | None = None,
     save_steps: int = 500,
     log_steps: int = 50,
     keep: int = 2,
     resume: Literal["auto", "never"] = "auto",
-    report_to: str = "none",
+    report_to: str | list[str] = "none",
+    portable: bool = False,
 ) -> Callable[[Language], Language]:
     """Pretrain an encoder as a masked language model, with whole words masked: for `[initialize.after_init]`.
 
     The encoder goes on from the weights it has: new ones, or a checkpoint's (domain adaptation). Where the output folder holds a
     finished run with the same settings and text, its result is loaded; where it holds an unfinished one, that run goes on.
 
-    path (str | list[str]): Text files, JSONL files (field `text`) or folders of them, packed (.gz, .xz) or not. In plain text a line is a
-        sentence or a paragraph, a blank line ends a document; a record is a document.
+    path (str | list[str]): Text, JSONL, CSV, Parquet and wikiextractor's files, or folders of them; packed (.gz, .xz) or not. In plain
+        text a line is a sentence or a paragraph, a blank line ends a document; a record is a document.
     output (str): A folder for `encoder/` (a plain Hugging Face folder), `metrics.json`, `runs/` (checkpoints) and the corpus.
     component (str): The transformer component whose encoder is trained.
     enabled (bool): False: do nothing.
     corpus (str | None): A folder for prepared corpora, by default `corpus/` in the output folder. Runs can share it.
     normalization (str | None): The Unicode form to bring the text into; None leaves it, as the pipeline will see it.
-    min_characters (int): Shorter lines are dropped.
+    min_characters (int): Shorter lines are dropped. text_field (str): The field of a record that holds its text.
+    workers (int | None): Processes that cut the text into words and pieces; None: one for each core.
     max_pieces (int | None): The length of a sample, special pieces included; None: as much as the encoder takes.
     held_out (float): The share of the text, in whole documents, that is evaluated on.
     rate, final_rate (float): The share of pieces that is masked at the beginning and, changing linearly, at the end.
@@ -97,11 +115,16 @@ def pretrain_mlm(
     precision (str): bf16 computes in bfloat16 where that is safe; weights stay fp32.
     torch_compile (bool): Compile the model first: minutes at the beginning, faster afterwards.
     device (str): auto takes a CUDA GPU if there is one; several by torchrun.
+    shard (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold. False: a copy on each (DDP).
+    loader_workers (int): Processes that build batches; 0: the training process itself. The batches are the same.
     seed (int): For everything random.
     eval_steps (int | None): Evaluate so often; None: ten times in all. save_steps, log_steps (int): The same for checkpoints and the log.
     keep (int): The latest checkpoints that are kept, two at least.
     resume (str): never: train anew whatever there is.
-    report_to (str): none, tensorboard, wandb or mlflow.
+    report_to (str | list[str]): none, tensorboard, wandb or mlflow. Nothing leaves the machine unless WANDB_MODE or MLFLOW_TRACKING_URI
+        says so.
+    portable (bool): Afterwards, leave no path and no name of a checkpoint in the pipeline's config, as `spacy-jbert.portable.v1` does: for
+        `spacy assemble`, where nothing comes after pretraining.
     RETURNS (Callable[[Language], Language]): The callback.
     """
     settings = dict(locals())
@@ -115,6 +138,7 @@ def pretrain_mlm(
             from accelerate import PartialState  # type: ignore[import-untyped]
 
             from . import corpus as corpora
+            from .parallel import cores
             from .trainer import runs_on_cpu
         except ImportError as error:
             raise ImportError(Errors.J109.format(package=error.name)) from error
@@ -122,21 +146,23 @@ def pretrain_mlm(
         encoder: Encoder = pipe.encoder
         folder = _writable(Path(output))
         n_special = sum(map(len, encoder.special_ids)) + (len(encoder.between_ids) if sentence_objective != "none" else 0)
-        with PartialState(cpu=runs_on_cpu(device)).main_process_first():  # the others find what it has prepared
-            prepared = corpora.prepare(
-                nlp,
-                encoder.tokenizer,
-                pipe.segmenter,
-                path=path,
-                folder=Path(corpus) if corpus else folder / "corpus",
-                cleaning=Cleaning(normalization=normalization, min_characters=min_characters),
-                length=min(max_pieces or encoder.max_pieces, encoder.max_pieces) - n_special,
-                held_out=held_out,
-                seed=seed,
-            )
-        key = corpora.fingerprint(
+        prepared = corpora.prepare(
+            nlp,
+            encoder.tokenizer,
+            words="doc" if isinstance(pipe.segmenter, DocPieces) else "native",
+            path=path,
+            folder=Path(corpus) if corpus else folder / "corpus",
+            cleaning=Cleaning(normalization=normalization, min_characters=min_characters),
+            length=min(max_pieces or encoder.max_pieces, encoder.max_pieces) - n_special,
+            held_out=held_out,
+            text_field=text_field,
+            workers=workers or cores(),
+        )
+        PartialState(cpu=runs_on_cpu(device))
+        key = fingerprint(
             {name: value for name, value in settings.items() if name not in _INDIFFERENT},
             prepared.key,
+            accumulate * _processes(),
             _origin(nlp, component),
             {name: list(tensor.shape) for name, tensor in encoder.model.state_dict().items()},
         )
@@ -148,62 +174,84 @@ def pretrain_mlm(
         PartialState().wait_for_everyone()
         if not PartialState().is_main_process:
             raise SystemExit(0)  # one process is enough for the rest of the command
-        return nlp
+        return make_portable()(nlp) if portable else nlp
 
     return pretrain
 
 
 def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: dict[str, Any]) -> None:
     """Train, or go on training, and write the result."""
+    from accelerate import PartialState
+
+    from . import curve
     from .batches import Batches
     from .objective import MaskedLM
     from .trainer import PretrainingTrainer, last_checkpoint, training_arguments
 
     run = folder / "runs" / key
     if settings["resume"] == "never":
-        shutil.rmtree(run, ignore_errors=True)
-    checkpoint = last_checkpoint(run)
+        if PartialState().is_main_process:
+            shutil.rmtree(run, ignore_errors=True)
+        PartialState().wait_for_everyone()
+    checkpoint = last_checkpoint(run, key)
     shared = {name: settings[name] for name in ("sentence_objective", "seed")}
     shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
     train = Batches(corpus.train, encoder, rate=settings["rate"], final_rate=settings["final_rate"], **shape, **shared)
     evaluation = Batches(corpus.held_out, encoder, **shape, **shared) if len(corpus.held_out) else None
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // (settings["accumulate"] * world)))
-    train.n_batches = steps * settings["accumulate"] * world
+    together = settings["accumulate"] * _processes()  # batches of an update
+    steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // together))
+    train.n_batches = steps * together
     every = (settings["eval_steps"] or max(1, -(-steps // 10))) if evaluation else None
     names = {"accumulate", "learn_rate", "warmup", "decay", "weight_decay", "clip", "precision", "torch_compile", "device", "seed"}
-    names |= {"save_steps", "log_steps", "keep", "report_to"}
+    names |= {"save_steps", "log_steps", "keep", "loader_workers"}
     arguments = training_arguments(
-        run, steps=steps, eval_steps=every, resumed=checkpoint is not None, **{name: settings[name] for name in names}
+        run,
+        steps=steps,
+        eval_steps=every,
+        shard=_layers(encoder) if settings["shard"] else [],
+        report_to=_reporters(settings["report_to"], run / "logs"),
+        resumed=checkpoint is not None,
+        **{name: settings[name] for name in names},
     )
     home = encoder.model.device
-    model = MaskedLM(encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"])
-    trainer = PretrainingTrainer(model, arguments, train, evaluation)
+    model = whole = MaskedLM(encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"])
+    if settings["shard"]:
+        whole = copy.deepcopy(model)  # of the other, each process will have a part only
+    trainer = PretrainingTrainer(model, arguments, train, evaluation, key)
     begin = f"Going on from {checkpoint.name}" if checkpoint else "Pretraining"
     logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
     start, first = time.monotonic(), int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.state.global_step < steps:
-            raise SystemExit(Errors.J110.format(step=trainer.state.global_step, steps=steps))
+            saved = last_checkpoint(run, key)
+            raise SystemExit(Errors.J110.format(steps=steps, step=saved.name.rpartition("-")[2] if saved else "0"))
         evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
         if evaluation and (not evaluations or evaluations[-1]["step"] < steps):
             trainer.evaluate()
             evaluations.append(trainer.state.log_history[-1])
     finally:
+        if settings["shard"]:
+            if weights := trainer.accelerator.get_state_dict(trainer.model_wrapped):  # in the first process
+                whole.load_state_dict(weights)
+            encoder.model = whole.encoder
         encoder.model.to(home).eval()
     seconds = time.monotonic() - start
     if trainer.is_world_process_zero():
-        model.save(encoder, folder / "encoder")
+        whole.save(encoder, folder / "encoder")
+        if curve.can_draw():
+            curve.draw(trainer.state.log_history, folder / "learning_curve.svg")
+        log = [entry for entry in trainer.state.log_history if "loss" in entry]
         metrics = {
             "run": key,
             "steps": steps,
             "seconds": round(seconds, 1),
             "steps_per_second": round((steps - first) / seconds, 3),
+            "pieces_per_second": median(entry["pieces_per_second"] for entry in log) if log else None,
             "before": _figures(evaluations[0]) if evaluations else None,
             "after": _figures(evaluations[-1]) if evaluations else None,
             "evaluations": [_figures(entry) for entry in evaluations],
-            "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in trainer.state.log_history if "loss" in entry],
+            "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in log],
             "corpus": corpus.counts | {"samples trained on": len(corpus.train), "samples held out": len(corpus.held_out)},
             "settings": settings,
         }
@@ -212,6 +260,32 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
         new.replace(folder / "metrics.json")
         logger.info("Held out, before: %s", metrics["before"])
         logger.info("Held out, after: %s", metrics["after"])
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _layers(encoder: Encoder) -> list[str]:
+    """RETURNS (list[str]): The class of the encoder's layers. RAISES: ValueError J130 where weights can't be shared out."""
+    from torch import cuda, nn
+
+    lists = [module for module in encoder.model.modules() if isinstance(module, nn.ModuleList) and len(module) == encoder.depth]
+    if not lists or not cuda.is_available() or _processes() == 1:
+        raise ValueError(Errors.J130)
+    return sorted({type(layers[0]).__name__ for layers in lists})
+
+
+def _reporters(names: str | list[str], logs: Path) -> list[str]:
+    """RETURNS (list[str]): Where to report to. RAISES: ImportError J131 if a package is missing."""
+    chosen = [name for name in ([names] if isinstance(names, str) else names) if name != "none"]
+    for name in chosen:
+        if find_spec(name) is None:
+            raise ImportError(Errors.J131.format(package=name))
+        logs.mkdir(parents=True, exist_ok=True)
+        for variable, value in _REPORTERS[name].items():
+            os.environ.setdefault(variable, value.format(logs=logs.resolve()))
+    return chosen
 
 
 def _figures(entry: dict[str, Any]) -> dict[str, Any]:
@@ -228,8 +302,6 @@ def _finished(folder: Path, key: str) -> bool:
 
 def _origin(nlp: Language, component: str) -> Any:
     """Where the encoder's first weights come from, as the config has it, with the content of checkpoints that are folders here."""
-    from .corpus import file_fingerprint
-
     block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
     files = [file for value in block.values() if isinstance(value, str) and Path(value).is_dir() for file in Path(value).glob("*")]
     return [block, [file_fingerprint(file) for file in sorted(files) if file.suffix in (".safetensors", ".bin")]]
@@ -269,5 +341,6 @@ def _check(settings: dict[str, Any]) -> None:
             raise ValueError(Errors.J108.format(setting=name, value=value, reason=f"it has to be between {low} and {high}."))
     if settings["warmup"] + settings["decay"] > 1:
         raise ValueError(Errors.J108.format(setting="decay", value=settings["decay"], reason="together with warmup it is more than 1."))
-    if settings["report_to"] not in _REPORTERS:
-        raise ValueError(Errors.J108.format(setting="report_to", value=settings["report_to"], reason=f"choose {', '.join(_REPORTERS)}."))
+    names = settings["report_to"]
+    if set([names] if isinstance(names, str) else names) - {"none", *_REPORTERS}:
+        raise ValueError(Errors.J108.format(setting="report_to", value=names, reason=f"choose none, {', '.join(_REPORTERS)}."))

@@ -3,37 +3,39 @@
 import json
 import logging
 import os
-import tempfile
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset, Features, Sequence, Value
-from datasets.arrow_writer import ArrowWriter
+import pyarrow as pa  # type: ignore[import-untyped]
+from datasets import Dataset
 from numpy.typing import NDArray
 from spacy.language import Language
+from spacy.tokens import Doc
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..errors import Errors, Warnings
-from ..pieces import Segmenter, token_offsets
+from ..pieces import make_segmenter, token_offsets
 from ..types import Ints, Pieces
-from .text import Cleaning, clean, find_files, read_documents
+from .once import file_fingerprint, fingerprint, first_rank
+from .parallel import Part, characters, in_processes, parts
+from .text import Cleaning, Document, clean, find_files, read_documents
 
 logger = logging.getLogger(__name__)
 
 # To be raised whenever the same text and settings give other samples than before.
-_FORMAT = 1
-_COLUMNS = Features(
+_FORMAT = 2
+_COLUMNS = pa.schema(
     {
-        "ids": Sequence(Value("int32")),
-        "words": Sequence(Value("int32")),
-        "sentences": Sequence(Value("int32")),
-        "length": Value("int32"),
-        "document": Value("int64"),
+        "ids": pa.list_(pa.int32()),
+        "words": pa.list_(pa.int32()),
+        "sentences": pa.list_(pa.int32()),
+        "length": pa.int32(),
+        "document": pa.int64(),
     }
 )
 
@@ -59,39 +61,31 @@ class Sample(NamedTuple):
     sentences: list[int]
 
 
-def fingerprint(*parts: Any) -> str:
-    """RETURNS (str): The same for the same values (JSON), on any machine."""
-    return blake2b(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode(), digest_size=10).hexdigest()
-
-
-def file_fingerprint(path: Path) -> str:
-    """RETURNS (str): The same for the same content."""
-    digest = blake2b(digest_size=20)
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def prepare(
     nlp: Language,
     tokenizer: PreTrainedTokenizerBase,
-    segmenter: Segmenter,
     *,
+    words: str,
     path: str | list[str],
     folder: Path,
     cleaning: Cleaning,
     length: int,
     held_out: float,
-    seed: int,
+    text_field: str = "text",
+    workers: int = 1,
 ) -> Corpus:
     """Read, clean, cut and pack the text, or take what an earlier run left in the folder for the same text and settings.
 
+    An earlier run that was ended half-way is gone on with: the text is read and cleaned again, which is fast, but no part that is on the
+    disk is cut again. Under torchrun the first process does it, the others wait.
+
     tokenizer (PreTrainedTokenizerBase): The encoder's; its vocabulary is a part of the corpus's key.
-    segmenter (Segmenter): Gives the wordpieces of a Doc.
+    words (str): What cuts a Doc into wordpieces: doc or native.
     folder (Path): Where corpora are kept, each in a folder named by its key.
     length (int): The most pieces of a sample, special ones not counted.
-    held_out (float): The share of samples, whole documents, to be held out; seed (int): chooses them.
+    held_out (float): The share of documents to be held out, chosen by their content.
+    text_field (str): The field of a record that holds its text.
+    workers (int): Processes that cut the text into words and pieces; they change nothing but the time it takes.
     RAISES: ValueError J101, J102; DataError for a file that can't be read.
     """
     files = find_files(path)
@@ -99,53 +93,133 @@ def prepare(
         _FORMAT,
         [file_fingerprint(file) for file in files],
         vars(cleaning),
+        text_field,
         length,
         nlp.config["nlp"]["tokenizer"],
         tokenizer.backend_tokenizer.to_str() if isinstance(tokenizer, PreTrainedTokenizerFast) else tokenizer.get_vocab(),
-        type(segmenter).__name__,
+        words,
     )
     place = folder / key
-    if (place / "counts.json").is_file():
+
+    def write() -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        counts: Counter[str] = Counter()
+        packer = Packer(place, nlp.tokenizer, tokenizer, words, length)
+        _write_shards(packer, clean(read_documents(files, text_field), cleaning, counts), workers)
+        _merge(place, tokenizer.unk_token_id, counts)
+        if not counts["samples"]:
+            shutil.rmtree(place)
+            raise ValueError(Errors.J102.format(path=path, counts=dict(counts)))
+        new = place / ".counts.json"
+        new.write_text(json.dumps(counts, indent=2), encoding="utf-8")
+        new.replace(place / "counts.json")
+        for shard in [*_shards(place), *place.glob(".shard-*")]:
+            shard.unlink()
+
+    if not first_rank(place / "counts.json", write):
         logger.info("Using the corpus prepared earlier: %s", place)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-            counts: Counter[str] = Counter()
-            documents = clean(read_documents(files), cleaning, counts)
-            _write(Path(unfinished) / "samples.arrow", nlp, documents, segmenter, tokenizer.unk_token_id, length, counts)
-            if not counts["samples"]:
-                raise ValueError(Errors.J102.format(path=path, counts=dict(counts)))
-            (Path(unfinished) / "counts.json").write_text(json.dumps(counts, indent=2), encoding="utf-8")
-            os.rename(unfinished, place)
-            os.mkdir(unfinished)  # for TemporaryDirectory to remove
     samples = Dataset.from_file(str(place / "samples.arrow"))
-    counts_: dict[str, int] = json.loads((place / "counts.json").read_text(encoding="utf-8"))
-    logger.info("Corpus: %s", ", ".join(f"{name} {count:,}" for name, count in counts_.items()))
-    chosen = _choose_held_out(np.asarray(samples.with_format("numpy")["document"][:]), held_out, seed)
+    counts: dict[str, int] = json.loads((place / "counts.json").read_text(encoding="utf-8"))
+    logger.info("Corpus: %s", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    chosen = choose_held_out(samples.data.column("document").to_numpy(), held_out)
     train, evaluation = (samples.select(np.flatnonzero(part)) for part in (~chosen, chosen))
-    return Corpus(train, evaluation, fingerprint(key, held_out, seed), counts_)
+    return Corpus(train, evaluation, fingerprint(key, held_out), counts)
 
 
-def _write(
-    file: Path,
-    nlp: Language,
-    documents: Iterable[list[str]],
-    segmenter: Segmenter,
-    unknown: int | None,
-    length: int,
-    counts: Counter[str],
-) -> None:
-    with ArrowWriter(path=str(file), features=_COLUMNS) as writer:
-        for number, sentences in enumerate(tqdm(documents, desc="Preparing the corpus", unit=" documents", disable=None)):
-            docs = [nlp.make_doc(sentence) for sentence in sentences]
-            cut = [(pieces.ids, word_numbers(*token_offsets(doc), pieces)) for doc, pieces in zip(docs, segmenter(docs), strict=True)]
-            for sample in pack(cut, length):
-                counts["samples"] += 1
-                counts["words"] += int(sample.words[-1]) + 1
-                counts["pieces"] += len(sample.ids)
-                counts["unknown pieces"] += int((sample.ids == unknown).sum()) if unknown is not None else 0
-                writer.write({**sample._asdict(), "length": len(sample.ids), "document": number})
-        writer.finalize()
+class Packer:
+    """Documents to samples, written to a file.
+
+    place (Path): The folder for the files, `shard-<number>.arrow`.
+    make_doc (Callable[[str], Doc]): The pipeline's tokenizer.
+    tokenizer (PreTrainedTokenizerBase), words (str): Give the wordpieces of a Doc.
+    length (int): The most pieces of a sample.
+    """
+
+    def __init__(self, place: Path, make_doc: Callable[[str], Doc], tokenizer: PreTrainedTokenizerBase, words: str, length: int) -> None:
+        self.settings = place, make_doc, tokenizer, words, length
+        self.place, self.make_doc, self.length = place, make_doc, length
+        self.segmenter = make_segmenter(tokenizer, words)
+
+    def __reduce__(self) -> Any:
+        return Packer, self.settings  # a segmenter has locks, and caches of its process
+
+    def __call__(self, part: Part) -> int:
+        """Write the samples as one Arrow record batch. The file appears under its name when it is complete.
+
+        RETURNS (int): The characters that were cut.
+        """
+        number, documents = part
+        samples: list[Sample] = []
+        keys: list[int] = []
+        for document in documents:
+            samples += pack(self.cut(document.lines), self.length)
+            keys += [document.key] * (len(samples) - len(keys))
+        columns = list(map(list, zip(*samples, strict=True))) or [[], [], []]
+        lengths = pa.array([len(ids) for ids in columns[0]], pa.int32())
+        batch = pa.RecordBatch.from_arrays([*map(_lists, columns), lengths, pa.array(keys, pa.int64())], schema=_COLUMNS)
+        file = _shard(self.place, number)
+        new = file.with_name(f".{file.name}.{os.getpid()}")
+        with pa.OSFile(str(new), "wb") as sink, pa.ipc.new_stream(sink, _COLUMNS) as writer:
+            writer.write_batch(batch)
+        new.replace(file)
+        return characters(documents)
+
+    def cut(self, lines: list[list[str]]) -> Iterator[tuple[Ints, Ints]]:
+        """Cut lines into pieces, as a whole: where a sentence is no beginning, its first piece has no `▁`.
+
+        YIELDS: The pieces of each sentence, and the word that each belongs to.
+        """
+        docs = [self.make_doc("".join(line)) for line in lines]
+        for line, doc, pieces in zip(lines, docs, self.segmenter(docs), strict=True):
+            words = word_numbers(*token_offsets(doc), pieces)
+            borders = np.searchsorted(pieces.starts, np.cumsum([len(sentence) for sentence in line[:-1]]))
+            yield from zip(np.split(pieces.ids, borders), np.split(words, borders), strict=True)
+
+
+def _shard(place: Path, number: int) -> Path:
+    return place / f"shard-{number:06}.arrow"
+
+
+def _shards(place: Path) -> list[Path]:
+    return sorted(place.glob("shard-*.arrow"))
+
+
+def _lists(rows: list[Any]) -> pa.ListArray:
+    offsets = np.cumsum([0, *map(len, rows)])
+    values = np.concatenate([np.zeros(0), *rows]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
+
+
+def _write_shards(packer: Packer, documents: Iterable[Document], workers: int) -> None:
+    """Write a file for each part of the text, but for those that an earlier run has written."""
+    with tqdm(desc="Preparing the corpus", unit=" characters", unit_scale=True, disable=None) as bar:
+
+        def missing() -> Iterator[Part]:
+            for number, part in parts(documents):
+                if _shard(packer.place, number).exists():
+                    bar.update(characters(part))
+                else:
+                    yield number, part
+
+        for done in in_processes(packer, missing(), workers):
+            bar.update(done)
+
+
+def _merge(place: Path, unknown: int | None, counts: Counter[str]) -> None:
+    """Join the shards into samples.arrow, and count what is in them."""
+    new = place / ".samples.arrow"
+    with pa.OSFile(str(new), "wb") as sink, pa.ipc.new_stream(sink, _COLUMNS) as writer:
+        for shard in _shards(place):
+            with pa.memory_map(str(shard)) as source:
+                for batch in pa.ipc.open_stream(source):
+                    writer.write_batch(batch)
+                    counts["samples"] += batch.num_rows
+                    ids, words = (batch[name].values.to_numpy() for name in ("ids", "words"))
+                    ends = batch["words"].offsets.to_numpy()[1:]
+                    counts["words"] += int((words[ends - 1] + 1).sum())
+                    counts["pieces"] += len(ids)
+                    counts["unknown pieces"] += int((ids == unknown).sum()) if unknown is not None else 0
+    new.replace(place / "samples.arrow")
 
 
 def word_numbers(token_starts: Ints, token_ends: Ints, pieces: Pieces) -> Ints:
@@ -199,26 +273,18 @@ def _join(parts: list[tuple[Ints, Ints]]) -> Sample:
     return Sample(np.concatenate([ids for ids, _ in parts]), np.concatenate(words), starts)
 
 
-def _choose_held_out(documents: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
-    """Choose the samples to hold out: documents in an order that the seed gives, each that still fits into the share.
+def choose_held_out(documents: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """Choose the samples to hold out: of all documents whose hash lies within the share, so that a text's choice never changes, whatever
+    is added to the corpus. One document is chosen, and one isn't, at least.
 
-    documents: The document of each sample, ascending. *Shape:* `(n_samples,)`.
+    documents: The hash of each sample's document; samples of one document are neighbours. *Shape:* `(n_samples,)`.
+    RETURNS: *Shape:* `(n_samples,)`.
     """
-    target, taken = share * len(documents), 0
-    chosen = np.zeros(len(documents), dtype=bool)
     if not share or len(documents) == 1:
-        return chosen
-    numbers, starts, sizes = np.unique(documents, return_index=True, return_counts=True)
-    if len(numbers) == 1:
+        return np.zeros(len(documents), dtype=bool)
+    if (documents == documents[0]).all():
         logger.warning(Warnings.JW102)
-        chosen[-max(1, round(target)) :] = True
-        return chosen
-    order = sorted(range(len(numbers)), key=lambda i: blake2b(f"{seed} {numbers[i]}".encode(), digest_size=8).digest())
-    for i in order:
-        if taken + sizes[i] <= max(target, 1):
-            chosen[starts[i] : starts[i] + sizes[i]] = True
-            taken += sizes[i]
-    if not taken:  # every document is larger than the share
-        i = min(order, key=lambda i: sizes[i])
-        chosen[starts[i] : starts[i] + sizes[i]] = True
+        return np.arange(len(documents)) >= min(round((1 - share) * len(documents)), len(documents) - 1)
+    place = documents.astype(np.float64) / 2**64 + 0.5  # 0 to 1
+    chosen: NDArray[np.bool_] = place <= np.clip(share, place.min(), place[documents != documents.max()].max())
     return chosen

@@ -19,6 +19,32 @@ from ..encoder import Encoder
 
 logger = logging.getLogger(__name__)
 
+# Of families whose masked-LM class has BERT's head, by `model_type`: the class, the encoder's prefix in it, and its names for the dense
+# layer, the LayerNorm and the bias.
+_HEADS = {
+    "bert": ("BertForMaskedLM", "bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+    "deberta-v2": (
+        "DebertaV2ForMaskedLM",
+        "deberta.",
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.bias",
+    ),
+    "electra": (
+        "ElectraForMaskedLM",
+        "electra.",
+        "generator_predictions.dense",
+        "generator_predictions.LayerNorm",
+        "generator_lm_head.bias",
+    ),
+    "albert": ("AlbertForMaskedLM", "albert.", "predictions.dense", "predictions.LayerNorm", "predictions.bias"),
+    "roberta": ("RobertaForMaskedLM", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "xlm-roberta": ("XLMRobertaForMaskedLM", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "camembert": ("CamembertForMaskedLM", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+}
+# Where the head of any other family is kept.
+_HEAD_FILE = "masked_lm_head.safetensors"
+
 
 class MaskedLM(nn.Module):
     """Predicts masked pieces, and whether two segments belong together, as BERT does (Devlin et al. 2019, arXiv:1810.04805).
@@ -101,37 +127,33 @@ class MaskedLM(nn.Module):
         return F.linear(self.norm(self.activation(self.dense(hidden))), self._embeddings(), self.bias)
 
     def head(self) -> dict[str, Tensor]:
-        """RETURNS (dict[str, Tensor]): The heads under the names that BertForMaskedLM and BertForPreTraining have for them."""
-        named = {
-            "cls.predictions.transform.dense.weight": self.dense.weight,
-            "cls.predictions.transform.dense.bias": self.dense.bias,
-            "cls.predictions.transform.LayerNorm.weight": self.norm.weight,
-            "cls.predictions.transform.LayerNorm.bias": self.norm.bias,
-            "cls.predictions.bias": self.bias,
-        }
+        """RETURNS (dict[str, Tensor]): The heads, under the names that the family's own masked-LM class has for them, else under BERT's."""
+        _, _, dense, norm, bias = _HEADS.get(self.encoder.config.model_type, _HEADS["bert"])
+        layers: dict[str, nn.Module] = {dense: self.dense, norm: self.norm}
         if self.pooler is not None and self.pair is not None:
-            named |= {"bert.pooler.dense.weight": self.pooler.weight, "bert.pooler.dense.bias": self.pooler.bias}
-            named |= {"cls.seq_relationship.weight": self.pair.weight, "cls.seq_relationship.bias": self.pair.bias}
-        return named
+            layers |= {"bert.pooler.dense": self.pooler, "cls.seq_relationship": self.pair}
+        named: dict[str, Tensor] = {f"{name}.{kind}": tensor for name, layer in layers.items() for kind, tensor in layer.named_parameters()}
+        return named | {bias: self.bias}
 
     @torch.no_grad()
     def _load_head(self, checkpoint: str) -> None:
         """Go on with the head that the encoder's checkpoint was pretrained with, where it has one of BERT's layout."""
-        try:
-            file = cached_file(checkpoint, "model.safetensors", local_files_only=True)
-        except (OSError, ValueError):  # a new encoder, or a checkpoint that is gone or has no such file
-            return
-        with safe_open(file, framework="pt") as weights:
-            stored = set(weights.keys())
-            named = {name: tensor for name, tensor in self.head().items() if name in stored}
-            if all(tensor.shape == tuple(weights.get_slice(name).get_shape()) for name, tensor in named.items()):
-                for name, tensor in named.items():
-                    tensor.copy_(weights.get_tensor(name))
-                if named:
+        for name in (_HEAD_FILE, "model.safetensors"):
+            try:
+                file = cached_file(checkpoint, name, local_files_only=True)
+            except (OSError, ValueError):  # a new encoder, or a checkpoint that is gone or has no such file
+                continue
+            with safe_open(file, framework="pt") as weights:
+                stored = set(weights.keys())
+                named = {name: tensor for name, tensor in self.head().items() if name in stored}
+                if named and all(tensor.shape == tuple(weights.get_slice(name).get_shape()) for name, tensor in named.items()):
+                    for name, tensor in named.items():
+                        tensor.copy_(weights.get_tensor(name))
                     logger.info("The masked-LM head of %s goes on being trained", checkpoint)
+                    return
 
     def save(self, encoder: Encoder, path: Path) -> None:
-        """Write a plain Hugging Face folder: of a BERT with its heads (BertForMaskedLM, AutoModel), else of the encoder alone.
+        """Write a plain Hugging Face folder: with the heads where the family has a masked-LM class like BERT's, else with these apart.
 
         path (Path): The folder; replaced only by a complete one.
         """
@@ -139,12 +161,17 @@ class MaskedLM(nn.Module):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
             new, old = Path(folder) / "new", Path(folder) / "old"
             encoder.save(new)
-            if encoder.model.config.model_type == "bert":
-                weights = {f"bert.{name}": tensor for name, tensor in encoder.model.state_dict().items()} | self.head()
-                save_file({name: tensor.contiguous() for name, tensor in weights.items()}, new / "model.safetensors", {"format": "pt"})
+            head = {name: tensor.detach().contiguous() for name, tensor in self.head().items()}
+            model_type = encoder.model.config.model_type
+            if model_type in _HEADS:
+                architecture, prefix, *_ = _HEADS[model_type]
+                weights = {f"{prefix}{name}": tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
+                save_file(weights | head, new / "model.safetensors", {"format": "pt"})
                 config = copy.deepcopy(encoder.model.config)
-                config.architectures = ["BertForMaskedLM" if self.pooler is None else "BertForPreTraining"]
+                config.architectures = [architecture if self.pooler is None or model_type != "bert" else "BertForPreTraining"]
                 config.save_pretrained(new)
+            else:
+                save_file(head, new / _HEAD_FILE, {"format": "pt"})
             if path.exists():
                 os.rename(path, old)
             os.rename(new, path)

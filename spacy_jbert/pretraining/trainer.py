@@ -3,20 +3,28 @@
 import json
 import logging
 import os
+import shutil
 import signal
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState  # type: ignore[import-untyped]
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import Errors, Warnings
+from . import curve
 from .batches import Batches
 from .objective import MaskedLM, perplexity
 
@@ -31,10 +39,22 @@ class PretrainingTrainer(Trainer):
     model (MaskedLM): What is trained.
     args (TrainingArguments): See `training_arguments`.
     train_dataset, eval_dataset (Batches): The run, and the held-out part with masks that never change; None for no evaluation.
+    run (str): Stands for all that the run depends on; a checkpoint bears it.
     """
 
-    def __init__(self, model: MaskedLM, args: TrainingArguments, train_dataset: Batches, eval_dataset: Batches | None) -> None:
-        super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, callbacks=[Checkpoints()])
+    def __init__(self, model: MaskedLM, args: TrainingArguments, train_dataset: Batches, eval_dataset: Batches | None, run: str) -> None:
+        super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset)
+        self.checkpoints = Checkpoints(self, run)
+        self.add_callback(self.checkpoints)
+        self.add_callback(LearningCurve())
+        self.last: tuple[Tensor, dict[str, Tensor]] | None = None
+        # Pieces (padding counted) since the last entry of the log, and its time, put off by what evaluations and checkpoints took since.
+        self.pieces, self.clock = 0, 0.0
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; SIGTERM is handled meanwhile."""
+        with self.checkpoints.listening():
+            return super().train(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
         """RETURNS (DataLoader): Batches in order; Trainer skips those that a resumed run has had, unbuilt."""
@@ -48,10 +68,32 @@ class PretrainingTrainer(Trainer):
         return self.accelerator.prepare(loader)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None) -> Tensor:
+        """As Trainer's, but stops at a loss that isn't finite. It is looked at when the next step begins: no GPU is waited for."""
+        self.check_last()
+        self.clock = self.clock or time.perf_counter()
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(Errors.J106.format(step=self.state.global_step + 1, loss=float(loss)))
+        self.last = loss, inputs
+        self.pieces += inputs["input_ids"].numel()
         return loss
+
+    def check_last(self) -> None:
+        """Look at the loss of the last batch. RAISES: FloatingPointError J106; the batch is in a file then."""
+        if self.last is None:
+            return
+        (loss, inputs), self.last = self.last, None
+        if not torch.isfinite(loss):
+            path = Path(self.args.output_dir) / f"not-finite-{self.state.global_step}-{self.args.process_index}.pt"
+            torch.save({"loss": loss.cpu(), **{name: tensor.cpu() for name, tensor in inputs.items()}}, path)
+            raise FloatingPointError(Errors.J106.format(step=self.state.global_step, loss=float(loss), path=path))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the speed of this run. Trainer's own figures count the steps before a resumption, but not their time."""
+        own = {name: value for name, value in logs.items() if not name.endswith(("_per_second", "_runtime"))}
+        if "loss" in own:
+            now = time.perf_counter()
+            own["pieces_per_second"] = round(self.pieces * self.args.world_size / (now - self.clock), 1)
+            self.pieces, self.clock = 0, now
+        super().log(own, start_time)
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -60,14 +102,18 @@ class PretrainingTrainer(Trainer):
         RETURNS (dict[str, float]): eval_loss and eval_perplexity of masked pieces, eval_masked_accuracy; eval_pair_accuracy if there
             are pairs.
         """
-        model = self.accelerator.unwrap_model(self.model)
+        begun = time.perf_counter()
+        model = self.model_wrapped if self.is_fsdp_enabled else self.accelerator.unwrap_model(self.model)
         model.eval()
         sums: Counter[str] = Counter()
-        for position in range(self.args.process_index, len(self.eval_dataset), self.args.world_size):
-            inputs = self._prepare_inputs(self.eval_dataset[position])
+        for first in range(0, len(self.eval_dataset), self.args.world_size):
+            position = first + self.args.process_index
+            # Sharded weights need all processes for every batch; one too many isn't counted.
+            inputs = self._prepare_inputs(self.eval_dataset[min(position, len(self.eval_dataset) - 1)])
             with self.compute_loss_context_manager():
                 output = model(**inputs)
-            sums.update({name: float(value) for name, value in output.items()} | {"masked": len(inputs["labels"])})
+            if position < len(self.eval_dataset):
+                sums.update({name: float(value) for name, value in output.items()} | {"masked": len(inputs["labels"])})
         names = ("masked", "masked_loss", "masked_right", "pairs", "pairs_right")
         # A process without a batch of its own has whole numbers only: all must send the same type.
         own = torch.tensor([sums[name] for name in names], dtype=torch.float32, device=self.args.device)
@@ -79,60 +125,116 @@ class PretrainingTrainer(Trainer):
             metrics["eval_pair_accuracy"] = pairs_right / pairs
         self.log(metrics)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.clock += time.perf_counter() - begun if self.clock else 0
         return metrics
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Go on training where a checkpoint can't be written, for example on a full disk: the next one may be."""
+        begun, folder = time.perf_counter(), Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:  # the last is what torch.save raises
+            shutil.rmtree(folder, ignore_errors=True)
+            older = last_checkpoint(folder.parent, None)
+            logger.warning(Warnings.JW131.format(step=self.state.global_step, reason=error, last=older.name if older else "none"))
+        self.clock += time.perf_counter() - begun
 
 
 class Checkpoints(TrainerCallback):
-    """Marks a checkpoint as complete when all of it is written; on SIGTERM has one written and training stopped."""
+    """Marks a checkpoint as complete when all of it is written; on SIGTERM has one written and training stopped.
 
-    def __init__(self) -> None:
+    trainer (PretrainingTrainer): What it belongs to.
+    run (str): What is written into every checkpoint.
+    """
+
+    def __init__(self, trainer: PretrainingTrainer, run: str) -> None:
+        self.trainer, self.run = trainer, run
         self.terminated = False
-        self.previous: Any = None
+        # On CPU, and so without waiting for a GPU.
+        self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM as an order to save and stop."""
+
         def stop(number: int, frame: FrameType | None) -> None:
             self.terminated = True
 
+        if threading.current_thread() is not threading.main_thread():  # where signals can't be taken
+            yield
+            return
+        previous = signal.signal(signal.SIGTERM, stop)
         try:
-            self.previous = signal.signal(signal.SIGTERM, stop)
-        except ValueError:  # not the main thread
-            self.previous = None
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.terminated:
+        if self._anyone_terminated():
             control.should_save = control.should_training_stop = True
 
+    def _anyone_terminated(self) -> bool:
+        """Processes get the signal at different steps, and have to stop at the same."""
+        if self.group is None:
+            return self.terminated
+        told = torch.tensor(int(self.terminated))
+        dist.all_reduce(told, dist.ReduceOp.MAX, group=self.group)
+        return bool(told)
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
+        self.trainer.check_last()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.check_last()
         PartialState().wait_for_everyone()  # each process writes the state of its own random numbers
-        if state.is_world_process_zero:
-            write_manifest(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and len(list(checkpoint.glob("rng_state*"))) == args.world_size:
+            write_manifest(checkpoint, self.run)
 
 
-def write_manifest(checkpoint: Path) -> None:
-    """Name the files of a checkpoint and their sizes, once they are on the disk."""
+class LearningCurve(TrainerCallback):
+    """Draws the learning curve beside the checkpoints whenever there is more to draw."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero and not curve.can_draw():
+            logger.warning(Warnings.JW132)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero and curve.can_draw():
+            curve.draw(state.log_history, Path(args.output_dir) / "learning_curve.svg")
+
+    on_train_end = on_save
+
+
+def write_manifest(checkpoint: Path, run: str) -> None:
+    """Name the run, the files of a checkpoint and their sizes, once they are on the disk."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _MANIFEST)
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     new = checkpoint / f".{_MANIFEST}"
-    new.write_text(json.dumps({str(path.relative_to(checkpoint)): path.stat().st_size for path in files}, indent=1), encoding="utf-8")
+    manifest = {"run": run, "files": {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}}
+    new.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     new.replace(checkpoint / _MANIFEST)
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """RETURNS (Path | None): The latest checkpoint that is complete; later ones that aren't are warned of."""
+def last_checkpoint(folder: Path, run: str | None) -> Path | None:
+    """Find the latest checkpoint that is complete; later ones that aren't, or are another run's, are warned of.
+
+    run (str | None): What its manifest has to say; None: anything.
+    """
     for checkpoint in sorted(folder.glob("checkpoint-[0-9]*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
         try:
-            sizes = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-            if all((checkpoint / name).stat().st_size == size for name, size in sizes.items()):
-                return checkpoint
-        except (OSError, ValueError):
-            pass
-        logger.warning(Warnings.JW101.format(path=checkpoint))
+            manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+            complete = all((checkpoint / name).stat().st_size == size for name, size in manifest["files"].items())
+        except (OSError, ValueError, KeyError):
+            complete = False
+        if not complete:
+            logger.warning(Warnings.JW101.format(path=checkpoint))
+        elif run is not None and manifest["run"] != run:
+            logger.warning(Warnings.JW130.format(path=checkpoint))
+        else:
+            return checkpoint
     return None
 
 
@@ -159,10 +261,15 @@ def training_arguments(
     save_steps: int,
     log_steps: int,
     keep: int,
-    report_to: str,
+    report_to: list[str],
+    loader_workers: int,
+    shard: list[str],
     resumed: bool,
 ) -> TrainingArguments:
-    """What transformers' Trainer is told; the settings are those of `pretrain_mlm`."""
+    """What transformers' Trainer is told; the settings are those of `pretrain_mlm`.
+
+    shard (list[str]): The classes of layers whose weights are shared out among the GPUs; none: each has a copy of all.
+    """
     arguments = TrainingArguments(
         output_dir=str(folder),
         logging_dir=str(folder / "logs"),
@@ -192,6 +299,9 @@ def training_arguments(
         logging_steps=log_steps,
         logging_nan_inf_filter=False,
         report_to=report_to,
+        dataloader_num_workers=loader_workers,
+        fsdp="full_shard auto_wrap" if shard else "",
+        fsdp_config={"transformer_layer_cls_to_wrap": shard} if shard else None,
         remove_unused_columns=False,
         average_tokens_across_devices=int(os.environ.get("WORLD_SIZE", "1")) > 1,
         seed=seed,

@@ -1,11 +1,14 @@
 """Wordpieces trained on the words that the pipeline's own tokenizer gives."""
 
 import logging
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from spacy.language import Language
+from spacy.tokens import Doc
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tqdm import tqdm
 from transformers import BertTokenizerFast
@@ -13,6 +16,8 @@ from transformers import BertTokenizerFast
 from ..encoder import VocabularyLoader
 from ..errors import Errors
 from ..pieces import TRAINED_ON
+from .once import file_fingerprint, fingerprint, first_rank
+from .parallel import Part, characters, cores, in_processes, parts
 from .text import Cleaning, clean, find_files, read_documents
 
 logger = logging.getLogger(__name__)
@@ -29,6 +34,9 @@ def trained_vocabulary(
     limit_alphabet: int = 8000,
     normalization: Literal["NFC", "NFKC", "NFD", "NFKD"] | None = "NFKC",
     min_characters: int = 10,
+    text_field: str = "text",
+    folder: str | None = None,
+    workers: int | None = None,
 ) -> VocabularyLoader:
     """Train a vocabulary on text: `@misc = "spacy-jbert.TrainedVocabulary.v1"`.
 
@@ -38,16 +46,37 @@ def trained_vocabulary(
     min_frequency (int): Characters, and pairs of pieces to be joined, that occur less often get no piece.
     limit_alphabet (int): The most characters that get a piece; of a small vocabulary they take half at most.
     normalization (str | None): The Unicode form in which a word is cut; the Doc's text stays as it is.
-    min_characters (int): Shorter lines aren't read, as in pretraining.
+    min_characters (int): Shorter lines aren't read, as in pretraining. text_field (str): Of a record, likewise.
+    folder (str | None): Where vocabularies are kept, each in a folder named by its text and settings, and found again. None: every run,
+        and under torchrun every process, trains its own, all the same.
+    workers (int | None): Processes that look for words; None: one for each core.
     RETURNS (VocabularyLoader): Called with `nlp`, whose tokenizer finds the words; gives a fast tokenizer.
     """
     if size < 64:
         raise ValueError(Errors.J108.format(setting="size", value=size, reason="a vocabulary has 64 pieces at least."))
     size = -(-size // 64) * 64
     normalizer = normalizers.Sequence([_NORMALIZERS[normalization]()] if normalization else [])
+    settings = [size, kind, min_frequency, limit_alphabet, normalization, min_characters, text_field]
+
+    def load(nlp: Language) -> BertTokenizerFast:
+        if folder is None:
+            return train(nlp)
+        content = [file_fingerprint(file) for file in find_files(path)]
+        place = Path(folder) / fingerprint(content, settings, nlp.config["nlp"]["tokenizer"])
+
+        def write() -> None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as room:
+                train(nlp).save_pretrained(f"{room}/new")
+                Path(room, "new").rename(place)
+
+        if not first_rank(place / "tokenizer.json", write):
+            logger.info("Using the vocabulary trained earlier: %s", place)
+        tokenizer: BertTokenizerFast = BertTokenizerFast.from_pretrained(place)
+        return tokenizer
 
     def train(nlp: Language) -> BertTokenizerFast:
-        words = _count_words(nlp, path, min_characters, normalizer)
+        words = _count_words(nlp, path, min_characters, text_field, normalizer, workers or cores())
         alphabet = _alphabet(words, min_frequency, min(limit_alphabet, (size - len(_SPECIAL)) // 4))
         words = {word: count for word, count in words.items() if alphabet.issuperset(word)}
         model = (_wordpiece if kind == "wordpiece" else _unigram)(words, sorted(alphabet), size, min_frequency)
@@ -55,16 +84,32 @@ def trained_vocabulary(
         logger.info("Trained a %s vocabulary: %d pieces, %d characters, from %d words", kind, len(tokenizer), len(alphabet), len(words))
         return tokenizer
 
-    return train
+    return load
 
 
-def _count_words(nlp: Language, path: str | list[str], min_characters: int, normalizer: normalizers.Normalizer) -> dict[str, int]:
+class WordCounter:
+    """Counts the words of documents. make_doc (Callable[[str], Doc]): The pipeline's tokenizer."""
+
+    def __init__(self, make_doc: Callable[[str], Doc]) -> None:
+        self.make_doc = make_doc
+
+    def __call__(self, part: Part) -> tuple[int, Counter[str]]:
+        """RETURNS (tuple[int, Counter[str]]): The characters read, and the words."""
+        _, documents = part
+        words = Counter(token.text for document in documents for line in document.lines for token in self.make_doc("".join(line)))
+        return characters(documents), words
+
+
+def _count_words(
+    nlp: Language, path: str | list[str], min_characters: int, text_field: str, normalizer: normalizers.Normalizer, workers: int
+) -> dict[str, int]:
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    documents = clean(read_documents(find_files(path)), Cleaning(min_characters=min_characters), dropped)
-    for sentences in tqdm(documents, desc="Counting words", unit=" documents", disable=None):
-        for sentence in sentences:
-            counts.update(token.text for token in nlp.make_doc(sentence))
+    documents = clean(read_documents(find_files(path), text_field), Cleaning(min_characters=min_characters), dropped)
+    with tqdm(desc="Counting words", unit=" characters", unit_scale=True, disable=None) as bar:
+        for size, found in in_processes(WordCounter(nlp.tokenizer), parts(documents), workers):
+            counts.update(found)
+            bar.update(size)
     words: Counter[str] = Counter()
     for word, count in counts.items():
         # Normalisation can put spaces into a word (´ -> space, combining acute): the pieces are cut between them.

@@ -13,8 +13,7 @@ from spacy_jbert.pretraining.text import Cleaning
 
 @pytest.fixture
 def corpus(nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path) -> Corpus:
-    settings: dict[str, Any] = {"path": str(text), "folder": tmp_path, "cleaning": Cleaning(), "length": 61, "held_out": 0.0, "seed": 0}
-    return prepare(nlp, pipe.encoder.tokenizer, pipe.segmenter, **settings)
+    return prepare(nlp, pipe.encoder.tokenizer, words="doc", path=str(text), folder=tmp_path, cleaning=Cleaning(), length=61, held_out=0.0)
 
 
 def restored(batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -15,8 +15,8 @@ from spacy_jbert.types import Pieces
 
 
 def make(nlp: Language, pipe: SimpleNamespace, text: Path, folder: Path, **settings: Any) -> Corpus:
-    settings = {"length": 62, "held_out": 0.2, "seed": 0, "cleaning": Cleaning()} | settings
-    return prepare(nlp, pipe.encoder.tokenizer, pipe.segmenter, path=str(text), folder=folder, **settings)
+    settings = {"words": "doc", "length": 62, "held_out": 0.2, "cleaning": Cleaning()} | settings
+    return prepare(nlp, pipe.encoder.tokenizer, path=str(text), folder=folder, **settings)
 
 
 def test_documents_are_packed_apart(nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path) -> None:
@@ -24,15 +24,14 @@ def test_documents_are_packed_apart(nlp: Language, pipe: SimpleNamespace, docume
     assert corpus.counts["documents"] == 12
     assert corpus.counts["sentences"] == 60
     assert corpus.counts["samples"] == len(corpus.train) + len(corpus.held_out)
-    expected = {number: "".join(document) for number, document in enumerate(documents)}
     found: dict[int, str] = {}
-    for row in sorted([*corpus.train, *corpus.held_out], key=lambda row: row["document"]):
+    for row in [*corpus.train, *corpus.held_out]:
         pieces = pipe.encoder.tokenizer.convert_ids_to_tokens(row["ids"])
         found[row["document"]] = found.get(row["document"], "") + "".join(piece.removeprefix("##") for piece in pieces)
         assert row["length"] == len(row["ids"]) == len(row["words"]) <= 62
-    assert found == expected
+    assert sorted(found.values()) == sorted("".join(document) for document in documents)
     assert not set(corpus.train["document"]) & set(corpus.held_out["document"])
-    assert 0 < len(corpus.held_out) <= 0.2 * corpus.counts["samples"]
+    assert len(corpus.held_out) > 0
 
 
 def test_words_are_the_tokens(nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path) -> None:
@@ -72,11 +71,11 @@ def test_a_second_run_reads_nothing_again(
     nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(nlp, pipe, text, tmp_path)
-    monkeypatch.setattr(corpora, "_write", None)
-    again = make(nlp, pipe, text, tmp_path)
+    monkeypatch.setattr(corpora, "_write_shards", None)
+    again = make(nlp, pipe, text, tmp_path, workers=3)
     assert again.key == first.key
     assert again.train[:] == first.train[:]
-    assert make(nlp, pipe, text, tmp_path, seed=1).key != first.key
+    assert make(nlp, pipe, text, tmp_path, held_out=0.3).key != first.key
     with pytest.raises(TypeError):  # other settings: to be written anew
         make(nlp, pipe, text, tmp_path, cleaning=Cleaning(min_characters=11))
 

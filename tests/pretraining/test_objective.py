@@ -1,10 +1,14 @@
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoModel, BertForMaskedLM, BertForPreTraining, ElectraConfig, ElectraModel
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, BertForPreTraining
 
 from spacy_jbert.encoder import Encoder
 from spacy_jbert.pretraining.objective import MaskedLM
@@ -77,16 +81,64 @@ def test_sentence_objective(encoder: Encoder, tmp_path: Path) -> None:
     assert no_pairs.item() == pytest.approx(output["masked_loss"].item() / 6, rel=1e-5)
 
 
-def test_an_encoder_that_is_no_bert(encoder: Encoder, tmp_path: Path) -> None:
-    config = ElectraConfig(
-        vocab_size=512, embedding_size=16, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
-    )
-    electra = Encoder(model=ElectraModel(config).eval(), tokenizer=encoder.tokenizer)
-    model = MaskedLM(electra)
-    model(**batch(len(encoder.tokenizer)))["loss"].backward()
-    assert electra.model.get_input_embeddings().weight.grad.abs().sum() > 0
-    model.save(electra, tmp_path / "encoder")
-    assert Encoder.load(tmp_path / "encoder").width == 32
+@pytest.mark.parametrize("family", ["electra", "xlm-roberta", "deberta-v2", "albert"])
+def test_families_whose_head_is_like_berts(checkpoint: Callable[[str], Path], family: str, tmp_path: Path) -> None:
+    encoder = Encoder.load(checkpoint(family))
+    model = MaskedLM(encoder, seed=3).eval()
+    with torch.no_grad():
+        model.bias.normal_()
+    model(**batch(200))["loss"].backward()
+    assert encoder.model.get_input_embeddings().weight.grad.abs().sum() > 0
+    model.save(encoder, tmp_path / "encoder")
+    theirs, report = AutoModelForMaskedLM.from_pretrained(tmp_path / "encoder", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    ids = batch(200)["input_ids"]
+    torch.testing.assert_close(theirs.eval()(input_ids=ids).logits, model.logits(encoder(ids)))
+    again = MaskedLM(Encoder.load(tmp_path / "encoder"), seed=4)
+    assert all(torch.equal(tensor, again.head()[name]) for name, tensor in model.head().items())
+
+
+def test_any_other_family_keeps_its_head_apart(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    encoder = Encoder.load(checkpoint("modernbert"))
+    model = MaskedLM(encoder, seed=3)
+    model(**batch(200))["loss"].backward()
+    model.save(encoder, tmp_path / "encoder")
+    again = MaskedLM(Encoder.load(tmp_path / "encoder"), seed=4)
+    assert all(torch.equal(tensor, again.head()[name]) for name, tensor in model.head().items())
+
+
+def test_packed_samples_are_as_good_as_single_ones(encoder: Encoder) -> None:
+    """Beside longer samples in a padded batch, a sample gets the logits it gets alone."""
+    model = MaskedLM(encoder).eval()
+    ids = batch(len(encoder.tokenizer))["input_ids"]
+    attention = torch.ones_like(ids)
+    for row, length in enumerate((20, 7, 13)):
+        ids[row, length:], attention[row, length:] = encoder.pad_id, 0
+    together = model.logits(model.encoder(input_ids=ids, attention_mask=attention).last_hidden_state)
+    for row, length in enumerate((20, 7, 13)):
+        alone = model.logits(model.encoder(input_ids=ids[row : row + 1, :length]).last_hidden_state)
+        torch.testing.assert_close(together[row, :length], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_sharded_weights_give_the_same_loss_and_gradients(encoder: Encoder, tmp_path: Path) -> None:
+    """FSDP on the CPU, with a single process: the layers and the rest are units of their own, as training has them."""
+    model = MaskedLM(encoder).eval()
+    sharded = copy.deepcopy(model)
+    inputs = batch(len(encoder.tokenizer))
+    model(**inputs)["loss"].backward()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        policy = ModuleWrapPolicy({type(encoder.model.encoder.layer[0])})
+        wrapped = FullyShardedDataParallel(sharded, auto_wrap_policy=policy, use_orig_params=True, device_id=torch.device("cpu"))
+        output = wrapped(**inputs)
+        output["loss"].backward()
+        torch.testing.assert_close(output["loss"], model(**inputs)["loss"])
+        gradients = {name.replace("_fsdp_wrapped_module.", ""): parameter.grad for name, parameter in wrapped.named_parameters()}
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(gradients[name].reshape(parameter.shape), parameter.grad)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_the_encoder_is_trained_in_place(pipe: SimpleNamespace) -> None:

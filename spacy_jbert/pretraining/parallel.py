@@ -1,0 +1,92 @@
+"""Work on a stream of documents, in several processes and little memory."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
+from multiprocessing import get_context, parent_process
+from typing import Any, TypeVar
+
+from .text import Document
+
+# Characters of a part: a few seconds of work.
+_PART = 2**20
+# A process is replaced after so many parts: spaCy's vocabulary keeps every word it has ever seen.
+_PARTS_A_PROCESS = 32
+
+Part = tuple[int, list[Document]]
+"""Number and documents."""
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """RETURNS (int): The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def characters(documents: list[Document]) -> int:
+    """RETURNS (int): How many there are in the documents."""
+    return sum(len(sentence) for document in documents for line in document.lines for sentence in line)
+
+
+def parts(documents: Iterable[Document]) -> Iterator[Part]:
+    """Divide a stream of documents into parts of about a million characters, always the same."""
+    number, part, room = 0, list[Document](), _PART
+    for document in documents:
+        part.append(document)
+        room -= characters([document])
+        if room <= 0:
+            yield number, part
+            number, part, room = number + 1, [], _PART
+    if part:
+        yield number, part
+
+
+def in_processes(work: Callable[[Part], Result], stream: Iterable[Part], workers: int) -> Iterator[Result]:
+    """Call a function for each part, in other processes if there are several parts. Few parts are in memory at a time.
+
+    work (Callable): Is pickled, once for each process.
+    workers (int): Processes.
+    YIELDS: The results, in the order of the parts.
+    """
+    stream = iter(stream)
+    some = list(islice(stream, 2))
+    if len(some) < 2:
+        yield from map(work, some)
+        return
+    # Spawned, not forked: torch and tokenizers have threads by now, and only spawned processes can be replaced on the way.
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(work,), max_tasks_per_child=_PARTS_A_PROCESS
+    )
+    running: deque[Future[Result]] = deque()
+    with pool:
+        for part in chain(some, stream):
+            running.append(pool.submit(_call, part))
+            if len(running) > 2 * workers:  # reading is faster: it must not run away
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+_work: Callable[[Part], Any]  # of a process of the pool
+
+
+def _begin(work: Callable[[Part], Any]) -> None:
+    global _work
+    _work = work
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a process for each core already
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed can't end its processes, and they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(part: Part) -> Any:
+    return _work(part)
