@@ -313,24 +313,66 @@ def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
     assert Example.from_dict(doc, {}).predicted is doc
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_encoder(text: Path, tmp_path: Path) -> None:
-    """torchrun with gloo: with a single held-out batch, one of the processes has nothing of its own to evaluate."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "spacy", "assemble"]
-    settings = {
-        "paths.text": text,
-        "paths.output": tmp_path / "run",
+CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
+
+
+def overrides(text: Path, output: Path, **settings: Any) -> dict[str, Any]:
+    settings = {"steps": 4, "device": "cpu", "held_out": 0.1, "log_steps": 1, "batch_size": 400, "workers": 1} | settings
+    return {
+        "paths.text": str(text),
+        "paths.output": str(output),
         "initialize.components.transformer.encoder.size": "tiny",
+        "initialize.components.transformer.encoder.hidden_dropout": 0.0,
         "initialize.components.transformer.encoder.vocabulary.size": 512,
-        "initialize.after_init.steps": 4,
-        "initialize.after_init.device": "cpu",
-        "initialize.after_init.held_out": 0.1,
+        **{f"initialize.after_init.{name}": value for name, value in settings.items()},
     }
-    config = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
-    command += [str(config), str(tmp_path / "pipeline"), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    figures = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
-    assert figures["corpus"]["samples held out"] >= 1
-    assert figures["after"]["loss"] < figures["before"]["loss"]
-    assert spacy.load(tmp_path / "pipeline")("東京で田中さんと会った。")._.trf_data is not None
+
+
+def torchrun(folder: Path, settings: dict[str, Any]) -> subprocess.Popen[str]:
+    """`spacy assemble` in two processes, connected by gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "spacy", "assemble"]
+    command += [str(CONFIG), str(folder / "pipeline")]
+    command += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(text: Path, tmp_path: Path) -> None:
+    """The same global batches, and the same loss to rounding, as one process that accumulates two batches. With a single held-out batch,
+    one of the processes has nothing of its own to evaluate."""
+    process = torchrun(tmp_path, overrides(text, tmp_path / "two"))
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors[-3000:]
+    nlp = util.load_model_from_config(util.load_config(CONFIG, overrides=overrides(text, tmp_path / "one", accumulate=2)), auto_fill=True)
+    nlp.initialize()
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8")) for name in ("one", "two"))
+    assert one["run"] == two["run"]
+    assert two["corpus"]["samples held out"] >= 1
+    for first, second in zip(one["training_loss"], two["training_loss"], strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=1e-3)  # Trainer rounds to four places
+    assert one["after"]["loss"] == pytest.approx(two["after"]["loss"], rel=1e-4)
+    assert two["after"]["loss"] < two["before"]["loss"]
+    trained = spacy.load(tmp_path / "pipeline").get_pipe("transformer").encoder.model.state_dict()
+    for name, tensor in nlp.get_pipe("transformer").encoder.model.state_dict().items():
+        torch.testing.assert_close(trained[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_same_step(text: Path, tmp_path: Path) -> None:
+    settings = overrides(text, tmp_path / "run", steps=100_000, report_to="tensorboard", save_steps=100_000)
+    process = torchrun(tmp_path, settings)
+    until = time.monotonic() + 300
+    while not list((tmp_path / "run").glob("runs/*/logs/events*")):
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.2)
+    time.sleep(1)
+    process.terminate()
+    _, errors = process.communicate(timeout=100)
+    assert "[J110]" in errors, errors[-3000:]
+    (run,) = (tmp_path / "run" / "runs").iterdir()
+    checkpoint = last_checkpoint(run, run.name)
+    assert checkpoint
+    assert len(list(checkpoint.glob("rng_state_*.pth"))) == 2
+    assert not (tmp_path / "pipeline").exists()

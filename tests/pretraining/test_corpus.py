@@ -1,3 +1,7 @@
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,9 +11,12 @@ import pytest
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from spacy_jbert.encoder import Encoder
 from spacy_jbert.pieces import token_offsets
 from spacy_jbert.pretraining import corpus as corpora
-from spacy_jbert.pretraining.corpus import Corpus, pack, prepare, word_numbers
+from spacy_jbert.pretraining import parallel
+from spacy_jbert.pretraining.corpus import Corpus, Packer, choose_held_out, pack, prepare, word_numbers
+from spacy_jbert.pretraining.parallel import Part
 from spacy_jbert.pretraining.text import Cleaning
 from spacy_jbert.types import Pieces
 
@@ -78,6 +85,93 @@ def test_a_second_run_reads_nothing_again(
     assert make(nlp, pipe, text, tmp_path, held_out=0.3).key != first.key
     with pytest.raises(TypeError):  # other settings: to be written anew
         make(nlp, pipe, text, tmp_path, cleaning=Cleaning(min_characters=11))
+
+
+def rows(corpus: Corpus) -> list[dict[str, Any]]:
+    return [*corpus.train, *corpus.held_out]
+
+
+def test_a_run_that_was_killed_goes_on(
+    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make(nlp, pipe, text, tmp_path / "whole")
+    monkeypatch.setattr(parallel, "_PART", 300)
+
+    def prepare_until_killed() -> None:
+        def in_this_process(work: Packer, stream: Iterable[Part], workers: int) -> Iterator[int]:
+            for part in stream:
+                if part[0] == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield work(part)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(corpora, "in_processes", in_this_process)
+            make(nlp, pipe, text, tmp_path / "parts")
+
+    process = multiprocessing.get_context("fork").Process(target=prepare_until_killed)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    (place,) = (tmp_path / "parts").iterdir()
+    assert sorted(path.name for path in place.iterdir()) == ["shard-000000.arrow", "shard-000001.arrow"]
+    done = []
+
+    def recorded(work: Packer, stream: Iterable[Part], workers: int) -> Iterator[int]:
+        for part in stream:
+            done.append(part[0])
+            yield work(part)
+
+    monkeypatch.setattr(corpora, "in_processes", recorded)
+    parts = make(nlp, pipe, text, tmp_path / "parts")
+    assert done
+    assert min(done) == 2
+    assert rows(parts) == rows(whole)
+    assert parts.counts == whole.counts
+    assert sorted(path.name for path in place.iterdir()) == ["counts.json", "samples.arrow"]
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(
+    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = make(nlp, pipe, text, tmp_path / "alone")
+    monkeypatch.setattr(parallel, "_PART", 300)
+    together = make(nlp, pipe, text, tmp_path / "together", workers=2)
+    assert rows(together) == rows(alone)
+    assert together.counts == alone.counts
+
+
+def test_a_text_stays_held_out(nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path) -> None:
+    corpus = make(nlp, pipe, text, tmp_path / "corpus", held_out=0.3)
+    more = tmp_path / "more.txt"
+    new = [[f"{number}番目の新しい文書はこれです。"] for number in range(20)]
+    more.write_text("\n\n".join("\n".join(document) for document in [*new, *reversed(documents)]), encoding="utf-8")
+    larger = make(nlp, pipe, more, tmp_path / "corpus", held_out=0.3)
+    assert set(corpus.held_out["document"]) <= set(larger.held_out["document"])
+    assert not set(corpus.train["document"]) & set(larger.held_out["document"])
+    assert 3 <= len(set(larger.held_out["document"]) - set(corpus.held_out["document"])) <= 9
+
+
+def test_held_out_is_the_share_of_documents() -> None:
+    keys = np.random.default_rng(0).integers(-(2**63), 2**63, size=10_000)
+    chosen = choose_held_out(np.repeat(keys, 3), 0.02)
+    assert chosen.mean() == pytest.approx(0.02, abs=0.005)
+    assert (chosen.reshape(-1, 3).any(1) == chosen.reshape(-1, 3).all(1)).all()
+    assert choose_held_out(keys[:2], 1e-9).sum() == 1
+    assert choose_held_out(keys[:2], 1.0).sum() == 1
+    assert not choose_held_out(keys, 0.0).any()
+
+
+def test_a_sentence_within_a_line_is_no_beginning(checkpoint: Callable[[str], Path], japanese: Language, tmp_path: Path) -> None:
+    """A SentencePiece model marks where a text begins; cut one by one, each sentence of a line would seem to begin one."""
+    tokenizer = Encoder.load(checkpoint("xlm-roberta")).tokenizer
+    line = "吾輩は猫である。名前はまだ無い。電車が遅れたせいで、大事な会議に間に合わなかった。"
+    (tmp_path / "text.txt").write_text(line, encoding="utf-8")
+    settings: dict[str, Any] = {"path": str(tmp_path / "text.txt"), "folder": tmp_path, "cleaning": Cleaning(), "length": 100}
+    corpus = prepare(japanese, tokenizer, words="native", held_out=0.0, **settings)
+    row = corpus.train[0]
+    assert row["ids"] == tokenizer(line, add_special_tokens=False)["input_ids"]
+    assert len(row["sentences"]) == 3
 
 
 def test_a_failure_leaves_nothing_behind(nlp: Language, pipe: SimpleNamespace, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from spacy.language import Language
+from spacy.tokens import Doc
 from transformers import AutoTokenizer, BertTokenizerFast
 
 from spacy_jbert.pieces import choose_words, make_segmenter
+from spacy_jbert.pretraining import vocabulary
 from spacy_jbert.pretraining.vocabulary import trained_vocabulary
 
 
@@ -26,16 +28,44 @@ def test_round_trip_through_auto_tokenizer(nlp: Language, documents: list[list[s
     assert "".join(sentence[start:end] for start, end in zip(pieces.starts, pieces.ends, strict=True)) == sentence
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_doc_and_native_read_it_the_same_way(nlp: Language, documents: list[list[str]], text: Path, tmp_path: Path, kind: Any) -> None:
+    """Where spaces separate the words, as in what the vocabulary was trained on."""
+    trained_vocabulary(str(text), size=512, kind=kind)(nlp).save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert isinstance(loaded, BertTokenizerFast)
+    words = [token.text for token in nlp(documents[0][0])]
+    docs = [Doc(nlp.vocab, words=words)]
+    doc, native = (make_segmenter(loaded, mode)(docs)[0] for mode in ("doc", "native"))
+    assert [part.tolist() for part in doc] == [part.tolist() for part in native]
+    assert [2, *doc.ids.tolist(), 3] == loaded(" ".join(words))["input_ids"]
+
+
+def test_a_vocabulary_is_kept(
+    nlp: Language, text: Path, tokenizer: BertTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trained_vocabulary(str(text), size=512, folder=str(tmp_path))(nlp)
+    assert first.get_vocab() == tokenizer.get_vocab()
+    with monkeypatch.context() as patch:
+        patch.setattr(vocabulary, "_count_words", None)
+        again = trained_vocabulary(str(text), size=512, folder=str(tmp_path), workers=3)(nlp)
+        assert again.backend_tokenizer.to_str() == first.backend_tokenizer.to_str()
+        assert choose_words(again, "auto")[0] == "doc"
+        with pytest.raises(TypeError):
+            trained_vocabulary(str(text), size=320, folder=str(tmp_path))(nlp)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_the_same_text_gives_the_same_vocabulary(nlp: Language, text: Path, tokenizer: BertTokenizerFast) -> None:
     again = trained_vocabulary(str(text), size=512)(nlp)
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
 
 def test_every_character_has_both_forms(tokenizer: BertTokenizerFast) -> None:
-    vocabulary = tokenizer.get_vocab()
-    characters = {piece for piece in vocabulary if len(piece) == 1}
+    pieces = tokenizer.get_vocab()
+    characters = {piece for piece in pieces if len(piece) == 1}
     assert characters >= set("東京都は、。")
-    assert all(f"##{char}" in vocabulary for char in characters)
+    assert all(f"##{char}" in pieces for char in characters)
     assert [tokenizer.convert_ids_to_tokens(i) for i in range(5)] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
