@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from spacy_jbert.pretraining import callback, trainer
 from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.objective import MaskedLM
 from spacy_jbert.pretraining.trainer import last_checkpoint, write_manifest
+
+CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
 
 
 @pytest.fixture
@@ -294,7 +297,6 @@ def test_errors(nlp: Language, pipeline: Language, pipe: Any, text: Path, tmp_pa
 
 def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
     """The config of the repository, as `spacy assemble` runs it."""
-    path = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
     overrides = {
         "paths.text": str(text),
         "paths.output": str(tmp_path / "out"),
@@ -302,7 +304,7 @@ def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
         "initialize.components.transformer.encoder.vocabulary.size": 512,
         "initialize.after_init.epochs": 1,
     }
-    nlp = util.load_model_from_config(util.load_config(path, overrides=overrides), auto_fill=True)
+    nlp = util.load_model_from_config(util.load_config(CONFIG, overrides=overrides), auto_fill=True)
     nlp.initialize()
     nlp.to_disk(tmp_path / "pipeline")
     assert str(tmp_path) not in (tmp_path / "pipeline" / "config.cfg").read_text(encoding="utf-8")
@@ -313,38 +315,47 @@ def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
     assert Example.from_dict(doc, {}).predicted is doc
 
 
-CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
+@pytest.fixture
+def configure(encoder: Encoder, text: Path, tmp_path: Path) -> Callable[..., Path]:
+    """The config of the repository, going on from the tiny encoder."""
+    encoder.save(tmp_path / "first")
+
+    def write(name: str, **settings: Any) -> Path:
+        config = util.load_config(CONFIG, overrides={"paths.text": str(text), "paths.output": str(tmp_path / name)})
+        loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(tmp_path / "first"), "hidden_dropout": 0.0}
+        config["initialize"]["components"]["transformer"]["encoder"] = loader
+        config["initialize"]["after_init"] |= {
+            "steps": 4,
+            "device": "cpu",
+            "held_out": 0.1,
+            "log_steps": 1,
+            "batch_size": 400,
+            "workers": 1,
+        }
+        config["initialize"]["after_init"] |= settings
+        config.to_disk(tmp_path / f"{name}.cfg")
+        return tmp_path / f"{name}.cfg"
+
+    return write
 
 
-def overrides(text: Path, output: Path, **settings: Any) -> dict[str, Any]:
-    settings = {"steps": 4, "device": "cpu", "held_out": 0.1, "log_steps": 1, "batch_size": 400, "workers": 1} | settings
-    return {
-        "paths.text": str(text),
-        "paths.output": str(output),
-        "initialize.components.transformer.encoder.size": "tiny",
-        "initialize.components.transformer.encoder.hidden_dropout": 0.0,
-        "initialize.components.transformer.encoder.vocabulary.size": 512,
-        **{f"initialize.after_init.{name}": value for name, value in settings.items()},
-    }
-
-
-def torchrun(folder: Path, settings: dict[str, Any]) -> subprocess.Popen[str]:
+def torchrun(config: Path, output: Path) -> subprocess.Popen[str]:
     """`spacy assemble` in two processes, connected by gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "spacy", "assemble"]
-    command += [str(CONFIG), str(folder / "pipeline")]
-    command += [part for name, value in settings.items() for part in (f"--{name}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*command, str(config), str(output)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(text: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does(configure: Callable[..., Path], tmp_path: Path) -> None:
     """The same global batches, and the same loss to rounding, as one process that accumulates two batches. With a single held-out batch,
     one of the processes has nothing of its own to evaluate."""
-    process = torchrun(tmp_path, overrides(text, tmp_path / "two"))
+    process = torchrun(configure("two"), tmp_path / "pipeline")
     _, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors[-3000:]
-    nlp = util.load_model_from_config(util.load_config(CONFIG, overrides=overrides(text, tmp_path / "one", accumulate=2)), auto_fill=True)
+    nlp = util.load_model_from_config(util.load_config(configure("one", accumulate=2)), auto_fill=True)
     nlp.initialize()
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8")) for name in ("one", "two"))
     assert one["run"] == two["run"]
@@ -359,9 +370,9 @@ def test_two_processes_train_as_one_does(text: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_step(text: Path, tmp_path: Path) -> None:
-    settings = overrides(text, tmp_path / "run", steps=100_000, report_to="tensorboard", save_steps=100_000)
-    process = torchrun(tmp_path, settings)
+def test_two_processes_stop_at_the_same_step(configure: Callable[..., Path], tmp_path: Path) -> None:
+    config = configure("run", steps=100_000, report_to="tensorboard", save_steps=100_000)
+    process = torchrun(config, tmp_path / "pipeline")
     until = time.monotonic() + 300
     while not list((tmp_path / "run").glob("runs/*/logs/events*")):
         assert time.monotonic() < until
