@@ -33,7 +33,7 @@ setup(
         # spacy-transformers 1.4 holds transformers under 4.53.3.
         "transformers>=4.49,<4.53.3",
         "safetensors>=0.4.3",
-        "sudachipy>=0.6.8",
+        "sudachipy>=0.7",
         "sudachidict-core",
         "thinc>=8.3.4,<8.4",
         # The converters' command lines and tables; rich counts full-width characters as two columns.
@@ -49,6 +49,7 @@ setup(
         ],
         "spacy_architectures": [
             "spacy-jbert.JapaneseTransformer.v1 = spacy_jbert.models.transformer:build_transformer",
+        "spacy_tokenizers": ["spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer:sudachi_tokenizer"],
             "spacy-jbert.Tok2VecTransformer.v1 = spacy_jbert.models.transformer:build_tok2vec_transformer",
             "spacy-jbert.TransformerListener.v1 = spacy_jbert.models.listener:build_listener",
             "spacy-jbert.TokenClassifier.v1 = spacy_jbert.models.token_classifier:build_token_classifier",

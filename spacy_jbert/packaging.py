@@ -7,6 +7,7 @@ from spacy.language import Language
 from transformers import BertJapaneseTokenizer
 
 from .pipeline.transformer import JBertTransformer
+from .tokenizer import SudachiTokenizer
 
 # What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it in the config.
 _MECAB_DICTIONARIES = {"unidic_lite": "unidic-lite>=1.0.8", "ipadic": "ipadic>=1.0", "unidic": "unidic>=1.1"}
@@ -32,8 +33,11 @@ def portable() -> Callable[[Language], Language]:
         for settings in config["initialize"]["components"].values():
             settings.pop("encoder", None)
         config["initialize"]["after_init"] = None
+        config["initialize"]["tokenizer"] = {}
         nlp.config = config
         requirements = nlp.meta.setdefault("requirements", [])
+        if isinstance(nlp.tokenizer, SudachiTokenizer):
+            requirements += [needed for needed in nlp.tokenizer.dictionaries.requirements() if needed not in requirements]
         for _, pipe in nlp.pipeline:
             if isinstance(pipe, JBertTransformer):
                 requirements += [needed for needed in _tokenizer_requirements(pipe.encoder.tokenizer) if needed not in requirements]

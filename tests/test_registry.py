@@ -27,6 +27,7 @@ def tok2vec() -> Model:
 
 
 CALLS: dict[str, Callable[[Any], Any]] = {
+    "spacy-jbert.SudachiTokenizer.v1": lambda build: build(split_mode="C", attributes="words", dict="core"),
     "spacy-jbert.JapaneseTransformer.v1": lambda build: build(window=128, overlap=8),
     "spacy-jbert.Tok2VecTransformer.v1": lambda build: build(pooling="first"),
     "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
