@@ -25,12 +25,13 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
-from spacy.lang.ja import Japanese, JapaneseTokenizer
+from spacy.lang.ja import Japanese
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import create_vocab
 from tqdm import tqdm
 
 from .errors import DataError, Errors, Warnings
+from .tokenizer import SudachiTokenizer
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 SPLITS = ("train", "dev", "test")
@@ -244,29 +245,23 @@ def _read_table(path: Path) -> Iterator[tuple[int, Any]]:
 
 # --- Docs ---------------------------------------------------------------------------------------------------------------
 
-# Sudachi takes 49,149 bytes, and 65,535 after its own normalisation, which can make 33 bytes of one character.
-_STRETCH = re.compile(r"(?s).{1,1900}(?:\Z|(?<=[。．！？!?\n]))|.{1,1900}")
+
+def japanese_tokenizer(split_mode: str = "A") -> SudachiTokenizer:
+    """A tokenizer for words alone, without loading the plugins that a pipeline loads."""
+    return SudachiTokenizer(create_vocab("ja", Japanese.Defaults), split_mode, attributes="words")
 
 
-def japanese_tokenizer(split_mode: str = "A") -> JapaneseTokenizer:
-    """The tokenizer of `spacy.blank("ja")`, without loading the plugins that a pipeline loads."""
-    return JapaneseTokenizer(create_vocab("ja", Japanese.Defaults), split_mode)
+def make_doc(tokenizer: SudachiTokenizer, text: str, entities: Sequence[Entity] | None = None) -> Doc:
+    """Tokenise a text, cutting the tokens in which an entity starts or ends, so that every entity is kept.
 
-
-def make_doc(tokenizer: JapaneseTokenizer, text: str, entities: Sequence[Entity] | None = None) -> Doc:
-    """Tokenise a text of any length, cutting the tokens in which an entity starts or ends, so that every entity is kept.
-
-    tokenizer (JapaneseTokenizer): The pipeline's tokenizer.
+    tokenizer (SudachiTokenizer): The pipeline's tokenizer.
     text (str): The text; the Doc's text is the same to the character.
     entities (Sequence[Entity] | None): Entities that don't overlap. None leaves the Doc's entities unset, not empty.
     RETURNS (Doc): The Doc; user_data["cut"] tells the entities for which tokens were cut, with the tokens as they were.
     """
-    starts: list[int] = []
-    ends: list[int] = []
-    for stretch in _STRETCH.finditer(text):
-        for token in tokenizer(stretch.group()):
-            starts.append(stretch.start() + token.idx)
-            ends.append(starts[-1] + len(token))
+    tokens = tokenizer(text)
+    starts = [token.idx for token in tokens]
+    ends = [token.idx + len(token) for token in tokens]
     entity_starts = {start for start, _, _ in entities or ()}
     entity_ends = {end for _, end, _ in entities or ()}
     spaced = set(ends) - set(starts)
