@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -107,6 +108,7 @@ def _join_where_different(parts: list[str], borders: list[int], normalized: str)
     return [*parts[:first], normalized[start:end], *parts[last:]], [*borders[: first + 1], *borders[last:]]
 
 
+@lru_cache(maxsize=2**16)
 def _combines(char: str) -> bool:
     """Whether normalisation may join the character to the one before it."""
     first = unicodedata.normalize("NFKD", char)[0]
@@ -134,22 +136,20 @@ def piece_spans(word: str, pieces: Sequence[str], unknown: str) -> list[tuple[in
     unknown (str): The string of the unknown piece, which stands for whatever lies before the next known one.
     RETURNS (list[tuple[int, int]]): Start and end of each piece in `word`; the whole word for each if they can't be told apart.
     """
+    bare = [None if piece == unknown else _bare(piece) for piece in pieces]
+    # Unknown pieces are one character each (character tokenizers), but the first is all that the others leave over.
+    spare = len(word) - sum(1 if text is None else len(text) for text in bare)
     spans: list[tuple[int, int]] = []
     at = 0
-    for i, piece in enumerate(pieces):
-        if piece == unknown:
-            left = len(pieces) - i - 1
-            # A run of unknown pieces is one character each (character tokenizers); a single one is all that the rest leaves over.
-            rest = sum(len(_bare(p)) for p in pieces[i + 1 :] if p != unknown)
-            run = 1 + sum(p == unknown for p in pieces[i + 1 :])
-            width = max(1, len(word) - at - rest - (run - 1)) if left else len(word) - at
-            spans.append((at, at + width))
+    for text in bare:
+        if text is None:
+            width, spare = 1 + max(0, spare), 0
+        elif word.startswith(text, at):
+            width = len(text)
         else:
-            bare = _bare(piece)
-            if not word.startswith(bare, at):
-                return [(0, len(word))] * len(pieces)
-            spans.append((at, at + len(bare)))
-        at = spans[-1][1]
+            return [(0, len(word))] * len(pieces)
+        spans.append((at, at + width))
+        at += width
     if at != len(word):
         return [(0, len(word))] * len(pieces)
     return [(min(start, len(word) - 1), max(end, start + 1) if end > start else min(start, len(word) - 1) + 1) for start, end in spans]

@@ -1,25 +1,31 @@
 """Text to wordpieces with exact character offsets.
 
-Three ways, chosen by `words`: the Doc's own tokens, cut one by one and cached (`DocPieces`); a fast tokenizer on the raw text
-(`RawPieces`); the word segmenter a BertJapaneseTokenizer checkpoint was pretrained with (`JapanesePieces`).
+A checkpoint's tokenizer cuts texts: a fast one (`_FastTexts`), a BertJapaneseTokenizer with the word segmenter it was pretrained with
+(`_JapaneseTexts`), or any other slow one (`_SlowTexts`). `words` says what it is given: the whole text (`TextPieces`, "native"), or
+each of the Doc's own tokens, which repeat and are cached (`DocPieces`, "doc").
 """
 
 import json
 import logging
+import string
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from bisect import bisect
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache, partial
+from itertools import accumulate, chain, pairwise
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from spacy.attrs import ORTH, SPACY
+from numpy.typing import NDArray
+from spacy.attrs import IS_SPACE, LENGTH, ORTH, SPACY
 from spacy.tokens import Doc
 from tokenizers import Tokenizer
 from transformers import BertJapaneseTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .alignment import cover, map_offsets, monotone, piece_spans, ragged_ranges
 from .errors import Errors
-from .types import Pieces
+from .types import Ints, Pieces
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +36,8 @@ _CACHE_SIZE = 2**17
 # Sudachi takes 49,149 bytes, and a character has four at most.
 _SUDACHI_LIMIT = 12_000
 
-# A piece of a word: its id and the characters of the word it stands for.
-WordPiece = tuple[int, int, int]
-CutWord = Callable[[str, bool], list[WordPiece]]
+# Texts to pieces that leave out white space only, where a text has anything else.
+CutTexts = Callable[[Sequence[str]], list[Pieces]]
 
 
 class Segmenter(Protocol):
@@ -73,254 +78,283 @@ def make_segmenter(tokenizer: PreTrainedTokenizerBase, words: str = "auto") -> S
     words, why = choose_words(tokenizer, words)
     logger.info("Wordpieces: words = '%s' (%s)", words, why)
     if isinstance(tokenizer, PreTrainedTokenizerFast):
-        return RawPieces(tokenizer) if words == "native" else DocPieces(_FastWords(tokenizer))
+        fast = _FastTexts(tokenizer, bare=words == "doc")
+        return TextPieces(fast) if words == "native" else DocPieces(fast, spaces_matter=fast.spaces_matter)
     if isinstance(tokenizer, BertJapaneseTokenizer):
-        cut = _JapaneseWords(tokenizer)
-        return JapanesePieces(tokenizer, cut) if words == "native" else DocPieces(cut)
+        return TextPieces(_JapaneseTexts(tokenizer, _segment(tokenizer))) if words == "native" else DocPieces(_JapaneseTexts(tokenizer))
     if words == "native":
         raise ValueError(Errors.J006.format(tokenizer=type(tokenizer).__name__, reason="it is slow and gives no character offsets."))
-    return DocPieces(_SlowWords(tokenizer))
+    return DocPieces(_SlowTexts(tokenizer))
 
 
-class _Cache:
-    """The pieces of every word seen, in flat arrays, so that a text's pieces are two array look-ups.
+class TextPieces:
+    """Gives the tokenizer the text as it is, as in pretraining.
 
-    cut (CutWord): Called for a word that isn't there yet.
+    cut (CutTexts): Gives the pieces of texts.
     """
 
-    def __init__(self, cut: CutWord) -> None:
+    def __init__(self, cut: CutTexts) -> None:
         self.cut = cut
-        self.lock = threading.Lock()
-        self.clear()
 
-    def clear(self) -> None:
-        self.index: dict[int, int] = {}
-        self.table = np.zeros((3, 1024), dtype=np.int32)  # ids, starts, ends
-        self.rows = np.zeros((2, 1024), dtype=np.int32)  # offset into the table, number of pieces
-        self.n_pieces = 0
-
-    def add(self, key: int, word: str, spaced: bool) -> int:
-        """Cut a word and keep its pieces. RETURNS (int): Its row."""
-        pieces = np.array(self.cut(word, spaced), dtype=np.int32).reshape(-1, 3).T
-        row, end = len(self.index), self.n_pieces + pieces.shape[1]
-        if end > self.table.shape[1]:
-            self.table = np.concatenate((self.table, np.zeros((3, max(end, self.table.shape[1])), dtype=np.int32)), axis=1)
-        if row >= self.rows.shape[1]:
-            self.rows = np.concatenate((self.rows, np.zeros_like(self.rows)), axis=1)
-        self.table[:, self.n_pieces : end] = pieces
-        self.rows[:, row] = self.n_pieces, pieces.shape[1]
-        self.n_pieces, self.index[key] = end, row
-        return row
-
-    def __call__(self, keys: list[int], words: Callable[[int], str], spaced: Sequence[bool] | None) -> tuple[np.ndarray, np.ndarray]:
-        """Look up many words.
-
-        keys (list[int]): A number for each word, the same for the same word.
-        words (Callable): The word at a position; asked only where the key is new.
-        spaced (Sequence[bool] | None): Whether white space (or the beginning) precedes the word; None if it makes no difference.
-        RETURNS: ids, starts and ends, offsets counted from each word's start; how many pieces each word has.
-            *Shapes:* `(3, n_pieces)`, `(n_words,)`.
-        """
-        with self.lock:
-            if len(self.index) > _CACHE_SIZE:
-                self.clear()
-            get, rows = self.index.get, np.empty(len(keys), dtype=np.int64)
-            for i, key in enumerate(keys):
-                row = get(key)
-                rows[i] = row if row is not None else self.add(key, words(i), bool(spaced is None or spaced[i]))
-            starts, lengths = self.rows[:, rows]
-            return self.table[:, ragged_ranges(starts, lengths)], lengths
+    def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
+        return self.cut([doc.text for doc in docs]) if docs else []
 
 
 class DocPieces:
     """Cuts each token of the Doc alone: exact by construction, and fast, since tokens repeat.
 
-    cut (CutWord): Gives the pieces of one token.
+    cut (CutTexts): Gives the pieces of tokens.
+    spaces_matter (bool): Whether a token is cut otherwise after a space than after another token.
     """
 
-    def __init__(self, cut: "_FastWords | _JapaneseWords | _SlowWords") -> None:
-        self.spaces_matter = cut.spaces_matter
-        self.cache = _Cache(cut)
+    def __init__(self, cut: CutTexts, *, spaces_matter: bool = False) -> None:
+        self.cut = cut
+        self.spaces_matter = spaces_matter
+        self.cache: _Cache[tuple[str, bool]] = _Cache(self._cut_tokens)
 
     def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
-        return [self._pieces(doc) for doc in docs]
-
-    def _pieces(self, doc: Doc) -> Pieces:
-        starts, _ = token_offsets(doc)
-        orths: list[int] = doc.to_array(ORTH).tolist()
-        spaced = None
+        if not docs:
+            return []
+        first = [0, *accumulate(map(len, docs))]
+        keys = np.concatenate([doc.to_array([ORTH]).reshape(-1) for doc in docs])
+        spaced = np.concatenate([spaced_tokens(doc) for doc in docs]) if self.spaces_matter else np.zeros(len(keys), dtype=bool)
         if self.spaces_matter:
-            spaced = spaced_tokens(doc)
-            orths = [2 * orth + space for orth, space in zip(orths, spaced, strict=True)]
-        table, lengths = self.cache(orths, lambda i: doc[i].text, spaced)
-        base = np.repeat(starts, lengths)
-        return Pieces(table[0], table[1] + base, table[2] + base)
+            keys = 2 * keys + spaced  # modulo 2**64: 63 bits of a hash tell words apart as well
 
+        def token(i: int) -> tuple[str, bool]:
+            doc = bisect(first, i) - 1
+            return docs[doc][i - first[doc]].text, bool(spaced[i])
 
-class RawPieces:
-    """Runs a fast tokenizer on the raw text, as the checkpoint was pretrained.
+        (ids, starts, ends), lengths = self.cache(keys.tolist(), token)
+        base = np.repeat(np.concatenate([token_offsets(doc)[0] for doc in docs]), lengths)
+        starts, ends = starts + base, ends + base
+        at = np.concatenate(([0], np.cumsum(lengths)))[first].tolist()
+        return [Pieces(ids[start:end], starts[start:end], ends[start:end]) for start, end in pairwise(at)]
 
-    tokenizer (PreTrainedTokenizerFast): The checkpoint's tokenizer.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.backend = _plain_backend(tokenizer)
-        self.ids = _text_ids(tokenizer)
-
-    def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
-        texts = [doc.text for doc in docs]
-        encodings = self.backend.encode_batch(texts, add_special_tokens=False)
+    def _cut_tokens(self, tokens: Sequence[tuple[str, bool]]) -> list[Pieces]:
+        """Cut tokens, with a space in front of those that came after one. It belongs to the first piece, but isn't in the offsets."""
+        pieces = self.cut([" " + text if spaced else text for text, spaced in tokens])
+        nothing = Pieces(*np.zeros((3, 0), dtype=np.int32))
         return [
-            _pieces(text, encoding.ids, np.array(encoding.offsets, dtype=np.int32), self.ids)
-            for text, encoding in zip(texts, encodings, strict=True)
+            nothing if text.isspace() else Pieces(of.ids, np.maximum(of.starts - 1, 0), np.maximum(of.ends - 1, 1)) if spaced else of
+            for (text, spaced), of in zip(tokens, pieces, strict=True)
         ]
 
 
-class JapanesePieces:
-    """Runs the word segmenter of a BertJapaneseTokenizer (MeCab, Sudachi or white space and punctuation), with offsets of our own.
+Word = TypeVar("Word")
 
-    tokenizer (BertJapaneseTokenizer): The checkpoint's tokenizer.
-    cut (_JapaneseWords): The same checkpoint's subword model.
-    RAISES: ValueError J006 for a segmenter that isn't supported (Juman++, or Sudachi with words other than those of the text).
+
+class _Cache(Generic[Word]):
+    """The pieces of every word seen, in flat arrays, so that the pieces of many words are two array look-ups.
+
+    cut (Callable): Called for the words that aren't there yet.
     """
 
-    def __init__(self, tokenizer: BertJapaneseTokenizer, cut: "_JapaneseWords") -> None:
-        kind, reason = tokenizer.word_tokenizer_type, None
-        if tokenizer.do_word_tokenize and kind not in ("mecab", "sudachi", "basic"):
-            reason = f"{kind} is not supported."
-        elif kind == "sudachi" and (projection := (tokenizer.sudachi_kwargs or {}).get("sudachi_projection")) not in (None, "surface"):
-            reason = f"sudachi_projection = {projection} gives words that aren't in the text."
-        if reason:
-            raise ValueError(Errors.J006.format(tokenizer=type(tokenizer).__name__, reason=reason))
-        self.tokenizer = tokenizer
-        self.normalize = cut.normalize
-        self.ids = cut.ids
-        self.cache = _Cache(cut.cut_normalized)
-        # MeCab's and Sudachi's taggers work in a buffer of their own.
+    def __init__(self, cut: Callable[[Sequence[Word]], list[Pieces]]) -> None:
+        self.cut = cut
         self.lock = threading.Lock()
+        self.clear()
 
-    def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
-        return [self._pieces(doc.text) for doc in docs]
+    def clear(self) -> None:
+        self.index: dict[Hashable, int] = {}
+        self.table = np.zeros((3, 1024), dtype=np.int32)  # ids, starts, ends
+        self.rows = np.zeros((2, 1024), dtype=np.int32)  # offset into the table, number of pieces
+        self.n_pieces = 0
 
-    def _pieces(self, text: str) -> Pieces:
-        normalized, starts, ends = map_offsets(text, self.normalize)
+    def __call__(self, keys: Sequence[Hashable], word: Callable[[int], Word]) -> tuple[np.ndarray, Ints]:
+        """Look up many words.
+
+        keys (Sequence[Hashable]): One for each word, the same for the same word.
+        word (Callable): The word at a position; asked only where the key is new.
+        RETURNS: ids, starts and ends, offsets counted from each word's start; how many pieces each word has.
+            *Shapes:* `(3, n_pieces)`, `(n_words,)`.
+        """
         with self.lock:
-            words = self._words(normalized)
-        at, begins = 0, []
-        for word in words:
-            at = normalized.index(word, at)
-            begins.append(at)
-            at += len(word)
-        table, lengths = self.cache([hash(word) for word in words], words.__getitem__, None)
-        base = np.repeat(np.array(begins, dtype=np.int32), lengths)
-        first, last = table[1] + base, table[2] + base - 1
-        offsets = np.stack((starts[first], ends[last]), axis=1) if len(first) else np.zeros((0, 2), dtype=np.int32)
-        return _pieces(text, table[0], offsets, self.ids)
+            if len(self.index) > _CACHE_SIZE or self.n_pieces > 8 * _CACHE_SIZE:
+                self.clear()
+            found = list(map(self.index.get, keys))
+            if None in found:
+                new = {key: i for i, (key, row) in enumerate(zip(keys, found, strict=True)) if row is None}
+                self._add(new.keys(), self.cut([word(i) for i in new.values()]))
+                found = list(map(self.index.get, keys))
+            starts, lengths = self.rows[:, np.array(found, dtype=np.int64)]
+            return self.table[:, ragged_ranges(starts, lengths)], lengths
 
-    def _words(self, normalized: str) -> list[str]:
-        if not self.tokenizer.do_word_tokenize:
-            return [normalized] if normalized else []
-        segmenter = self.tokenizer.word_tokenizer
-        kind = self.tokenizer.word_tokenizer_type
-        if kind == "mecab":
-            # A null character ends the text for MeCab, which is written in C.
-            return [word.surface for part in normalized.split("\0") for word in segmenter.mecab(part) if word.surface]
-        if kind == "sudachi":
-            surfaces = [word.surface() for part in _parts(normalized, _SUDACHI_LIMIT) for word in segmenter.sudachi.tokenize(part)]
-            return [surface.strip() if segmenter.trim_whitespace else surface for surface in surfaces if surface.strip()]
-        return _split_punctuation(normalized)
+    def _add(self, keys: Iterable[Hashable], pieces: Sequence[Pieces]) -> None:
+        lengths = [len(of.ids) for of in pieces]
+        row, end = len(self.index), self.n_pieces + sum(lengths)
+        self.table = _grown(self.table, end)
+        self.rows = _grown(self.rows, row + len(pieces))
+        self.table[:, self.n_pieces : end] = np.concatenate(pieces, axis=1)
+        self.rows[:, row : row + len(pieces)] = list(accumulate(lengths[:-1], initial=self.n_pieces)), lengths
+        self.index.update(zip(keys, range(row, row + len(pieces)), strict=True))
+        self.n_pieces = end
 
 
-class _FastWords:
-    """The pieces of one word by a fast tokenizer, without a `▁` of its own for a word that no space precedes."""
+def _grown(array: np.ndarray, columns: int) -> np.ndarray:
+    """The array, or one with at least twice the columns if it has too few."""
+    have = array.shape[1]
+    return array if columns <= have else np.pad(array, ((0, 0), (0, max(columns - have, have))))
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.backend = _plain_backend(tokenizer)
+
+class _FastTexts:
+    """The pieces of texts by a fast tokenizer.
+
+    tokenizer (PreTrainedTokenizerFast): The checkpoint's.
+    bare (bool): Put no `▁` or space of its own before a text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, bare: bool) -> None:
         self.ids = _text_ids(tokenizer)
+        self.backend = _plain_backend(tokenizer)
         spec = json.loads(self.backend.to_str())
-        bare = _without_prefix(spec)
+        without = _without_prefix(spec)
         # Only for models that mark word beginnings (▁, Ġ) does a space make a difference.
-        self.spaces_matter = bare is not spec or "ByteLevel" in json.dumps([spec["pre_tokenizer"], spec["decoder"]])
-        if bare is not spec:
-            self.backend = Tokenizer.from_str(json.dumps(bare))
+        self.spaces_matter = without is not spec or "ByteLevel" in json.dumps([spec["pre_tokenizer"], spec["decoder"]])
+        if bare and without is not spec:
+            self.backend = Tokenizer.from_str(json.dumps(without))
 
-    def __call__(self, word: str, spaced: bool) -> list[WordPiece]:
-        if word.isspace():
-            return []
-        if self.spaces_matter and spaced:
-            encoding = self.backend.encode(" " + word, add_special_tokens=False)
-            offsets = np.maximum(np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2) - 1, [0, 1])
-        else:
-            encoding = self.backend.encode(word, add_special_tokens=False)
-            offsets = np.array(encoding.offsets, dtype=np.int32)
-        return _word_pieces(_pieces(word, encoding.ids, offsets, self.ids))
+    def __call__(self, texts: Sequence[str]) -> list[Pieces]:
+        encodings = self.backend.encode_batch(texts, add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        offsets = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+        starts, ends = np.fromiter(offsets, dtype=np.int32).reshape(-1, 2).T
+        return _split(texts, list(map(len, ids)), np.fromiter(chain.from_iterable(ids), dtype=np.int32), starts, ends, self.ids)
 
 
-class _JapaneseWords:
-    """The pieces of one word by the subword model of a BertJapaneseTokenizer."""
+class _JapaneseTexts:
+    """The pieces of texts by a BertJapaneseTokenizer.
 
-    spaces_matter = False
+    tokenizer (BertJapaneseTokenizer): The checkpoint's.
+    segment (Callable | None): Cuts a normalised text into words, strings of it in their order; None takes each text for one word.
+    """
 
-    def __init__(self, tokenizer: BertJapaneseTokenizer) -> None:
+    def __init__(self, tokenizer: BertJapaneseTokenizer, segment: Callable[[str], list[str]] | None = None) -> None:
         self.tokenizer = tokenizer
+        self.segment = segment or _as_one_word
         self.ids = _text_ids(tokenizer)
         segmenter = getattr(tokenizer, "word_tokenizer", None)
         basic = tokenizer.word_tokenizer_type == "basic"
         self.normalize: Callable[[str], str] = _clean if basic else _nfkc if getattr(segmenter, "normalize_text", False) else str
         lower = _lower_without_marks if basic else str.lower
         self.fold: Callable[[str], str] = lower if getattr(segmenter, "do_lower_case", False) else str
+        # The character tokenizer normalises once more.
+        self.twice = getattr(getattr(tokenizer, "subword_tokenizer", None), "normalize_text", False)
+        # The tokenizer's own attributes and look-ups are slow.
+        self.unknown = tokenizer.unk_token
+        self.id = lru_cache(maxsize=None)(tokenizer.convert_tokens_to_ids)
+        self.cache: _Cache[str] = _Cache(self._cut_words)
+        # MeCab's and Sudachi's taggers work in a buffer of their own.
+        self.lock = threading.Lock()
 
-    def cut_normalized(self, word: str, spaced: bool = True) -> list[WordPiece]:
-        """The pieces of a word that is normalised (but not in lower case), with offsets into it."""
+    def __call__(self, texts: Sequence[str]) -> list[Pieces]:
+        normalized = [map_offsets(text, self.normalize) for text in texts]
+        with self.lock:
+            segmented = [self.segment(text) for text, _, _ in normalized]
+        begins = [_begins(text, words) for (text, _, _), words in zip(normalized, segmented, strict=True)]
+        words = list(chain.from_iterable(segmented))
+        (ids, first, last), lengths = self.cache(words, words.__getitem__)
+        # From offsets in a word to those in all normalised texts, one after the other, and from there to those in each text.
+        sizes = [len(text) for text, _, _ in normalized]
+        shift = np.repeat(np.fromiter(accumulate([0, *sizes[:-1]]), dtype=np.int64, count=len(sizes)), list(map(len, segmented)))
+        base = np.repeat(np.fromiter(chain.from_iterable(begins), dtype=np.int64) + shift, lengths)
+        starts = np.concatenate([starts for _, starts, _ in normalized])[first + base]
+        ends = np.concatenate([ends for _, _, ends in normalized])[last + base - 1]
+        n_words = np.concatenate(([0], np.cumsum(lengths)))[[0, *accumulate(map(len, segmented))]]
+        return _split(texts, np.diff(n_words), ids, starts, ends, self.ids)
+
+    def _cut_words(self, words: Sequence[str]) -> list[Pieces]:
+        """The pieces of words that are normalised (but not in lower case), with offsets into them."""
+        return [Pieces(*np.array(self._cut_word(word), dtype=np.int32)) for word in words]
+
+    def _cut_word(self, word: str) -> tuple[list[int], Sequence[int], Sequence[int]]:
         if not self.tokenizer.do_subword_tokenize:
-            return [(self.tokenizer.convert_tokens_to_ids(word), 0, len(word))]
+            return [self.id(word)], [0], [len(word)]
         seen, starts, ends = map_offsets(word, self.fold)
-        subwords = self.tokenizer.subword_tokenizer
-        pieces = subwords.tokenize(seen)
-        if getattr(subwords, "normalize_text", False):  # the character tokenizer normalises once more
+        pieces = self.tokenizer.subword_tokenizer.tokenize(seen)
+        if self.twice:
             seen, again_starts, again_ends = map_offsets(seen, _nfkc)
             starts, ends = starts[again_starts], ends[again_ends - 1]
-        ids = self.tokenizer.convert_tokens_to_ids(pieces)
-        spans = piece_spans(seen, pieces, self.tokenizer.unk_token)
-        return [(id_, int(starts[start]), int(ends[end - 1])) for id_, (start, end) in zip(ids, spans, strict=True)]
-
-    def __call__(self, word: str, spaced: bool) -> list[WordPiece]:
-        if word.isspace():
-            return []
-        normalized, starts, ends = map_offsets(word, self.normalize)
-        pieces = self.cut_normalized(normalized) if normalized.strip() else []
-        offsets = np.array([(starts[start], ends[end - 1]) for _, start, end in pieces], dtype=np.int32)
-        return _word_pieces(_pieces(word, [id_ for id_, _, _ in pieces], offsets, self.ids))
+        first, last = zip(*piece_spans(seen, pieces, self.unknown), strict=True) if pieces else ((), ())
+        ids = list(map(self.id, pieces))
+        return (
+            (ids, first, last) if seen == word else (ids, starts[list(first)].tolist(), ends[np.array(last, dtype=np.int64) - 1].tolist())
+        )
 
 
-class _SlowWords:
-    """The pieces of one word by any other slow tokenizer."""
-
-    spaces_matter = False
+class _SlowTexts:
+    """The pieces of texts by any other slow tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.ids = _text_ids(tokenizer)
 
-    def __call__(self, word: str, spaced: bool) -> list[WordPiece]:
-        if word.isspace():
-            return []
-        pieces = self.tokenizer.tokenize(word)
-        spans = np.array(piece_spans(word, pieces, self.tokenizer.unk_token), dtype=np.int32)
-        return _word_pieces(_pieces(word, self.tokenizer.convert_tokens_to_ids(pieces), spans, self.ids))
+    def __call__(self, texts: Sequence[str]) -> list[Pieces]:
+        pieces = [self.tokenizer.tokenize(text) for text in texts]
+        spans = chain.from_iterable(piece_spans(text, of, self.tokenizer.unk_token) for text, of in zip(texts, pieces, strict=True))
+        starts, ends = np.array(list(spans), dtype=np.int32).reshape(-1, 2).T
+        ids = np.array(self.tokenizer.convert_tokens_to_ids(list(chain.from_iterable(pieces))), dtype=np.int32)
+        return _split(texts, list(map(len, pieces)), ids, starts, ends, self.ids)
 
 
-def token_offsets(doc: Doc) -> tuple[np.ndarray, np.ndarray]:
+def _segment(tokenizer: BertJapaneseTokenizer) -> Callable[[str], list[str]]:
+    """The word segmenter that a BertJapaneseTokenizer was pretrained with: MeCab, Sudachi, or white space and punctuation.
+
+    RAISES: ValueError J006 for one that isn't supported (Juman++, or Sudachi with words other than those of the text).
+    """
+    kind = tokenizer.word_tokenizer_type
+    if not tokenizer.do_word_tokenize:
+        return _as_one_word
+    segmenter = tokenizer.word_tokenizer
+    if kind == "mecab":
+        return partial(_mecab_words, segmenter.mecab)
+    if kind == "sudachi" and (projection := (tokenizer.sudachi_kwargs or {}).get("sudachi_projection")) not in (None, "surface"):
+        reason = f"sudachi_projection = {projection} gives words that aren't in the text."
+    elif kind == "sudachi":
+        return partial(_sudachi_words, segmenter.sudachi, trim=segmenter.trim_whitespace)
+    elif kind == "basic":
+        return _split_punctuation
+    else:
+        reason = f"{kind} is not supported."
+    raise ValueError(Errors.J006.format(tokenizer=type(tokenizer).__name__, reason=reason))
+
+
+def _as_one_word(normalized: str) -> list[str]:
+    return [normalized] if normalized.strip() else []
+
+
+def _mecab_words(tagger: Any, normalized: str) -> list[str]:
+    # A null character ends the text for MeCab, which is written in C.
+    return [word.surface for part in normalized.split("\0") for word in tagger(part) if word.surface]
+
+
+def _sudachi_words(tokenizer: Any, normalized: str, *, trim: bool) -> list[str]:
+    surfaces = [word.surface() for part in _parts(normalized, _SUDACHI_LIMIT) for word in tokenizer.tokenize(part)]
+    return [surface.strip() if trim else surface for surface in surfaces if surface.strip()]
+
+
+def _begins(text: str, words: Sequence[str]) -> list[int]:
+    """Where in a text its words begin, one after the other."""
+    begins = list(accumulate(map(len, words), initial=0))
+    if begins.pop() == len(text):  # nothing between them
+        return begins
+    at = 0
+    for i, word in enumerate(words):
+        begins[i] = text.index(word, at)
+        at = begins[i] + len(word)
+    return begins
+
+
+def token_offsets(doc: Doc) -> tuple[Ints, Ints]:
     """The character offsets of a Doc's tokens. RETURNS: Starts and ends, *shape* `(n_tokens,)` each."""
-    lengths = np.fromiter((len(token) for token in doc), dtype=np.int32, count=len(doc))
-    with_space = lengths + doc.to_array(SPACY).astype(np.int32)
-    starts = (np.cumsum(with_space) - with_space).astype(np.int32)
-    return starts, starts + lengths
+    lengths, spaces = doc.to_array([LENGTH, SPACY]).astype(np.int32).T
+    ends = np.cumsum(lengths + spaces, dtype=np.int32) - spaces
+    return ends - lengths, ends
 
 
-def spaced_tokens(doc: Doc) -> list[bool]:
-    """Whether a token comes first or after white space. RETURNS (list[bool]): One for each token."""
-    return [i == 0 or bool(doc[i - 1].whitespace_) or doc[i - 1].is_space for i in range(len(doc))]
+def spaced_tokens(doc: Doc) -> NDArray[np.bool_]:
+    """Whether a token comes first or after white space. RETURNS: *Shape:* `(n_tokens,)`."""
+    return np.concatenate(([True], doc.to_array([SPACY, IS_SPACE]).any(axis=1)))[:-1]
 
 
 class _TextIds(NamedTuple):
@@ -336,21 +370,39 @@ def _text_ids(tokenizer: PreTrainedTokenizerBase) -> _TextIds:
     return _TextIds(unknown, sorted(set(tokenizer.all_special_ids) - {unknown}))
 
 
-def _pieces(text: str, ids: Sequence[int] | np.ndarray, offsets: np.ndarray, text_ids: _TextIds) -> Pieces:
-    """Pieces whose offsets never fall and leave no character out; a text that lost all its pieces becomes one unknown piece."""
-    if not len(ids):
-        if not text or text.isspace():
-            return Pieces(*np.zeros((3, 0), dtype=np.int32))
-        ids, offsets = [text_ids.unknown], np.array([[0, len(text)]], dtype=np.int32)
+def _split(texts: Sequence[str], counts: Sequence[int] | Ints, ids: Ints, starts: Ints, ends: Ints, text_ids: _TextIds) -> list[Pieces]:
+    """Split the pieces of many texts, given one after the other, and mend those that don't hold what `CutTexts` promises.
+
+    counts: How many each text has. *Shape:* `(n_texts,)`. ids, starts, ends: *Shape:* `(n_pieces,)`, offsets in the piece's own text.
+    """
     # Special pieces are in the vocabulary too, where WordPiece and Unigram models find them.
-    known = np.where(np.isin(ids, text_ids.special), text_ids.unknown, ids).astype(np.int32)
-    starts, ends = monotone(offsets[:, 0], offsets[:, 1])
-    starts, ends = cover(text, starts, ends)
-    return Pieces(known, starts.astype(np.int32), ends.astype(np.int32))
+    ids = np.where(np.isin(ids, text_ids.special), text_ids.unknown, ids).astype(np.int32)
+    starts, ends = starts.astype(np.int32, copy=False), ends.astype(np.int32, copy=False)
+    borders = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+    sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    filled = np.flatnonzero(np.diff(borders))
+    amiss = sizes > 0
+    if len(filled):
+        first, last = borders[:-1][filled], borders[1:][filled] - 1
+        before_start, before_end = np.roll(starts, 1), np.roll(ends, 1)
+        before_start[first] = before_end[first] = 0
+        wrong = (starts < before_start) | (ends < before_end) | (starts > before_end)
+        wrong[last] |= ends[last] < sizes[filled]
+        amiss[filled] = np.logical_or.reduceat(wrong, first)
+    at = borders.tolist()
+    pieces = [Pieces(ids[start:end], starts[start:end], ends[start:end]) for start, end in pairwise(at)]
+    for i in np.flatnonzero(amiss).tolist():
+        pieces[i] = _mended(texts[i], pieces[i], text_ids)
+    return pieces
 
 
-def _word_pieces(pieces: Pieces) -> list[WordPiece]:
-    return list(zip(pieces.ids.tolist(), pieces.starts.tolist(), pieces.ends.tolist(), strict=True))
+def _mended(text: str, pieces: Pieces, text_ids: _TextIds) -> Pieces:
+    """Pieces whose offsets never fall and leave no character out; a text that lost all its pieces becomes one unknown piece."""
+    if len(pieces.ids):
+        return Pieces(pieces.ids, *cover(text, *monotone(pieces.starts, pieces.ends)))
+    if text.isspace():
+        return pieces
+    return Pieces(*np.array([[text_ids.unknown], [0], [len(text)]], dtype=np.int32))
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
@@ -387,8 +439,9 @@ def _nfkc(text: str) -> str:
 
 def _clean(text: str) -> str:
     """Without control characters, and composed: what BERT's basic tokenizer does first."""
-    kept = (char for char in text if char in "\t\n\r" or not (unicodedata.category(char).startswith("C") or char == "\ufffd"))
-    return unicodedata.normalize("NFC", "".join(kept))
+    if not text.isprintable() or "\ufffd" in text:
+        text = "".join(char for char in text if char in "\t\n\r" or not (unicodedata.category(char).startswith("C") or char == "\ufffd"))
+    return unicodedata.normalize("NFC", text)
 
 
 def _lower_without_marks(text: str) -> str:
@@ -404,14 +457,18 @@ def _split_punctuation(text: str) -> list[str]:
         if char.isspace():
             glue = False
             continue
-        code = ord(char)
-        mark = unicodedata.category(char).startswith("P") or 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126
+        mark = _is_mark(char)
         if mark or not glue:
             words.append(char)
         else:
             words[-1] += char
         glue = not mark
     return words
+
+
+@lru_cache(maxsize=2**16)
+def _is_mark(char: str) -> bool:
+    return char in string.punctuation or unicodedata.category(char).startswith("P")
 
 
 def _parts(text: str, limit: int) -> list[str]:

@@ -1,7 +1,11 @@
 """Every family cuts every text into pieces that leave no character out, and into those that its own tokenizer gives."""
 
+import lzma
+import re
 import threading
 from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, BertJapaneseTokenizer
 
 from spacy_jbert.alignment import align
-from spacy_jbert.pieces import DocPieces, Segmenter, choose_words, make_segmenter, spaced_tokens, token_offsets
+from spacy_jbert.pieces import DocPieces, Segmenter, _Cache, choose_words, make_segmenter, spaced_tokens, token_offsets
 from spacy_jbert.types import Pieces
 
-from .conftest import FAMILIES, SENTENCES
+from .conftest import FAMILIES, SENTENCES, SHARED
 
 characters = st.one_of(st.sampled_from("東京は、ﾊﾟ か\u3099Aa #▁々\ufe0f\u200d["), st.characters(exclude_categories=["Cs"]))
 FEW = ["mecab-unidic", "mecab-character", "sudachi", "basic", "bert-fast", "xlm-roberta", "llama"]
@@ -66,6 +72,10 @@ def same(a: Pieces, b: Pieces) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def caches(segmenter: Any) -> list[_Cache]:
+    return [part.cache for part in (segmenter, segmenter.cut) if hasattr(part, "cache")]
+
+
 @pytest.fixture(scope="module")
 def segmenters(tokenizers: Callable[[str], Any]) -> dict[tuple[str, str], Segmenter]:
     return {(family, words): make_segmenter(tokenizers(family), words) for family, words in WAYS}
@@ -93,11 +103,11 @@ def test_any_text_alone_in_a_batch_and_cached(
     segmenter = segmenters[way]
     alone = segmenter([doc])[0]
     check(doc, alone)
-    other = japanese.make_doc(SENTENCES[0])
-    assert same(segmenter([other, doc, other])[1], alone)
-    if cache := getattr(segmenter, "cache", None):
+    others = [japanese.make_doc(text) for text in data.draw(st.lists(st.sampled_from(["", " ", *SENTENCES]), max_size=3))]
+    assert same(segmenter([*others, doc, *others])[len(others)], alone)
+    for cache in caches(segmenter):
         cache.clear()
-        assert same(segmenter([doc])[0], alone)
+    assert same(segmenter([*others, doc])[-1], alone)
 
 
 @pytest.mark.parametrize("way", WAYS, ids="-".join)
@@ -120,6 +130,20 @@ def test_native_ids_are_the_checkpoints_own(family: str, segmenters: dict, token
         assert pieces.ids.tolist() == tokenizers(family)(text, add_special_tokens=False)["input_ids"], text
 
 
+@pytest.mark.parametrize(("family", "words"), [("mecab-unidic", "native"), ("sudachi", "native"), ("mecab-unidic", "doc")])
+def test_words_whose_hashes_are_the_same(family: str, words: str, segmenters: dict, japanese: Language) -> None:
+    """Python hashes the bytes of a string, and 千 (U+5343) has those of CS: a cache mustn't take the hash for the word."""
+    docs = [Doc(japanese.vocab, words=[text], spaces=[False]) for text in ("千", "CS", "六", "mQ")]
+    assert hash("千") == hash("CS")
+    together = segmenters[family, words](docs)
+    for pieces, alone in zip(together[::2], together[1::2], strict=True):
+        assert pieces.ids.tolist() != alone.ids.tolist()
+    for doc, pieces in zip(docs, together, strict=True):
+        for cache in caches(segmenters[family, words]):
+            cache.clear()
+        assert same(segmenters[family, words]([doc])[0], pieces)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_doc_mode_cuts_each_token_as_if_it_stood_in_the_text(
     family: str, segmenters: dict, tokenizers: Callable, make_doc: Callable
@@ -137,8 +161,9 @@ def test_doc_mode_cuts_each_token_as_if_it_stood_in_the_text(
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way[0] in FEW], ids="-".join)
-def test_one_token_of_100_000_characters(way: tuple, segmenters: dict, japanese: Language) -> None:
-    text = "東京" * 50_000
+@pytest.mark.parametrize("characters", ["東京", "鷗外"])
+def test_one_token_of_100_000_characters(way: tuple, characters: str, segmenters: dict, japanese: Language) -> None:
+    text = characters * 50_000
     doc = Doc(japanese.vocab, words=[text], spaces=[False])
     pieces = segmenters[way]([doc])[0]
     assert pieces.starts[0] == 0
@@ -227,13 +252,75 @@ def test_offsets_of_a_doc(japanese: Language) -> None:
     starts, ends = token_offsets(doc)
     assert starts.tolist() == [token.idx for token in doc]
     assert [doc.text[start:end] for start, end in zip(starts, ends, strict=True)] == [token.text for token in doc]
-    assert spaced_tokens(doc) == [True, True, True, True]
+    assert spaced_tokens(doc).tolist() == [True, True, True, True]
+
+
+def real_sentences(count: int) -> list[str]:
+    """Every tenth line of each corpus, cut into sentences, in equal parts."""
+    files = sorted((SHARED / "corpora" / "pretrain").glob("*.txt.xz"))
+    if not files:
+        pytest.skip("../shared/corpora/pretrain is not here")
+    sentences = []
+    for file in files:
+        with lzma.open(file, "rt", encoding="utf-8") as lines:
+            found = (sentence for line in islice(lines, 0, None, 10) for sentence in re.findall(r"[^。]+。?", line.strip()))
+            sentences += islice(found, -(-count // len(files)))
+    return sentences
+
+
+def trained_on(sentences: Sequence[str], tiny: Any, folder: Path) -> Any:
+    """A tokenizer of the same kind with a vocabulary of 4,000 pieces of these sentences, so that words fall into several."""
+    if not isinstance(tiny, BertJapaneseTokenizer):
+        return tiny.train_new_from_iterator(sentences, 4000, show_progress=False)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words = (" ".join(tiny.word_tokenizer.tokenize(sentence)) for sentence in sentences)
+    model.train_from_iterator(words, trainers.WordPieceTrainer(vocab_size=4000, special_tokens=special, show_progress=False))
+    (folder / "vocab.txt").write_text("\n".join(sorted(model.get_vocab(), key=model.get_vocab().get)) + "\n", encoding="utf-8")
+    names = ("word_tokenizer_type", "subword_tokenizer_type", "mecab_kwargs", "sudachi_kwargs", "do_lower_case")
+    return BertJapaneseTokenizer(str(folder / "vocab.txt"), **{name: tiny.init_kwargs[name] for name in names if name in tiny.init_kwargs})
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*FAMILIES, "me5-small-ja"])
+def test_ids_of_10_000_real_sentences(
+    family: str, tokenizers: Callable, japanese: Language, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Not one differs: neither by normalisation, nor white space, nor unknown characters. A text that spells out a special piece
+    (`[MASK]`, `</s>`) would differ, as it is only text for us, and no sentence here does."""
+    sentences = real_sentences(10_000)
+    if family in FAMILIES:
+        tokenizer = trained_on(sentences[::5], tokenizers(family), tmp_path)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue("real_encoder"))
+    docs = [Doc(japanese.vocab, words=[sentence], spaces=[False]) for sentence in sentences]
+    segmenter, different, n_pieces = make_segmenter(tokenizer, "native"), [], 0
+    for start in range(0, len(docs), 500):
+        batch = docs[start : start + 500]
+        for doc, pieces in zip(batch, segmenter(batch), strict=True):
+            n_pieces += len(pieces.ids)
+            if pieces.ids.tolist() != tokenizer(doc.text, add_special_tokens=False)["input_ids"]:
+                different.append(doc.text)
+    assert len(sentences) >= 10_000
+    assert n_pieces > len(sentences)
+    assert different == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_special_pieces_that_a_text_spells_out_are_text(family: str, segmenters: dict, tokenizers: Callable, make_doc: Callable) -> None:
+    """The one difference to the checkpoint's own tokenizer: a user can't put a `[MASK]` into the encoder."""
+    tokenizer = tokenizers(family)
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    text = f"東京{tokenizer.convert_ids_to_tokens(max(special))}大阪"
+    pieces = segmenters[family, "native"]([make_doc(text)])[0]
+    assert special & set(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert not special & set(pieces.ids.tolist())
 
 
 @pytest.mark.shared
 def test_the_real_tokenizer(real_encoder: Any, make_doc: Callable) -> None:
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(real_encoder)
     native, doc_mode = make_segmenter(tokenizer, "native"), make_segmenter(tokenizer, "doc")
     for text in [*SENTENCES, *FOREVER.values()]:
