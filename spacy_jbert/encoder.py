@@ -116,7 +116,9 @@ class Encoder:
         """
         if self.mix is None:
             return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        layers = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        # Of some models the last of the hidden states has not been through the final norm.
+        layers = (*output.hidden_states[:-1], output.last_hidden_state)
         weighted = (weight * layer for weight, layer in zip(self.mix.softmax(0), layers, strict=True))
         return cast(torch.Tensor, sum(weighted))
 

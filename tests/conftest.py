@@ -249,6 +249,8 @@ def make_nlp(checkpoint: Callable[[str], Path]) -> Callable[..., Language]:
         heads: Sequence[tuple[str, str, dict[str, Any]]] = (),
         examples: Callable[[Language], list[Example]] | None = None,
         family: str = "bert-fast",
+        folder: Path | None = None,
+        hidden_dropout: float = 0.0,
         **settings: Any,
     ) -> Language:
         torch.manual_seed(0)
@@ -256,7 +258,7 @@ def make_nlp(checkpoint: Callable[[str], Path]) -> Callable[..., Language]:
         nlp.add_pipe("jbert_transformer", name="transformer", config={"model": {"overlap": 8, **settings}})
         for name, factory, config in heads:
             nlp.add_pipe(factory, name=name, config=config)
-        loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint(family)), "hidden_dropout": 0.0}
+        loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(folder or checkpoint(family)), "hidden_dropout": hidden_dropout}
         nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
         nlp.initialize((lambda: examples(nlp)) if examples else None)
         return nlp
