@@ -207,11 +207,11 @@ def clean(documents: Iterable[list[str]], cleaning: Cleaning, counts: Counter[st
             key.update(line.encode())
             counts["lines read"] += 1
             counts["characters read"] += len(line)
-            printable = _UNPRINTABLE.sub("", line)
-            counts["characters dropped: control"] += len(line) - len(printable)
+            length, line = len(line), printable(line)
+            counts["characters dropped: control"] += length - len(line)
             if cleaning.normalization:
-                printable = unicodedata.normalize(cleaning.normalization, printable)  # type: ignore[arg-type]
-            line = printable.strip()
+                line = unicodedata.normalize(cleaning.normalization, line)  # type: ignore[arg-type]
+            line = line.strip()
             if len(line) < cleaning.min_characters:
                 counts["lines dropped: short"] += 1
             elif not _JAPANESE.search(line):
@@ -227,6 +227,11 @@ def clean(documents: Iterable[list[str]], cleaning: Cleaning, counts: Counter[st
             yield Document(int.from_bytes(key.digest(), "little", signed=True), kept)
         else:
             counts["documents dropped"] += 1
+
+
+def printable(line: str) -> str:
+    """RETURNS (str): The line without control characters, zero-width spaces and byte order marks."""
+    return _UNPRINTABLE.sub("", line)
 
 
 def _lines(sentences: list[str]) -> Iterator[list[str]]:

@@ -1,0 +1,89 @@
+"""Memory and speed of preparing a pretraining corpus, in a process of its own: resident memory against bytes of text.
+
+Rows compare a text with a prefix of a quarter of it: memory that is flat has a ratio near 1. Nothing here has a stock part. For a larger
+text set CORPUS_MB (30 by default), the megabytes of text:
+
+    CORPUS_MB=1000 python -m tests.benchmarks corpus
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from .measure import Row, Settings, compare, real_lines
+
+_BYTES_A_CHARACTER = 2.9
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    megabytes = float(os.environ.get("CORPUS_MB", "30"))
+    with tempfile.TemporaryDirectory() as folder:
+        lines = real_lines(int(megabytes * 1e6 / _BYTES_A_CHARACTER))
+        results = []
+        for share in (4, 1):
+            path = Path(folder, f"text-{share}.txt")
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n\n" if i % 10 == 9 else f"{line}\n" for i, line in enumerate(lines[: len(lines) // share]))
+            results.append(_in_a_process(path))
+        del lines
+    small, large = results
+    sizes = f"{large['megabytes']:.0f} MB of text, against {small['megabytes']:.0f} MB"
+    for name in ("peak", "workers"):
+        what = "the reading process" if name == "peak" else "the processes that cut"
+        yield compare(f"peak memory of {what}: {sizes}", "MB", [(large[name], small[name])], less_is_better=True)
+    yield compare(f"preparing a corpus, one process: {sizes}", "characters/s", [(large["speed"], small["speed"])])
+
+
+def _in_a_process(path: Path) -> dict[str, float]:
+    result = path.with_suffix(".json")
+    process = multiprocessing.get_context("spawn").Process(target=_prepare, args=(path, result))
+    process.start()
+    process.join()
+    figures: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+    return figures
+
+
+def _prepare(path: Path, result: Path) -> None:
+    import spacy
+
+    from spacy_jbert.pretraining.corpus import prepare
+    from spacy_jbert.pretraining.text import Cleaning
+    from spacy_jbert.pretraining.vocabulary import trained_vocabulary
+
+    nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1", "split_mode": "A"}}})
+    head = path.with_suffix(".head.txt")
+    with path.open(encoding="utf-8") as file:
+        head.write_text(file.read(200_000), encoding="utf-8")
+    tokenizer = trained_vocabulary(str(head), size=8192, workers=1)(nlp)
+    largest = [0]
+    threading.Thread(target=_watch, args=(largest,), daemon=True).start()
+    begun = time.perf_counter()
+    corpus = prepare(nlp, tokenizer, words="doc", path=str(path), folder=path.parent, cleaning=Cleaning(), length=510, held_out=0.01)
+    seconds = time.perf_counter() - begun
+    figures = {
+        "megabytes": path.stat().st_size / 1e6,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "workers": largest[0] / 1e6,
+        "speed": corpus.counts["characters"] / seconds,
+    }
+    result.write_text(json.dumps(figures), encoding="utf-8")
+
+
+def _watch(largest: list[int]) -> None:
+    """Note the memory of the largest process that this one has begun."""
+    this = psutil.Process()
+    while True:
+        for child in this.children():
+            try:
+                largest[0] = max(largest[0], child.memory_info().rss)
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.2)
