@@ -67,6 +67,7 @@ setup(
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.calibration:chain_callbacks",
         ],
         "spacy_scorers": [
+            "spacy-jbert.ner_scorer.v1 = spacy_jbert.pipeline.ner:ner_scorer",
             "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation:textcat_scorer",
         ],
     },

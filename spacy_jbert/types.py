@@ -15,9 +15,22 @@ Ints: TypeAlias = NDArray[np.int32]
 TransformerModel: TypeAlias = Model[list[Doc], FullTransformerBatch]
 ListenerModel: TypeAlias = Model[list[Doc], list[TransformerData]]
 Tok2VecModel: TypeAlias = Model[list[Doc], list[Floats2d]]
-# Token scores, (n_tokens, n_tags) for each document; document scores, (n_docs, n_labels).
-TaggerModel: TypeAlias = Model[list[Doc], list[Floats2d]]
+# Document scores, (n_docs, n_labels).
 TextCatModel: TypeAlias = Model[list[Doc], Floats2d]
+
+
+class TagScores(NamedTuple):
+    """Scores (logits) of BILUO tags, or the gradient of a loss by them.
+
+    tokens: One array a document. *Shape:* `(n_tokens, 1 + 4 * n_labels)`. transitions: What it adds that an entity of one label, or
+    O, is followed by the beginning of another; None if nothing was learned about that. *Shape:* `(1 + n_labels, 1 + n_labels)`.
+    """
+
+    tokens: list[Floats2d]
+    transitions: Floats2d | None
+
+
+TaggerModel: TypeAlias = Model[list[Doc], TagScores]
 
 
 class Pieces(NamedTuple):

@@ -31,7 +31,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.JapaneseTransformer.v1": lambda build: build(window=128, overlap=8),
     "spacy-jbert.Tok2VecTransformer.v1": lambda build: build(pooling="first"),
     "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
-    "spacy-jbert.TokenClassifier.v1": lambda build: build(tok2vec(), nO=5),
+    "spacy-jbert.TokenClassifier.v1": lambda build: build(tok2vec(), decoder="crf", nO=5),
     "spacy-jbert.PooledTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
     "spacy-jbert.HFEncoder.v1": lambda build: build("some/model"),
     "spacy-jbert.NewEncoder.v1": lambda build: build("vocabulary", size="tiny"),
@@ -39,6 +39,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.portable.v1": lambda build: build(),
     "spacy-jbert.calibrate.v1": lambda build: build(corpus=lambda nlp: []),
     "spacy-jbert.chain_callbacks.v1": lambda build: build(lambda nlp: nlp),
+    "spacy-jbert.ner_scorer.v1": lambda build: build(),
     "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
 }

@@ -1,22 +1,20 @@
 """Decoding of BILUO tags: the best sequence that is well-formed, and how probable each of its entities is.
 
-Tags are numbered O, then B, I, L, U of the first label, of the second, and so on. As no entity may be left open or closed by
-another label's tag, a position knows only "between entities" and "inside one of label l", so that each step of the recursions costs
-O(labels), not O(tags²). Documents run together, longest first, one NumPy step a token position.
+Tags are numbered O, then B, I, L, U of the first label, of the second, and so on. No entity may be left open or closed by another
+label's tag. Documents run together, longest first, one NumPy step a token position.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..windows import batch_windows
-
-Floats = NDArray[np.float64]
+from .crf import Floats, Lattice, pad
 
 # Token positions, padding included, whose tables are in memory at once.
-_MOST_POSITIONS = 2**16
+_MOST_POSITIONS = 2**15
 
 
 class Entity(NamedTuple):
@@ -28,108 +26,116 @@ class Entity(NamedTuple):
     score: float
 
 
+class Decoded(NamedTuple):
+    """A document's entities in order, and all spans that may be one, in order too; these may overlap."""
+
+    entities: list[Entity]
+    candidates: list[Entity]
+
+
 def tag_names(labels: Sequence[str]) -> list[str]:
     """The names of all tags in order."""
     return ["O"] + [f"{prefix}-{label}" for label in labels for prefix in "BILU"]
 
 
-def decode(scores: Sequence[NDArray]) -> list[list[Entity]]:
+def entity_tags(length: int, label: int) -> list[int]:
+    """The numbers of the tags of an entity.
+
+    length (int): In tokens.
+    label (int): The label's number.
+    RETURNS (list[int]): U, or B, I ..., L.
+    """
+    B, I, L, U = range(1 + 4 * label, 5 + 4 * label)
+    return [U] if length == 1 else [B, *[I] * (length - 2), L]
+
+
+def decode(
+    scores: Sequence[NDArray], transitions: NDArray | None = None, *, temperature: float = 1.0, threshold: float | None = None
+) -> list[Decoded]:
     """Find the best entities of each document by Viterbi, and score them by forward-backward.
 
     scores: For each document, a logit for each tag of each token. *Shape:* `(n_tokens, 1 + 4 * n_labels)`.
-    RETURNS (list[list[Entity]]): For each document its entities in order.
+    transitions (NDArray | None): What it adds that one label, or O, follows another. *Shape:* `(1 + n_labels, 1 + n_labels)`.
+    temperature (float): Divides all scores where they become probabilities; what is best doesn't depend on it.
+    threshold (float | None): The probability from which a span is a candidate; None for no candidates.
+    RETURNS (list[Decoded]): For each document.
     """
-    found: list[list[Entity]] = [[] for _ in scores]
-    for batch in batch_windows([len(doc) for doc in scores], _MOST_POSITIONS, fill=0.0):
-        docs = [scores[i] for i in batch]
-        lengths = np.array([len(doc) for doc in docs])
-        O, BILU = _padded(docs, lengths)
-        began, ended = _viterbi(O, BILU)
-        probability = _SpanProbabilities(O, BILU)
+    found = [Decoded([], [])] * len(scores)
+    for batch, moves in _padded(scores):
+        came_inside, came_from = _viterbi(moves, transitions)
+        lattice = Lattice(moves, transitions, temperature)
+        likely = [[]] * len(batch) if threshold is None else lattice.likely(threshold)
         for i, number in enumerate(batch):
-            spans = _backtrace(began[i], ended[i], int(lengths[i]))
-            found[number] = [Entity(start, end, label, probability(i, start, end, label)) for start, end, label in spans]
+            best = _backtrace(came_inside[:, :, i], came_from[:, i], len(scores[number]))
+            found[number] = Decoded(
+                [Entity(start, end, label, lattice.probability(i, start, end, label)) for start, end, label in best],
+                [Entity(*span) for span in likely[i]],
+            )
     return found
 
 
-def _padded(scores: Sequence[NDArray], lengths: NDArray) -> tuple[Floats, Floats]:
-    """Scores of O, *shape* `(n_docs, longest)`, and of B, I, L, U, *shape* `(4, n_docs, longest, n_labels)`. Padding is O for certain."""
-    n_labels = (scores[0].shape[1] - 1) // 4
-    O = np.zeros((len(scores), lengths.max()))
-    BILU = np.full((4, len(scores), lengths.max(), n_labels), -np.inf)
-    for i, doc in enumerate(scores):
-        O[i, : len(doc)] = doc[:, 0]
-        BILU[:, i, : len(doc)] = doc[:, 1:].reshape(len(doc), n_labels, 4).transpose(2, 0, 1)
-    return O, BILU
+def span_probabilities(
+    scores: Sequence[NDArray],
+    spans: Sequence[Sequence[tuple[int, int, int]]],
+    transitions: NDArray | None = None,
+    *,
+    temperature: float = 1.0,
+) -> Floats:
+    """How probable given entities are: what `decode` gives for those that it finds.
 
-
-def _viterbi(O: Floats, BILU: Floats) -> tuple[NDArray, NDArray]:
-    """Fill the table of choices.
-
-    RETURNS: Whether being inside label l after token t began at t (B) rather than before (I); what the best way to be between entities
-        after token t ends with: 0 for O, 1 + l for U, 1 + n_labels + l for L. *Shapes:* `(n_docs, longest, n_labels)`, `(n_docs, longest)`.
+    spans: For each document start, end and label.
+    scores, transitions, temperature: See `decode`.
+    RETURNS (Floats): One probability a span, in order. *Shape:* `(n_spans,)`.
     """
-    B, I, L, U = BILU
-    n_docs, longest, n_labels = B.shape
-    began = np.empty((n_docs, longest, n_labels), dtype=bool)
-    ended = np.empty((n_docs, longest), dtype=np.int64)
-    closed = np.zeros(n_docs)
-    inside = np.full((n_docs, n_labels), -np.inf)
-    for t in range(longest):
-        ways = np.concatenate(((closed + O[:, t])[:, None], closed[:, None] + U[:, t], inside + L[:, t]), axis=1)
-        begin, stay = closed[:, None] + B[:, t], inside + I[:, t]
-        began[:, t] = begin >= stay
-        ended[:, t] = ways.argmax(axis=1)
-        inside = np.maximum(begin, stay)
-        closed = ways.max(axis=1)
-    return began, ended
+    found: list[list[float]] = [[] for _ in scores]
+    for batch, moves in _padded(scores):
+        lattice = Lattice(moves, transitions, temperature)
+        for i, number in enumerate(batch):
+            found[number] = [lattice.probability(i, *span) for span in spans[number]]
+    return np.array([probability for doc in found for probability in doc])
 
 
-def _backtrace(began: NDArray, ended: NDArray, length: int) -> list[tuple[int, int, int]]:
-    n_labels, spans, t = began.shape[1], [], length - 1
+def _padded(scores: Sequence[NDArray]) -> Iterator[tuple[list[int], Floats]]:
+    for batch in batch_windows([len(doc) for doc in scores], _MOST_POSITIONS, fill=0.0):
+        yield batch, pad([scores[i] for i in batch])
+
+
+def _viterbi(moves: Floats, transitions: NDArray | None) -> tuple[NDArray, NDArray]:
+    """Fill the tables of choices.
+
+    moves (Floats): From `pad`.
+    transitions (NDArray | None): See `decode`.
+    RETURNS: Whether the best way to each state after token t was inside an entity before t; what the best way to begin something at t had
+        ended before, in one column for all where there are no transitions. *Shapes:* `(longest, 2, n_docs, width)`,
+        `(longest, n_docs, width or 1)`.
+    """
+    length, _, _, n_docs, width = moves.shape
+    if transitions is None:
+        transitions = np.zeros((width, 1))
+    came_inside = np.empty((length, 2, n_docs, width), dtype=bool)
+    came_from = np.empty((length, n_docs, transitions.shape[1]), dtype=np.int32)
+    closed, inside = np.full((2, n_docs, width), -np.inf)
+    closed[:, 0] = 0.0
+    for t in range(length):
+        ways = closed[:, :, None] + transitions
+        came_from[t] = ways.argmax(axis=1)
+        begin, stay = moves[t, 0] + ways.max(axis=1), moves[t, 1] + inside
+        came_inside[t] = stay > begin
+        closed, inside = np.maximum(begin, stay)
+    return came_inside, came_from
+
+
+def _backtrace(came_inside: NDArray, came_from: NDArray, length: int) -> list[tuple[int, int, int]]:
+    one_for_all = came_from.shape[1] == 1
+    spans, label, t = [], int(came_from[length, 0]), length - 1
     while t >= 0:
-        way = int(ended[t])
-        if way:
-            label, end = (way - 1) % n_labels, t + 1
-            if way > n_labels:
+        end = t + 1
+        if came_inside[t, 0, label]:
+            t -= 1
+            while came_inside[t, 1, label]:
                 t -= 1
-                while not began[t, label]:
-                    t -= 1
-            spans.append((t, end, label))
+        if label:
+            spans.append((t, end, label - 1))
+        label = int(came_from[t, 0 if one_for_all else label])
         t -= 1
     return spans[::-1]
-
-
-class _SpanProbabilities:
-    """The posterior probability of an entity: its own path times all well-formed ways before and after it, over all ways there are.
-
-    Constrained marginals of a linear chain (Culotta & McCallum 2004, "Confidence Estimation for Information Extraction").
-    """
-
-    def __init__(self, O: Floats, BILU: Floats) -> None:
-        B, I, L, U = self.BILU = BILU
-        n_docs, longest, n_labels = B.shape
-        # before[:, t]: all ways to be between entities before token t; after[:, t]: the same from token t to the end.
-        self.before = np.zeros((n_docs, longest + 1))
-        self.after = np.zeros((n_docs, longest + 1))
-        inside = np.full((n_docs, n_labels), -np.inf)
-        for t in range(longest):
-            closed = self.before[:, t, None]
-            self.before[:, t + 1] = _logsumexp(np.concatenate((closed + O[:, t, None], closed + U[:, t], inside + L[:, t]), axis=1))
-            inside = np.logaddexp(closed + B[:, t], inside + I[:, t])
-        inside = np.full((n_docs, n_labels), -np.inf)
-        for t in range(longest - 1, -1, -1):
-            closed = self.after[:, t + 1, None]
-            ways = np.concatenate((closed + O[:, t, None], closed + U[:, t], inside + B[:, t]), axis=1)
-            inside = np.logaddexp(closed + L[:, t], inside + I[:, t])
-            self.after[:, t] = _logsumexp(ways)
-
-    def __call__(self, doc: int, start: int, end: int, label: int) -> float:
-        B, I, L, U = self.BILU[:, doc, :, label]
-        path = U[start] if end == start + 1 else B[start] + I[start + 1 : end - 1].sum() + L[end - 1]
-        return float(np.exp(min(0.0, self.before[doc, start] + path + self.after[doc, end] - self.before[doc, -1])))
-
-
-def _logsumexp(values: Floats) -> Floats:
-    highest = values.max(axis=1)
-    return highest + np.log(np.exp(values - highest[:, None]).sum(axis=1))

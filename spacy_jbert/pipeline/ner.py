@@ -1,29 +1,41 @@
 """`jbert_ner`: named entities from token vectors, each with a confidence on `ent._.score`."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.tokens import Doc, Span
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from ..calibration import fit_temperature
 from ..errors import Errors, Warnings
-from ..models.biluo import Entity, decode, tag_names
-from ..types import TaggerModel
+from ..evaluation import expected_calibration_error
+from ..models.biluo import Decoded, Entity, decode, entity_tags, span_probabilities, tag_names
+from ..models.crf import log_shares
+from ..types import TaggerModel, TagScores
 
 logger = logging.getLogger(__name__)
+
+MISALIGNED = ("count", "expand")
 
 DEFAULT_CONFIG = Config().from_str(
     """
 [ner]
-scorer = {"@scorers": "spacy.ner_scorer.v1"}
+incorrect_spans_key = null
+misaligned = "count"
+candidates_key = null
+candidates_threshold = 0.05
+scorer = {"@scorers": "spacy-jbert.ner_scorer.v1"}
 
 [ner.model]
 @architectures = "spacy-jbert.TokenClassifier.v1"
@@ -38,38 +50,120 @@ scorer = {"@scorers": "spacy.ner_scorer.v1"}
     "jbert_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
     default_config=DEFAULT_CONFIG["ner"],
-    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None, "ents_ece": None},
 )
-def make_ner(nlp: Language, name: str, model: TaggerModel, scorer: Callable | None) -> "JBertNER":
+def make_ner(
+    nlp: Language,
+    name: str,
+    model: TaggerModel,
+    incorrect_spans_key: str | None,
+    misaligned: str,
+    candidates_key: str | None,
+    candidates_threshold: float,
+    scorer: Callable | None,
+) -> "JBertNER":
     """Construct a named entity component.
 
-    model (TaggerModel): Scores for each BILUO tag: `spacy-jbert.TokenClassifier.v1`.
-    scorer (Callable | None): As in the stock `ner`.
+    model (TaggerModel): Scores for each BILUO tag: `spacy-jbert.TokenClassifier.v1`. Its `decoder` says how they are learned.
+    incorrect_spans_key (str | None): As in the stock `ner`: `reference.spans[key]` are spans that are no entities of their label.
+    misaligned (str): What to learn from an entity that starts or ends inside a token. "count": nothing, its tokens are left out of the
+        loss; "expand": the tokens that cover it are the entity.
+    candidates_key (str | None): Where to put every span that may be an entity, `doc.spans[key]`, with `attrs["scores"]`; None for nowhere.
+    candidates_threshold (float): The probability from which a span is one.
+    scorer (Callable | None): As in the stock `ner`. The default adds `ents_ece`.
     """
-    return JBertNER(nlp.vocab, model, name, scorer=scorer)
+    return JBertNER(
+        nlp.vocab,
+        model,
+        name,
+        incorrect_spans_key=incorrect_spans_key,
+        misaligned=misaligned,
+        candidates_key=candidates_key,
+        candidates_threshold=candidates_threshold,
+        scorer=scorer,
+    )
+
+
+def ner_scorer() -> Callable[..., dict[str, Any]]:
+    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected calibration error of `ent._.score`.
+
+    RETURNS (Callable): The scorer.
+    """
+    return score_ner
+
+
+def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
+    """See `ner_scorer`. RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a confidence."""
+    examples = list(examples)
+    scores: dict[str, Any] = get_ner_prf(examples, **settings)
+    judged = [(ent._.score, right) for eg in examples for ent, right in _judge(eg) if ent._.score is not None]
+    sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
+    scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
+    return scores
+
+
+def _judge(eg: Example) -> Iterator[tuple[Span, bool]]:
+    """Each predicted entity, and whether it is right; none of those about whose tokens the annotation says nothing, as in `get_ner_prf`."""
+    gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
+    for ent in eg.predicted.ents:
+        tokens = eg.alignment.x2y[ent.start : ent.end]
+        if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
+            yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
+
+
+def _get_score(span: Span) -> float | None:
+    """`span._.score`. spaCy keeps it by characters; with the label it can't pass to an entity that something else puts there later."""
+    label, score = span.doc.user_data.get(("._.", "score", span.start_char, span.end_char), (None, None))
+    return score if label == span.label_ else None
+
+
+def _set_score(span: Span, score: float | list) -> None:
+    # Doc.from_json gives back what Doc.to_json wrote: the label too.
+    span.doc.user_data["._.", "score", span.start_char, span.end_char] = score if isinstance(score, list) else [span.label_, score]
 
 
 class JBertNER(TrainablePipe):
     """Tags tokens with BILUO tags and decodes the best well-formed sequence.
 
     Each entity's confidence, `ent._.score`, is its probability among all well-formed sequences. It is kept by `DocBin` and `to_bytes`
-    (user data) and is None for entities that something else set.
+    (user data) and is None for entities that something else set. As with the stock `ner`, entities that are there already stay, and no
+    entity is found in blocked tokens.
 
     vocab (Vocab): The pipeline's.
     model (TaggerModel): See `make_ner`.
     name (str): The component's name.
-    scorer (Callable | None): See `make_ner`.
+    incorrect_spans_key, misaligned, candidates_key, candidates_threshold, scorer: See `make_ner`.
+    RAISES: ValueError J040, J050.
     """
 
-    def __init__(self, vocab: Vocab, model: TaggerModel, name: str = "ner", *, scorer: Callable | None = None) -> None:
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: TaggerModel,
+        name: str = "ner",
+        *,
+        incorrect_spans_key: str | None = None,
+        misaligned: str = "count",
+        candidates_key: str | None = None,
+        candidates_threshold: float = 0.05,
+        scorer: Callable | None = score_ner,
+    ) -> None:
+        if misaligned not in MISALIGNED:
+            raise ValueError(Errors.J040.format(name="misaligned", value=misaligned, choices=", ".join(MISALIGNED)))
+        if not 0.0 < candidates_threshold <= 1.0:
+            raise ValueError(Errors.J050.format(threshold=candidates_threshold))
         self.vocab = vocab
         self.model = model
         self.name = name
+        self.incorrect_spans_key = incorrect_spans_key
+        self.misaligned = misaligned
+        self.candidates_key = candidates_key
+        self.candidates_threshold = candidates_threshold
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {"labels": []}
+        self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
         self._reported: set[str] = set()
         if not Span.has_extension("score"):
-            Span.set_extension("score", default=None)
+            Span.set_extension("score", getter=_get_score, setter=_set_score)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -82,21 +176,26 @@ class JBertNER(TrainablePipe):
         return list(self.cfg["labels"])
 
     def add_label(self, label: str) -> int:
-        """Add an entity type. RETURNS (int): 0 if it was there, otherwise 1. RAISES: ValueError J012, J016."""
+        """Add an entity type. If the model is initialised, its output grows: the new label is found nowhere until it is learned, all else
+        is found as before.
+
+        RETURNS (int): 0 if it was there, otherwise 1.
+        RAISES: ValueError J012.
+        """
         if not isinstance(label, str) or not label:
             raise ValueError(Errors.J012.format(label=label))
         if label in self.cfg["labels"]:
             return 0
-        if self.model.get_ref("output_layer").has_dim("nO"):
-            raise ValueError(Errors.J016.format(label=label, name=self.name))
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
+        if self.model.get_ref("output_layer").has_dim("nO"):
+            self.set_output(len(tag_names(self.labels)))
         return 1
 
     def initialize(
         self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None, labels: Iterable[str] | None = None
     ) -> None:
-        """Find the labels and build the output layer; say how many entities the tokenizer makes unlearnable.
+        """Find the labels and build the output layer; say how many entities start or end inside a token.
 
         get_examples (Callable): Gives the training examples.
         nlp (Language): The pipeline.
@@ -105,44 +204,50 @@ class JBertNER(TrainablePipe):
         """
         validate_get_examples(get_examples, "JBertNER.initialize")
         found: set[str] = set()
-        total, lost = 0, []
+        total, misaligned = 0, []
         for eg in get_examples():
             entities = eg.reference.ents
             found.update(ent.label_ for ent in entities)
             total += len(entities)
-            lost += [ent.text for ent in entities if eg.predicted.char_span(ent.start_char, ent.end_char) is None]
+            misaligned += [ent.text for ent in entities if eg.predicted.char_span(ent.start_char, ent.end_char) is None]
         for label in labels if labels is not None else sorted(found):
             self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.J013.format(name=self.name))
-        if lost:
-            logger.warning(Warnings.JW001.format(name=self.name, count=len(lost), total=total, example=lost[0]))
-        self.model.get_ref("output_layer").set_dim("nO", len(tag_names(self.labels)))
+        if misaligned:
+            message = Warnings.JW050 if self.misaligned == "expand" else Warnings.JW001
+            logger.warning(message.format(name=self.name, count=len(misaligned), total=total, example=misaligned[0]))
+        for layer in ("output_layer", "transitions"):
+            self.model.get_ref(layer).set_dim("nO", len(tag_names(self.labels)))
+        self.cfg["temperature"] = 1.0
         sample = [eg.predicted for eg in islice(get_examples(), 10)]
         self.model.initialize(X=sample or None)
 
-    def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
-        """RETURNS (list[list[Entity]]): The entities of each document."""
+    def predict(self, docs: Iterable[Doc]) -> list[Decoded]:
+        """RETURNS (list[Decoded]): The entities of each document, and its candidates if they are wanted."""
         docs = list(docs)
         if not any(len(doc) for doc in docs):
-            return [[] for _ in docs]
-        scores = [np.array(self.model.ops.to_numpy(doc_scores)) for doc_scores in self.model.predict(docs)]
-        # No entity begins or ends with white space: O and I are all that it can be.
-        borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
+            return [Decoded([], [])] * len(docs)
+        scores, transitions = self._scores(docs)
         for doc, doc_scores in zip(docs, scores, strict=True):
-            if spaces := [token.i for token in doc if token.is_space]:
-                doc_scores[np.ix_(spaces, borders)] = -np.inf
-        return decode(scores)
+            # What something else has found stays, and blocked tokens stay free.
+            doc_scores[np.isin(doc.to_array([ENT_IOB]), (1, 3)), 1:] = -np.inf
+        threshold = self.candidates_threshold if self.candidates_key is not None else None
+        return decode(scores, transitions, temperature=self.cfg["temperature"], threshold=threshold)
 
-    def set_annotations(self, docs: Iterable[Doc], predictions: list[list[Entity]]) -> None:
-        """Write `doc.ents` and `ent._.score`, replacing entities that are there."""
-        for doc, entities in zip(docs, predictions, strict=True):
-            spans = []
-            for entity in entities:
-                span = Span(doc, entity.start, entity.end, label=self.labels[entity.label])
+    def set_annotations(self, docs: Iterable[Doc], predictions: list[Decoded]) -> None:
+        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the candidates."""
+        for doc, (entities, candidates) in zip(docs, predictions, strict=True):
+            spans = self._spans(doc, entities)
+            for span, entity in zip(spans, entities, strict=True):
                 span._.score = entity.score
-                spans.append(span)
-            doc.set_ents(spans)
+            iob, label = doc.to_array([ENT_IOB, ENT_TYPE]).T
+            blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (label == 0)).tolist()]
+            doc.set_ents([*doc.ents, *spans], blocked=blocked)
+            if self.candidates_key is not None:
+                scores = np.array([entity.score for entity in candidates], dtype="f")
+                group = SpanGroup(doc, name=self.candidates_key, attrs={"scores": scores}, spans=self._spans(doc, candidates))
+                doc.spans[self.candidates_key] = group
 
     def update(
         self,
@@ -152,7 +257,7 @@ class JBertNER(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch. RETURNS (dict[str, float]): The losses, with this component's mean cross-entropy a token."""
+        """Learn from a batch. RETURNS (dict[str, float]): The losses, with this component's: see `get_loss`."""
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -177,31 +282,127 @@ class JBertNER(TrainablePipe):
         self._reported |= unknown
         return super().score(examples, **settings)
 
+    def calibrate(self, examples: Iterable[Example]) -> None:
+        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right. `spacy-jbert.calibrate.v1` calls this.
+
+        examples (Iterable[Example]): Held out; `predicted` went through the pipeline as it is now.
+        """
+        examples = [eg for eg in examples if eg.predicted.ents]
+        judged = [[(ent, right) for ent, right in _judge(eg) if ent._.score is not None and ent.label_ in self.labels] for eg in examples]
+        if not any(judged):
+            return
+        spans = [[(ent.start, ent.end, self.labels.index(ent.label_)) for ent, _ in entities] for entities in judged]
+        right = np.array([is_right for entities in judged for _, is_right in entities])
+        scores, transitions = self._scores([eg.predicted for eg in examples])
+        # As if one more entity had been seen each way (Platt 1999): where all are right, no temperature would be low enough.
+        wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+        def cross_entropy(temperature: float) -> float:
+            sure = span_probabilities(scores, spans, transitions, temperature=temperature).clip(1e-12, 1.0 - 1e-12)
+            return -float((wanted * np.log(sure) + (1.0 - wanted) * np.log1p(-sure)).mean())
+
+        self.cfg["temperature"] = fit_temperature(cross_entropy)
+        logger.info("%s: temperature %.3f from %d entities", self.name, self.cfg["temperature"], len(right))
+
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))
 
-    def get_loss(self, examples: Iterable[Example], scores: list[Floats2d]) -> tuple[float, list[Floats2d]]:
-        """Cross-entropy of the tags, over the tokens whose tag is known.
+    def get_loss(self, examples: Iterable[Example], scores: TagScores) -> tuple[float, TagScores]:
+        """How improbable the annotation is, as a negative logarithm: of each known tag by itself, or, with transitions, of all sequences
+        that agree with what is known of a document. Spans that are known to be no entities add how improbable it is that they are none.
 
-        scores (list[Floats2d]): *Shape:* `(n_tokens, n_tags)` for each example.
-        RETURNS: The mean over tokens, and its gradient in the shapes of `scores`.
+        A sum, as in spaCy's own components, so that batches accumulated are the same as one large batch.
+
+        scores (TagScores): What the model says of each example.
+        RETURNS (tuple[float, TagScores]): The loss and its gradient by the scores.
         """
         xp = self.model.ops.xp
-        tags = {tag: i for i, tag in enumerate(tag_names(self.labels))}
-        # Tokens of which the annotation says nothing, or of an entity that starts or ends inside them, have no tag.
-        tagged = np.array([tags.get(tag, -1) for eg in examples for tag in eg.get_aligned_ner()], dtype="i")
-        (at,) = np.nonzero(tagged >= 0)
-        known, gold = xp.asarray(at), xp.asarray(tagged[at])
-        flat = xp.concatenate(scores)
+        examples = list(examples)
+        tags = [self._known_tags(eg) for eg in examples]
+        flat = xp.concatenate(scores.tokens)
+        incorrect = [(i, self._only(span)) for i, eg in enumerate(examples) for span in self._incorrect_spans(eg)]
+        if scores.transitions is None:
+            loss, d_flat = self._token_loss(flat, np.concatenate(tags))
+            right = []
+        else:
+            loss, d_flat = 0.0, xp.zeros_like(flat)
+            every = np.arange(flat.shape[1])
+            right = [(i, (known[:, None] == every) | (known[:, None] < 0)) for i, known in enumerate(tags) if (known >= 0).any()]
+        d_transitions = None if scores.transitions is None else xp.zeros_like(scores.transitions)
+        if right or incorrect:
+            tokens = self._to_numpy(scores.tokens)
+            shares, gradient = log_shares(tokens, self._transitions(scores), [*right, *incorrect])
+            d_shares = np.full(len(shares), -1.0)
+            # -log(1 - p) and its derivative by log p, finite where p is 1.
+            wrong = np.minimum(shares[len(right) :], -1e-9)
+            d_shares[len(right) :] = 1.0 / np.expm1(-wrong)
+            d_tokens, d_pairs = gradient(d_shares)
+            loss += -float(shares[: len(right)].sum()) - float(np.log(-np.expm1(wrong)).sum())
+            d_flat += xp.asarray(np.concatenate(d_tokens), dtype=flat.dtype)
+            if d_transitions is not None:
+                d_transitions += xp.asarray(d_pairs, dtype=flat.dtype)
+        return loss, TagScores(xp.split(d_flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1]), d_transitions)
+
+    def _token_loss(self, flat: Floats2d, tags: NDArray) -> tuple[float, Floats2d]:
+        """The cross-entropy of the tags that are known, each by itself. *Shapes:* `(n_tokens, n_tags)`, `(n_tokens,)`."""
+        xp = self.model.ops.xp
+        (at,) = np.nonzero(tags >= 0)
+        known, gold = xp.asarray(at), xp.asarray(tags[at])
         probabilities = self.model.ops.softmax(flat)
         d_flat = xp.zeros_like(flat)
-        if len(at) == 0:
-            return 0.0, self._split(d_flat, scores)
         picked = probabilities[known, gold]
         d_flat[known] = probabilities[known]
         d_flat[known, gold] -= 1.0
-        d_flat /= len(at)
-        return -float(xp.log(xp.maximum(picked, 1e-12)).mean()), self._split(d_flat, scores)
+        return -float(xp.log(xp.maximum(picked, 1e-12)).sum()), d_flat
 
-    def _split(self, flat: Floats2d, like: list[Floats2d]) -> list[Floats2d]:
-        return cast(list[Floats2d], self.model.ops.xp.split(flat, np.cumsum([len(doc) for doc in like])[:-1]))
+    def _known_tags(self, eg: Example) -> NDArray:
+        """The number of each token's tag; -1 where the annotation says nothing, or an entity starts or ends inside the token."""
+        numbers = {tag: i for i, tag in enumerate(tag_names(self.labels))}
+        tags = np.array([numbers.get(tag, -1) for tag in eg.get_aligned_ner()], dtype=np.int64)
+        if self.misaligned == "expand":
+            for ent in eg.reference.ents:
+                span = eg.predicted.char_span(ent.start_char, ent.end_char, alignment_mode="expand")
+                # Two entities that share a token can't both have it.
+                fits = (span.start_char, span.end_char) == (ent.start_char, ent.end_char)
+                if not fits and ent.label_ in self.labels and (tags[span.start : span.end] <= 0).all():
+                    tags[span.start : span.end] = self._tags_of(span, ent.label_)
+        return tags
+
+    def _tags_of(self, span: Span, label: str) -> list[int]:
+        return entity_tags(len(span), self.labels.index(label))
+
+    def _incorrect_spans(self, eg: Example) -> Iterator[Span]:
+        """Spans that are known not to be an entity of their label, one that can be predicted. RAISES: ValueError J051."""
+        spans = eg.reference.spans.get(self.incorrect_spans_key, []) if self.incorrect_spans_key is not None else []
+        entities = {(ent.start_char, ent.end_char, ent.label_) for ent in eg.reference.ents}
+        for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
+            if (span.start_char, span.end_char, span.label_) in entities:
+                raise ValueError(Errors.J051.format(text=span.text, label=span.label_, key=self.incorrect_spans_key))
+            if span.label_ in self.labels:
+                yield span
+
+    def _only(self, span: Span) -> NDArray:
+        """The tags of all sequences in which a span is an entity. *Shape:* `(n_tokens, n_tags)`."""
+        allowed = np.ones((len(span.doc), len(tag_names(self.labels))), dtype=bool)
+        allowed[span.start : span.end] = False
+        allowed[np.arange(span.start, span.end), self._tags_of(span, span.label_)] = True
+        return allowed
+
+    def _spans(self, doc: Doc, entities: Sequence[Entity]) -> list[Span]:
+        return [Span(doc, entity.start, entity.end, label=self.labels[entity.label]) for entity in entities]
+
+    def _scores(self, docs: Sequence[Doc]) -> tuple[list[NDArray], NDArray | None]:
+        """What the model says, as arrays one may write to. No entity begins or ends with white space: O and I are all that it can be."""
+        scores = self.model.predict(docs)
+        tokens = self._to_numpy(scores.tokens)
+        borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
+        for doc, doc_scores in zip(docs, tokens, strict=True):
+            doc_scores[np.ix_(doc.to_array([IS_SPACE]) > 0, borders)] = -np.inf
+        return tokens, self._transitions(scores)
+
+    def _to_numpy(self, tokens: Sequence[Floats2d]) -> list[NDArray]:
+        flat = np.array(self.model.ops.to_numpy(self.model.ops.xp.concatenate(tokens)))
+        return np.split(flat, np.cumsum([len(doc) for doc in tokens])[:-1])
+
+    def _transitions(self, scores: TagScores) -> NDArray | None:
+        return None if scores.transitions is None else cast(NDArray, self.model.ops.to_numpy(scores.transitions))

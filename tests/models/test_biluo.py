@@ -1,75 +1,111 @@
 """Decoding against the enumeration of every well-formed sequence of tags."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 
-from spacy_jbert.models.biluo import decode, tag_names
+from spacy_jbert.models.biluo import decode, entity_tags, span_probabilities, tag_names
+
+from .sequences import entities, weight, well_formed
 
 
-def well_formed(length: int, n_labels: int) -> list[tuple[int, ...]]:
-    """Every sequence of tags in which entities open and close."""
-
-    def fits(tags: tuple[int, ...]) -> bool:
-        inside = -1
-        for tag in tags:
-            kind, label = ("O", -1) if tag == 0 else ("BILU"[(tag - 1) % 4], (tag - 1) // 4)
-            if (inside >= 0) != (kind in "IL") or (kind in "IL" and label != inside):
-                return False
-            inside = label if kind in "BI" else -1
-        return inside == -1
-
-    return [tags for tags in product(range(1 + 4 * n_labels), repeat=length) if fits(tags)]
-
-
-def entities(tags: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    found, start = [], 0
-    for i, tag in enumerate(tags):
-        kind = "O" if tag == 0 else "BILU"[(tag - 1) % 4]
-        start = i if kind in "BU" else start
-        if kind in "LU":
-            found.append((start, i + 1, (tag - 1) // 4))
-    return found
-
-
+@pytest.mark.parametrize("learned", [False, True])
 @pytest.mark.parametrize("n_labels", [1, 2])
 @pytest.mark.parametrize("seed", range(4))
-def test_against_enumeration(seed: int, n_labels: int) -> None:
+def test_against_enumeration(seed: int, n_labels: int, learned: bool) -> None:
     rng = np.random.default_rng(seed)
     lengths = [4, 0, 1, 3, 2]
     scores = [rng.normal(0, 2, (length, 1 + 4 * n_labels)).astype("f") for length in lengths]
-    for length, doc_scores, found in zip(lengths, scores, decode(scores), strict=True):
+    transitions = rng.normal(0, 2, (1 + n_labels, 1 + n_labels)).astype("f") if learned else None
+    for length, doc_scores, (found, candidates) in zip(lengths, scores, decode(scores, transitions, threshold=0.02), strict=True):
         ways = well_formed(length, n_labels)
-        weights = np.exp([doc_scores[np.arange(length), list(tags)].astype(float).sum() for tags in ways])
+        weights = np.exp([weight(tags, doc_scores, transitions) for tags in ways])
         assert [entity[:3] for entity in found] == entities(ways[int(weights.argmax())])
+        shares: dict[tuple[int, int, int], float] = {}
+        for tags, share in zip(ways, weights / weights.sum(), strict=True):
+            for entity in entities(tags):
+                shares[entity] = shares.get(entity, 0.0) + share
         for entity in found:
-            here = sum(weight for tags, weight in zip(ways, weights, strict=True) if entity[:3] in entities(tags))
-            assert entity.score == pytest.approx(here / weights.sum(), abs=1e-9)
+            assert entity.score == pytest.approx(shares[entity[:3]], abs=1e-9)
             assert 0 < entity.score <= 1
+        assert {entity[:3]: pytest.approx(entity.score, abs=1e-9) for entity in candidates} == {
+            span: share for span, share in shares.items() if share >= 0.02
+        }
+        assert candidates == sorted(candidates)
 
 
-def test_batching_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("learned", [False, True])
+def test_temperature(learned: bool) -> None:
+    rng = np.random.default_rng(0)
+    scores = [rng.normal(0, 4, (length, 13)) for length in (40, 7, 12)]
+    transitions = rng.normal(0, 1, (4, 4)) if learned else None
+    as_is = decode(scores, transitions)
+    cooled = decode(scores, transitions, temperature=3.0)
+    assert [[entity[:3] for entity in doc.entities] for doc in cooled] == [[entity[:3] for entity in doc.entities] for doc in as_is]
+    divided = decode([doc / 3.0 for doc in scores], None if transitions is None else transitions / 3.0)
+    sure = [entity.score for doc in cooled for entity in doc.entities]
+    assert sure == pytest.approx([entity.score for doc in divided for entity in doc.entities])
+    assert np.mean(sure) < np.mean([entity.score for doc in as_is for entity in doc.entities])
+    spans = [[entity[:3] for entity in doc.entities] for doc in as_is]
+    assert span_probabilities(scores, spans, transitions, temperature=3.0).tolist() == sure
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_batching_makes_no_difference(learned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     scores = [rng.normal(0, 2, (length, 13)) for length in rng.integers(0, 30, 20)]
-    together = decode(scores)
-    assert together == [decode([doc])[0] for doc in scores]
+    transitions = rng.normal(0, 2, (4, 4)) if learned else None
+
+    def rounded(found: list) -> list:
+        return [[[(*entity[:3], round(entity.score, 9)) for entity in part] for part in doc] for doc in found]
+
+    together = decode(scores, transitions, threshold=0.1)
+    assert any(doc.candidates for doc in together)
+    assert rounded(together) == rounded([decode([doc], transitions, threshold=0.1)[0] for doc in scores])
     monkeypatch.setattr("spacy_jbert.models.biluo._MOST_POSITIONS", 40)
-    assert together == decode(scores)
+    assert rounded(together) == rounded(decode(scores, transitions, threshold=0.1))
+
+
+def test_long_entities() -> None:
+    """300 tokens that are one entity, in the middle of a document of 1,000."""
+    scores = np.zeros((1000, 9))
+    scores[:, 0] = 12.0
+    scores[400:700] = np.eye(9)[[6] * 300] * 12.0
+    scores[400], scores[699] = np.eye(9)[5] * 12.0, np.eye(9)[7] * 12.0
+    ((found,), candidates) = decode([scores], threshold=0.5)[0]
+    assert found[:3] == (400, 700, 1)
+    assert 0.9 < found.score < 1.0
+    assert [span[:3] for span in candidates] == [found[:3]]
+    assert candidates[0].score == pytest.approx(found.score)
 
 
 def test_extreme_scores() -> None:
     sure = np.full((3, 5), -1e4)
     sure[0, 1] = sure[1, 2] = sure[2, 3] = 1e4
-    (only,) = decode([sure])[0]
+    (only,) = decode([sure])[0].entities
     assert only == (0, 3, 0, 1.0)
     impossible = np.full((2, 5), -np.inf)
     impossible[:, 0] = 0.0
     with np.errstate(all="raise"):
-        assert decode([impossible]) == [[]]
+        assert decode([impossible], threshold=0.1) == [([], [])]
+    # Each token alone wants to be inside, where none can begin or end: the sums stay finite.
+    contradiction = np.full((50, 5), -1e4)
+    contradiction[:, 2] = 1e4
+    (only,) = decode([contradiction])[0].entities
+    assert only[:3] == (0, 50, 0)
+    assert only.score == pytest.approx(1.0)
 
 
 def test_nothing() -> None:
     assert decode([]) == []
-    assert decode([np.zeros((0, 5))] * 2) == [[], []]
+    assert decode([np.zeros((0, 5))] * 2, threshold=0.5) == [([], []), ([], [])]
+    assert span_probabilities([], []).tolist() == []
     assert tag_names(["X", "Y"]) == ["O", "B-X", "I-X", "L-X", "U-X", "B-Y", "I-Y", "L-Y", "U-Y"]
+
+
+def test_entity_tags() -> None:
+    names = tag_names(["X", "Y"])
+    assert [[names[tag] for tag in entity_tags(length, 1)] for length in (1, 2, 4)] == [
+        ["U-Y"],
+        ["B-Y", "L-Y"],
+        ["B-Y", "I-Y", "I-Y", "L-Y"],
+    ]

@@ -1,0 +1,90 @@
+"""Sums, marginals and gradients against the enumeration of every well-formed sequence and difference quotients."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spacy_jbert.models.crf import Lattice, log_shares, pad, unpad
+
+from .sequences import weight, well_formed
+
+LENGTHS = (4, 1, 3)
+
+
+def random(seed: int, n_labels: int) -> tuple[list[NDArray], NDArray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0, 2, (length, 1 + 4 * n_labels)) for length in LENGTHS], rng.normal(0, 2, (1 + n_labels, 1 + n_labels))
+
+
+def subsets(seed: int, n_labels: int) -> list[tuple[int, NDArray]]:
+    """What some well-formed sequence allows, and for each token a few tags more: gold, partly known, not known at all."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for doc, more in ((0, 0.0), (0, 0.4), (2, 0.4), (1, 1.0), (0, 1.0)):
+        ways = well_formed(LENGTHS[doc], n_labels)
+        allowed = rng.random((LENGTHS[doc], 1 + 4 * n_labels)) < more
+        allowed[np.arange(LENGTHS[doc]), list(ways[rng.integers(len(ways))])] = True
+        found.append((doc, allowed))
+    return found
+
+
+def share(scores: NDArray, transitions: NDArray | None, allowed: NDArray) -> float:
+    ways = well_formed(len(scores), (scores.shape[1] - 1) // 4)
+    weights = np.exp([weight(tags, scores, transitions) for tags in ways])
+    fits = [all(allowed[t, tag] for t, tag in enumerate(tags)) for tags in ways]
+    return float(np.log(weights[fits].sum() / weights.sum()))
+
+
+@pytest.mark.parametrize("n_labels", [1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_against_enumeration(seed: int, n_labels: int) -> None:
+    scores, transitions = random(seed, n_labels)
+    for learned in (None, transitions):
+        expected = [share(scores[doc], learned, allowed) for doc, allowed in subsets(seed, n_labels)]
+        assert log_shares(scores, learned, subsets(seed, n_labels))[0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_labels", [1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_gradient_is_the_difference_quotient(seed: int, n_labels: int) -> None:
+    scores, transitions = random(seed, n_labels)
+    parts = subsets(seed, n_labels)
+    d_shares = np.random.default_rng(seed).normal(0, 1, len(parts))
+    d_scores, d_transitions = log_shares(scores, transitions, parts)[1](d_shares)
+    for array, gradient in zip([*scores, transitions], [*d_scores, d_transitions], strict=True):
+        assert gradient.shape == array.shape
+        for at in np.ndindex(*array.shape):
+            value, moved = array[at], []
+            for step in (1e-5, -1e-5):
+                array[at] = value + step
+                moved.append(float(log_shares(scores, transitions, parts)[0] @ d_shares))
+            array[at] = value
+            assert gradient[at] == pytest.approx((moved[0] - moved[1]) / 2e-5, abs=1e-7)
+
+
+def test_tags_are_marginals() -> None:
+    scores, transitions = random(0, 2)
+    lattice = Lattice(pad(scores), transitions)
+    for i, doc in enumerate(scores):
+        ways = well_formed(len(doc), 2)
+        weights = np.exp([weight(tags, doc, transitions) for tags in ways])
+        expected = np.zeros(doc.shape)
+        for tags, part in zip(ways, weights / weights.sum(), strict=True):
+            expected[np.arange(len(tags)), list(tags)] += part
+        assert unpad(lattice.tags()[:, :, :, i], len(doc)) == pytest.approx(expected, abs=1e-9)
+        # One transition at each beginning: all there are but the padding's own.
+        assert lattice.pairs()[i].sum() == pytest.approx(expected[:, [0, 1, 4, 5, 8]].sum() + len(pad(scores)) - len(doc))
+
+
+def test_finite_where_scores_are_extreme() -> None:
+    scores = [np.full((60, 9), -1e4)]
+    scores[0][:, 2] = 1e4
+    gold = np.zeros((60, 9), dtype=bool)
+    gold[:, 0] = True
+    shares, gradient = log_shares(scores, np.full((3, 3), -50.0), [(0, gold)])
+    assert shares[0] < -1e5
+    (d_scores,), d_transitions = gradient(np.array([-1.0]))
+    assert np.isfinite(d_scores).all()
+    assert np.isfinite(d_transitions).all()
+    assert d_scores[:, 0] == pytest.approx(-1.0)
+    assert d_scores[1:-1, 2] == pytest.approx(1.0)
