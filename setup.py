@@ -47,9 +47,9 @@ setup(
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
         ],
+        "spacy_tokenizers": ["spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer:sudachi_tokenizer"],
         "spacy_architectures": [
             "spacy-jbert.JapaneseTransformer.v1 = spacy_jbert.models.transformer:build_transformer",
-        "spacy_tokenizers": ["spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer:sudachi_tokenizer"],
             "spacy-jbert.Tok2VecTransformer.v1 = spacy_jbert.models.transformer:build_tok2vec_transformer",
             "spacy-jbert.TransformerListener.v1 = spacy_jbert.models.listener:build_listener",
             "spacy-jbert.TokenClassifier.v1 = spacy_jbert.models.token_classifier:build_token_classifier",
