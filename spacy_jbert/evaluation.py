@@ -126,11 +126,11 @@ def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
     """Compare the entities of two Docs of the same text, by character.
 
     An entity that overlaps one of the other side is a wrong type (same characters) or a wrong border, reported once for both. What is
-    found where the annotation says nothing is neither right nor wrong.
+    found where the annotation says nothing is neither right nor wrong, as in spaCy's scores.
 
     RETURNS (list[Mistake]): In the order of the text.
     """
-    known = [(token.idx, token.idx + len(token)) for token in gold if token.ent_iob]
+    unknown = [Label("", token.idx, token.idx + len(token)) for token in gold if not token.ent_iob]
     left_gold = {_label(ent): ent for ent in gold.ents}
     left_predicted = {_label(ent): ent for ent in predicted.ents}
     for right in left_gold.keys() & left_predicted.keys():
@@ -144,7 +144,7 @@ def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
             kind = "wrong type" if wanted[1:] == found[1:] else "wrong border"
             mistakes.append(Mistake(kind, gold.text, wanted, found, _score(left_predicted.pop(found))))
     for found, ent in left_predicted.items():
-        if any(_overlap(found, Label("", *token)) for token in known):
+        if not any(_overlap(found, token) for token in unknown):
             mistakes.append(Mistake("invented", gold.text, None, found, _score(ent)))
     return sorted(mistakes, key=lambda mistake: min(side.start for side in (mistake.gold, mistake.predicted) if side))
 

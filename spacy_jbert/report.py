@@ -30,7 +30,7 @@ def confusions(mistakes: Iterable[Mistake]) -> list[tuple[str, str, int]]:
     return [(gold, predicted, count) for (gold, predicted), count in counts.most_common()]
 
 
-def as_json(mistake: Mistake) -> dict[str, Any]:
+def as_dict(mistake: Mistake) -> dict[str, Any]:
     """RETURNS (dict[str, Any]): What JSON can hold, with names for everything."""
     sides = {"gold": mistake.gold, "predicted": mistake.predicted}
     return {**mistake._asdict(), **{name: label and label._asdict() for name, label in sides.items()}}

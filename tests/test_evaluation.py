@@ -22,7 +22,7 @@ from spacy_jbert.evaluation import (
     expected_calibration_error,
     textcat_scorer,
 )
-from spacy_jbert.report import as_json, confusions, html_report, print_mistakes
+from spacy_jbert.report import as_dict, confusions, html_report, print_mistakes
 
 WORDS = ["田中", "さん", "は", "東京", "都", "の", "日本", "放送", "で", "働く"]
 
@@ -130,7 +130,7 @@ def test_a_pipeline_is_run(found: tuple[dict, list[Mistake]]) -> None:
     assert summary(mistakes) == [("wrong type", "田中組織名", "田中人名"), ("wrong border", "東京都<地名>", "東京地名")]
     assert summary(about(mistakes, ["人名"])) == summary(mistakes)[:1]
     assert confusions(mistakes) == [("組織名", "人名", 1), ("<地名>", "地名", 1)]
-    assert json.loads(json.dumps(as_json(mistakes[0])))["gold"] == {"label": "組織名", "start": 0, "end": 2}
+    assert json.loads(json.dumps(as_dict(mistakes[0])))["gold"] == {"label": "組織名", "start": 0, "end": 2}
 
 
 def test_the_page(found: tuple[dict, list[Mistake]]) -> None:

@@ -49,7 +49,7 @@ def train(nlp: Language, batch: list[Example], steps: int) -> dict[str, float]:
 @pytest.mark.parametrize(("factory", "pooling"), KINDS)
 def test_overfitting_and_storage(factory: str, pooling: str, make_nlp: MakeNLP, tmp_path: Path) -> None:
     nlp = make_nlp(heads(factory, pooling), examples)
-    train(nlp, examples(nlp), 100)
+    train(nlp, examples(nlp), 150)
     for eg in examples(nlp):
         cats = nlp(eg.text).cats
         assert max(cats, key=cats.__getitem__) == max(eg.reference.cats, key=eg.reference.cats.__getitem__)
