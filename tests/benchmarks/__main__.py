@@ -16,12 +16,14 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "measure"}
+_NOT_BENCHMARKS = {"__main__", "measure", "pipelines"}
+# Runs only if it is named, as it takes long.
+_ON_REQUEST = {"ablation"}
 _PACKAGES = ("spacy", "spacy-transformers", "torch", "transformers", "sudachipy", "sudachidict-core", "numpy")
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help="Modules of tests/benchmarks; all if none is named")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Modules of tests/benchmarks; all but ablation if none is named")] = None,
     repeats: Annotated[int, typer.Option(help="Pairs of measurements of each row")] = 5,
     threads: Annotated[int, typer.Option(help="Threads of torch and BLAS")] = 1,
     encoder: Annotated[Path, typer.Option(help="A checkpoint folder with real weights")] = SHARED / "models" / "me5-small-ja",
@@ -37,7 +39,7 @@ def main(
     if unknown := set(names or []).difference(there):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(there)}")
     rows: list[Row] = []
-    for name in names or there:
+    for name in names or [name for name in there if name not in _ON_REQUEST]:
         rows += importlib.import_module(f"{__package__}.{name}").run(settings)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads} thread(s), Python {platform.python_version()}"
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)

@@ -57,12 +57,14 @@ def race(
     ours: Callable[[], Any],
     stock: Callable[[], Any],
     settings: Settings,
+    stock_work: float | None = None,
     goal: float | None = None,
     warm_up: bool = True,
 ) -> Row:
     """Time both in turns, so that what else the machine does meets both alike.
 
     work (float): How many units one call does: characters, tokens, wordpieces.
+    stock_work (float | None): The same of stock, if it differs.
     RETURNS (Row): Units a second.
     """
     if warm_up:
@@ -74,7 +76,8 @@ def race(
         first, second = (ours, stock) if i % 2 == 0 else (stock, ours)
         times = _time(first), _time(second)
         seconds.append(times if i % 2 == 0 else times[::-1])
-    return compare(what, unit, [(work / a, work / b) for a, b in seconds], goal=goal)
+    stock_work = work if stock_work is None else stock_work
+    return compare(what, unit, [(work / a, stock_work / b) for a, b in seconds], goal=goal)
 
 
 def compare(what: str, unit: str, pairs: list[tuple[float, float]], *, goal: float | None = None, less_is_better: bool = False) -> Row:
