@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE, LENGTH, ORTH, SPACY
 from spacy.tokens import Doc
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 from transformers import BertJapaneseTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .alignment import cover, map_offsets, monotone, piece_spans, ragged_ranges
@@ -116,7 +116,8 @@ class DocPieces:
         if not docs:
             return []
         first = [0, *accumulate(map(len, docs))]
-        keys = np.concatenate([doc.to_array([ORTH]).reshape(-1) for doc in docs])
+        tokens = np.concatenate([doc.to_array([ORTH, LENGTH, SPACY]) for doc in docs])
+        keys = tokens[:, 0]
         spaced = np.concatenate([spaced_tokens(doc) for doc in docs]) if self.spaces_matter else np.zeros(len(keys), dtype=bool)
         if self.spaces_matter:
             keys = 2 * keys + spaced  # modulo 2**64: 63 bits of a hash tell words apart as well
@@ -126,7 +127,10 @@ class DocPieces:
             return docs[doc][i - first[doc]].text, bool(spaced[i])
 
         (ids, starts, ends), lengths = self.cache(keys.tolist(), token)
-        base = np.repeat(np.concatenate([token_offsets(doc)[0] for doc in docs]), lengths)
+        # Where tokens start, first in all texts, one after the other, then each in its own.
+        at_token = np.concatenate(([0], np.cumsum(tokens[:, 1:].astype(np.int64).sum(axis=1))))
+        token_starts = at_token[:-1] - np.repeat(at_token[first[:-1]], np.diff(first))
+        base = np.repeat(token_starts.astype(np.int32), lengths)
         starts, ends = starts + base, ends + base
         at = np.concatenate(([0], np.cumsum(lengths)))[first].tolist()
         return [Pieces(ids[start:end], starts[start:end], ends[start:end]) for start, end in pairwise(at)]
@@ -240,6 +244,8 @@ class _JapaneseTexts:
         self.fold: Callable[[str], str] = lower if getattr(segmenter, "do_lower_case", False) else str
         # The character tokenizer normalises once more.
         self.twice = getattr(getattr(tokenizer, "subword_tokenizer", None), "normalize_text", False)
+        # Its WordPiece is written in Python; the one in Rust gives the same.
+        self.wordpiece = _rust_wordpiece(tokenizer) if tokenizer.do_subword_tokenize else None
         # The tokenizer's own attributes and look-ups are slow.
         self.unknown = tokenizer.unk_token
         self.id = lru_cache(maxsize=None)(tokenizer.convert_tokens_to_ids)
@@ -265,7 +271,17 @@ class _JapaneseTexts:
 
     def _cut_words(self, words: Sequence[str]) -> list[Pieces]:
         """The pieces of words that are normalised (but not in lower case), with offsets into them."""
-        return [Pieces(*np.array(self._cut_word(word), dtype=np.int32)) for word in words]
+        if self.wordpiece is None:
+            return [Pieces(*np.array(self._cut_word(word), dtype=np.int32)) for word in words]
+        folded = list(map(self.fold, words))
+        cut = []
+        for word, seen, fast in zip(words, folded, self.wordpiece.encode_batch(folded), strict=True):
+            # Python knows more kinds of white space than Rust.
+            if seen == word and word.split() == [word]:
+                cut.append(Pieces(np.array(fast.ids, dtype=np.int32), *np.array(fast.offsets, dtype=np.int32).T))
+            else:
+                cut.append(Pieces(*np.array(self._cut_word(word), dtype=np.int32)))
+        return cut
 
     def _cut_word(self, word: str) -> tuple[list[int], Sequence[int], Sequence[int]]:
         if not self.tokenizer.do_subword_tokenize:
@@ -295,6 +311,14 @@ class _SlowTexts:
         starts, ends = np.array(list(spans), dtype=np.int32).reshape(-1, 2).T
         ids = np.array(self.tokenizer.convert_tokens_to_ids(list(chain.from_iterable(pieces))), dtype=np.int32)
         return _split(texts, list(map(len, pieces)), ids, starts, ends, self.ids)
+
+
+def _rust_wordpiece(tokenizer: BertJapaneseTokenizer) -> Tokenizer | None:
+    if tokenizer.subword_tokenizer_type != "wordpiece":
+        return None
+    subwords = tokenizer.subword_tokenizer
+    limit = subwords.max_input_chars_per_word
+    return Tokenizer(models.WordPiece(dict(tokenizer.vocab), unk_token=subwords.unk_token, max_input_chars_per_word=limit))
 
 
 def _segment(tokenizer: BertJapaneseTokenizer) -> Callable[[str], list[str]]:
