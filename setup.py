@@ -62,6 +62,9 @@ setup(
             "spacy-jbert.NewEncoder.v1 = spacy_jbert.encoder:new_encoder",
             "spacy-jbert.TrainedVocabulary.v1 = spacy_jbert.pretraining.vocabulary:trained_vocabulary",
         ],
+        "spacy_cli": [
+            "jbert = spacy_jbert.cli:app",
+        ],
         "spacy_callbacks": [
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
