@@ -46,7 +46,8 @@ def forward(model: Model, datas: list[TransformerData], is_train: bool) -> tuple
     if not rows:
         width = next((h.shape[-1] for h in hidden if h is not None), 0)
         return [ops.alloc2f(len(data.align.lengths), width) for data in datas], lambda d_outputs: []
-    flat = ops.xp.concatenate(rows)
+    flat = rows[0] if len(rows) == 1 else ops.xp.concatenate(rows)
+    shape = flat.shape  # all that the backward pass needs: the vectors of a long document needn't wait for it
     index, lengths, counts = _rows_to_pool(datas, hidden, pooling)
     picked = flat[ops.asarray(index)]
     lengths = ops.asarray1i(lengths)
@@ -57,7 +58,7 @@ def forward(model: Model, datas: list[TransformerData], is_train: bool) -> tuple
         if not model.attrs["grad_factor"]:
             return []
         d_picked = ops.backprop_reduce_mean(ops.xp.concatenate(d_outputs), lengths)
-        d_flat = _scatter(ops, flat.shape, index, d_picked)
+        d_flat = _scatter(ops, shape, index, d_picked)
         d_flat *= model.attrs["grad_factor"]
         d_datas, at = [], 0
         for data, h in zip(datas, hidden, strict=True):
