@@ -50,7 +50,8 @@ def build_transformer(
     window (int | None): The most wordpieces of one window, special pieces included; None for the encoder's own limit.
     overlap (int | None): How many wordpieces neighbouring windows of a long document share; None for 32, less where windows are short.
     max_batch_pieces (int): The most wordpieces, padding included, that the encoder sees at once. In training, what a batch has beyond
-        this is computed twice instead of being kept for the backward pass, so what the encoder needs is bounded; the vectors themselves grow with the documents.
+        this is computed twice instead of being kept for the backward pass: what the encoder needs is bounded, and only the vectors
+        themselves grow with the documents.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even where spaCy has no CuPy.
     precision (str): Of the arithmetic: "fp32", or autocast to "bf16" or (for GPUs that lack bf16; the loss is scaled) "fp16".
     storage (str): Of the weights on disk: "fp32", "fp16" or "bf16". Half the size, but what is loaded is converted instead of mapped.
