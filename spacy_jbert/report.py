@@ -51,10 +51,11 @@ def _extent(mistake: Mistake) -> tuple[int, int]:
 
 
 def _side(label: Label | None, mistake: Mistake) -> str:
-    """The label, and the text it is on where that isn't what the excerpt marks."""
+    """A category's label; an entity with its text, as the two sides may differ in it."""
     if label is None:
         return ""
-    return label.label if mistake.kind != "wrong border" else f"{mistake.text[label.start : label.end]} ({label.label})"
+    whole = (label.start, label.end) == (0, len(mistake.text))
+    return label.label if whole else f"{mistake.text[label.start : label.end]} ({label.label})"
 
 
 def _sure(mistake: Mistake) -> str:
