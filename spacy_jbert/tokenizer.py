@@ -1,19 +1,18 @@
 """`spacy-jbert.SudachiTokenizer.v1`: text to Docs, the same Docs as spaCy's own Japanese tokenizer makes, several times faster.
 
 Sudachi finds the morphemes. Everything that a Doc stores about one follows from its dictionary entry and its surface, so it is worked
-out once, kept as a row of a table, and written for a whole Doc at a time.
+out once and kept.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import srsly
 from spacy import util
-from spacy.attrs import LEMMA, NORM, POS, TAG
+from spacy.attrs import POS
 from spacy.lang.ja import DetailedToken
 from spacy.lang.ja.tag_bigram_map import TAG_BIGRAM_MAP
 from spacy.lang.ja.tag_map import TAG_MAP
@@ -46,21 +45,26 @@ _FIRST_OOV_ID = 0xF000_0000
 _CACHE_SIZE = 1 << 16
 _GAP_TAG = "空白"
 
-# The columns of the table: the word, what is written into the Doc, and the numbers, from 1, of the tags for which spaCy has rules about
-# two tags in a row.
-_WRITTEN = (TAG, POS, LEMMA, NORM)
-_N_COLUMNS = 7
-_ORTH, _POS, _LEFT, _RIGHT = 0, 2, 5, 6
-_LEFTS = {tag: i for i, tag in enumerate(sorted({left for left, _ in TAG_BIGRAM_MAP}), 1)}
-_RIGHTS = {tag: i for i, tag in enumerate(sorted({right for _, right in TAG_BIGRAM_MAP}), 1)}
-_BIGRAMS = {(_LEFTS[left], _RIGHTS[right]): found for (left, right), found in TAG_BIGRAM_MAP.items()}
-_IS_BIGRAM = np.zeros((len(_LEFTS) + 1, len(_RIGHTS) + 1), dtype=bool)
-_IS_BIGRAM[tuple(zip(*_BIGRAMS, strict=True))] = True
+# spaCy's rules about two tags in a row, by the first of them: what it and the second one are then.
+_RULES: dict[str, dict[str, tuple[int | None, int | None]]] = {}
+for (_left, _right), _found in TAG_BIGRAM_MAP.items():
+    _RULES.setdefault(_left, {})[_right] = _found
 
 SubTokens = tuple[tuple[DetailedToken, ...], ...] | None
 """How a token is cut in the shorter split modes."""
-_Kept = tuple[MorphAnalysis, SubTokens]
-"""What is kept of a token besides its row."""
+
+
+class _Row(NamedTuple):
+    """What a Doc stores about a token. Ids are those of the StringStore."""
+
+    orth: int
+    tag: int
+    pos: int
+    lemma: int
+    norm: str | None  # None for the lexeme's own
+    morph: MorphAnalysis
+    rules: dict[int, tuple[int | None, int | None]] | None  # by the id of the next tag
+    sub_tokens: SubTokens
 
 
 def sudachi_tokenizer(
@@ -112,7 +116,7 @@ class SudachiTokenizer(util.DummyTokenizer):
         self._dictionary = opened
         # A tokenizer of Sudachi's serves one thread at a time; the dictionary serves them all.
         self._local = threading.local()
-        self._rows = _Rows()
+        self._rows: dict[Hashable, _Row] = {}
         # While in a memory zone, how many rows were there before it.
         self._before_zone: int | None = None
 
@@ -157,32 +161,32 @@ class SudachiTokenizer(util.DummyTokenizer):
     def _tokens(self, text: str) -> Doc:
         self._follow_zone()
         surfaces: list[str] = []
-        found_rows: list[np.ndarray] = []
-        kept: list[_Kept] = []
+        rows: list[_Row] = []
         for found, morphemes in self._stretches(text):
             surfaces += found
-            rows, indices = self._look_up(found, morphemes)
-            found_rows.append(rows.table.take(indices, axis=0))
-            kept += map(rows.kept.__getitem__, indices)
+            rows += self._look_up(found, morphemes)
         words, spaces, order = _separate(text, surfaces)
         if order is not None:
-            # White space has no morpheme of its own: its rows come behind those of the morphemes.
-            gaps = [word for word, i in zip(words, order, strict=True) if i < 0]
-            rows, indices = self._look_up(gaps, None)
-            found_rows.append(rows.table.take(indices, axis=0))
-            kept += map(rows.kept.__getitem__, indices)
-            behind = iter(range(len(surfaces), len(kept)))
-            order = [next(behind) if i < 0 else i for i in order]
-            kept = [kept[i] for i in order]
-        table = found_rows[0] if len(found_rows) == 1 else np.concatenate(found_rows or [np.zeros((0, _N_COLUMNS), dtype=np.uint64)])
-        table = table if order is None else table[order]
-        doc = Doc(self.vocab, words=table[:, _ORTH].tolist(), spaces=spaces)
-        _resolve_pos(table)
-        doc.from_array(_WRITTEN, table[:, 1:_LEFT])
-        for token, (morph, _) in zip(doc, kept, strict=True):
-            token.morph = morph  # `from_array` would look each one up again, which takes longer than all the rest of it
+            rows = [self._gap(word) if i < 0 else rows[i] for word, i in zip(words, order, strict=True)]
+        doc = Doc(self.vocab, words=[row.orth for row in rows], spaces=spaces)
+        # One loop over all tokens: `Doc.from_array` would look up each morph again.
+        given = None
+        next_tags = [row.tag for row in rows[1:]]
+        next_tags.append(0)
+        for token, (_, tag, pos, lemma, norm, morph, rules, _), next_tag in zip(doc, rows, next_tags, strict=False):
+            token.tag = tag
+            token.lemma = lemma
+            token.morph = morph
+            if norm is not None:
+                token.norm_ = norm
+            if given is not None:
+                pos, given = given, None
+            elif rules is not None and next_tag in rules:
+                changed, given = rules[next_tag]
+                pos = pos if changed is None else changed
+            token.pos = pos
         if self._needs_sub_tokens:
-            doc.user_data["sub_tokens"] = [None if found is None else list(map(list, found)) for _, found in kept]
+            doc.user_data["sub_tokens"] = [None if row.sub_tokens is None else list(map(list, row.sub_tokens)) for row in rows]
         return doc
 
     @property
@@ -201,13 +205,14 @@ class SudachiTokenizer(util.DummyTokenizer):
             local.sudachi = self._dictionary.tokenizer(_MODES[self.split_mode], fields, projection="surface")
         return local.sudachi
 
-    def _stretches(self, text: str) -> Iterator[tuple[list[str], Sequence[Morpheme]]]:
+    def _stretches(self, text: str) -> list[tuple[list[str], Sequence[Morpheme]]]:
         """Analyse a text, in several stretches if Sudachi can't take it whole.
 
-        YIELDS (tuple[list[str], Sequence[Morpheme]]): Surfaces, which together are the text, and as many morphemes, or more.
+        RETURNS (list[tuple[list[str], Sequence[Morpheme]]]): Surfaces, which together are the text, and as many morphemes, or more.
         """
         sudachi = self._sudachi()
-        start, size = 0, min(len(text), _MAX_BYTES)
+        found: list[tuple[list[str], Sequence[Morpheme]]] = []
+        start, size = 0, len(text)
         while start < len(text):
             stretch = text[start : start + size]
             try:
@@ -215,7 +220,7 @@ class SudachiTokenizer(util.DummyTokenizer):
             except SudachiError:
                 if len(stretch) == 1:
                     raise
-                size = len(stretch) // 2
+                size = min(len(stretch) // 2, _MAX_BYTES)
                 continue
             # One call for all surfaces, with spaces between them: right where the text itself has none.
             surfaces = str(morphemes).split(" ")
@@ -226,61 +231,57 @@ class SudachiTokenizer(util.DummyTokenizer):
                 kept = _finished(surfaces)
                 start -= sum(map(len, surfaces[kept:]))
                 surfaces = surfaces[:kept]
-            yield surfaces, morphemes
+            found.append((surfaces, morphemes))
+        return found
 
     # --- Rows -----------------------------------------------------------------------------------------------------------
 
-    def _look_up(self, surfaces: list[str], morphemes: Sequence[Morpheme] | None) -> tuple["_Rows", list[int]]:
-        """The rows of morphemes, or of white space (None)."""
-        ids = [-1] * len(surfaces) if morphemes is None else [morpheme.word_id() for morpheme in morphemes]
-        keys = list(zip(surfaces, ids, strict=False))
-        rows = self._rows
-        indices: list[Any] = list(map(rows.indices.get, keys))
-        if None in indices:
-            with self._lock:
-                if len(self._rows.indices) + len(keys) > _CACHE_SIZE:
-                    # Other threads go on with the old one.
-                    self._rows, self._before_zone = _Rows(), None if self._before_zone is None else 0
-                rows = self._rows
-                indices = list(map(rows.indices.get, keys))
-                for i, index in enumerate(indices):
-                    if index is None:
-                        indices[i] = self._add(rows, keys[i], None if morphemes is None else morphemes[i])
-        return rows, indices
+    def _look_up(self, surfaces: list[str], morphemes: Sequence[Morpheme]) -> list[_Row]:
+        """The row of each morpheme."""
+        keys = list(zip(surfaces, [morpheme.word_id() for morpheme in morphemes], strict=False))
+        rows: list[Any] = list(map(self._rows.get, keys))
+        if None in rows:
+            rows = [self._new(key, morphemes[i]) if row is None else row for i, (key, row) in enumerate(zip(keys, rows, strict=True))]
+        return rows
 
-    def _add(self, rows: "_Rows", key: tuple[str, int], morpheme: Morpheme | None) -> int:
-        """The row of a key that had none when the text was looked up."""
-        surface, word_id = key
-        token = DetailedToken(surface, _GAP_TAG, "", surface, surface, None, None) if morpheme is None else _detailed(morpheme)
-        full_key: Hashable = (*key, token) if word_id >= _FIRST_OOV_ID else key
-        index = rows.indices.get(full_key)
-        if index is None:
-            sub_tokens = self._sub_tokens(morpheme) if self._needs_sub_tokens and morpheme is not None else None
-            index = rows.add(full_key, self._row(token), (self._morph(token), sub_tokens))
-        return index
+    def _new(self, key: tuple[str, int], morpheme: Morpheme) -> _Row:
+        """The row of a morpheme that wasn't found by its key alone."""
+        if key[1] < _FIRST_OOV_ID:
+            return self._add(key, _detailed(morpheme), morpheme)
+        # A joined number has the id of all numbers, and the same one can be read in several ways.
+        forms = morpheme.reading_form(), morpheme.normalized_form(), morpheme.dictionary_form()
+        return self._rows.get((*key, forms)) or self._add((*key, forms), _detailed(morpheme), morpheme)
 
-    def _row(self, token: DetailedToken) -> tuple[int, ...]:
+    def _gap(self, space: str) -> _Row:
+        """The row of white space, for which there is no single morpheme."""
+        return self._rows.get(space) or self._add(space, DetailedToken(space, _GAP_TAG, "", space, space, None, None))
+
+    def _add(self, key: Hashable, token: DetailedToken, morpheme: Morpheme | None = None) -> _Row:
         strings = self.vocab.strings
         special = TAG_ORTH_MAP.get(token.tag, {}).get(token.surface)
-        # A user dictionary can bring parts of speech of its own.
-        pos = TAG_MAP.get(token.tag, {POS: X})[POS] if special is None else special
-        return (
-            strings.add(token.surface),
-            strings.add(token.tag),
-            pos,
-            strings.add(token.lemma or token.surface),
-            strings.add(token.norm),
-            0 if special is not None else _LEFTS.get(token.tag, 0),
-            _RIGHTS.get(token.tag, 0),
-        )
-
-    def _morph(self, token: DetailedToken) -> MorphAnalysis:
+        rules = None if special is not None else _RULES.get(token.tag)
         features = {}
         if token.inf:
             features["Inflection"] = token.inf
         if token.reading:
             features["Reading"] = token.reading.replace("=", "_").replace("|", "_")
-        return MorphAnalysis(self.vocab, features)
+        row = _Row(
+            strings.add(token.surface),
+            strings.add(token.tag),
+            # A user dictionary can bring parts of speech of its own.
+            TAG_MAP.get(token.tag, {POS: X})[POS] if special is None else special,
+            strings.add(token.lemma or token.surface),
+            None if self.vocab[token.surface].norm_ == token.norm else token.norm,
+            MorphAnalysis(self.vocab, features),
+            None if rules is None else {strings[tag]: found for tag, found in rules.items()},
+            self._sub_tokens(morpheme) if self._needs_sub_tokens and morpheme is not None else None,
+        )
+        with self._lock:
+            if len(self._rows) >= _CACHE_SIZE:
+                # Other threads go on with the old ones.
+                self._rows, self._before_zone = {}, None if self._before_zone is None else 0
+            self._rows[key] = row
+        return row
 
     def _sub_tokens(self, morpheme: Morpheme) -> SubTokens:
         # As spaCy has it: with SudachiPy 0.7, which gives no parts for a word that can't be cut, that is no parts instead of None.
@@ -300,10 +301,11 @@ class SudachiTokenizer(util.DummyTokenizer):
             return
         with self._lock:
             if self._before_zone is not None:
-                self._rows.keep(self._before_zone)
+                for key in list(islice(reversed(self._rows), len(self._rows) - self._before_zone)):
+                    del self._rows[key]
                 self._before_zone = None
             if in_zone:
-                self._before_zone = len(self._rows.indices)
+                self._before_zone = len(self._rows)
                 strings.add(self._zone_mark, allow_transient=True)
 
     # --- What spaCy asks of a tokenizer ---------------------------------------------------------------------------------
@@ -353,28 +355,6 @@ def _unpickle(vocab: Vocab, data: bytes) -> SudachiTokenizer:
     return SudachiTokenizer(vocab).from_bytes(data)
 
 
-class _Rows:
-    """What is known of the tokens seen. Rows are only ever added, so a thread may read while another one adds."""
-
-    def __init__(self) -> None:
-        self.indices: dict[Hashable, int] = {}
-        self.table = np.empty((_CACHE_SIZE, _N_COLUMNS), dtype=np.uint64)
-        self.kept: list[_Kept] = []
-
-    def add(self, key: Hashable, row: tuple[int, ...], kept: _Kept) -> int:
-        index = len(self.indices)
-        self.table[index] = row
-        self.kept.append(kept)
-        self.indices[key] = index
-        return index
-
-    def keep(self, count: int) -> None:
-        """Forget all rows but the first ones."""
-        for key in list(islice(reversed(self.indices), len(self.indices) - count)):
-            del self.indices[key]
-        del self.kept[count:]
-
-
 def _finished(surfaces: list[str]) -> int:
     """How many tokens of a stretch to keep if the text goes on: up to the last end of a sentence, else all but the last few."""
     for i in range(len(surfaces) - 1, 0, -1):
@@ -389,7 +369,7 @@ def _separate(text: str, surfaces: list[str]) -> tuple[list[str], list[bool], li
     RETURNS (tuple[list[str], list[bool], list[int] | None]): The words, whether a space follows, and which surface each word is, -1 for
         white space; None in place of that if each surface is a word.
     """
-    if "" not in surfaces and text.split() == [text]:
+    if all(surfaces) and text.split() == [text]:
         return surfaces, [False] * len(surfaces), None
     words: list[str] = []
     spaces: list[bool] = []
@@ -418,23 +398,6 @@ def _separate(text: str, surfaces: list[str]) -> tuple[list[str], list[bool], li
     if gap:
         close_gap()
     return words, spaces, order
-
-
-def _resolve_pos(table: np.ndarray) -> None:
-    """Correct the parts of speech that depend on the tag before or behind.
-
-    table (np.ndarray): *Shape:* (n_tokens, 7).
-    """
-    left, right, pos = table[:, _LEFT], table[:, _RIGHT], table[:, _POS]
-    settled = -1
-    for i in np.flatnonzero(_IS_BIGRAM[left[:-1], right[1:]]).tolist():
-        if i != settled:
-            this, following = _BIGRAMS[int(left[i]), int(right[i + 1])]
-            if this is not None:
-                pos[i] = this
-            if following is not None:
-                pos[i + 1] = following
-                settled = i + 1
 
 
 def _detailed(morpheme: Morpheme) -> DetailedToken:
