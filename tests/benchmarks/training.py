@@ -31,10 +31,12 @@ def batches(examples: Sequence[Example], n: int) -> list[list[Example]]:
 
 
 def update(nlp: Language, optimizer: Optimizer, batches: list[list[Example]]) -> tuple[Callable[[], object], int]:
-    """RETURNS: What takes one step for each batch, and how many tokens that is."""
+    """RETURNS: What takes one step for each batch, as `spacy train` does, and how many tokens that is."""
 
     def steps() -> None:
         for batch in batches:
-            nlp.update(fresh_examples(nlp, batch), drop=0.1, sgd=optimizer, losses={})
+            nlp.update(fresh_examples(nlp, batch), drop=0.1, sgd=False, losses={})
+            for _, pipe in nlp.pipeline:
+                pipe.finish_update(optimizer)
 
     return steps, sum(len(eg.predicted) for batch in batches for eg in batch)

@@ -1,6 +1,7 @@
 """Training `jbert_transformer`: heads of all kinds, what learns and at which rate, precision, memory."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Optimizer, warmup_linear
+
+from spacy_jbert.models import shim
 
 from ..conftest import FAMILIES, SENTENCES, listener, stock_listener
 from .conftest import LONG, MakeNLP, changed, scores, tagged, tagger, train, transformer, vectors, weights
@@ -104,6 +107,22 @@ def test_gradients_add_up(make_nlp: MakeNLP) -> None:
         assert gradients(nlp) == []
     for one, two in zip(*found, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_embeddings_get_the_whole_gradient(make_nlp: MakeNLP, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row by row, from several batches of windows, some of them computed twice, it is what torch makes of it at once."""
+    found = []
+    for rows in (True, False):
+        if not rows:
+            monkeypatch.setattr(shim, "_rows_of_embeddings", lambda encoder: nullcontext())
+        nlp = make_nlp([tagger(listener())], tagged, max_batch_pieces=64)
+        train_first(nlp)
+        nlp.update(tagged(nlp), sgd=False)
+        embeddings = transformer(nlp).encoder.model.get_input_embeddings()
+        assert not embeddings.sparse
+        assert embeddings.weight.grad.any()
+        found.append(embeddings.weight.grad)
+    torch.testing.assert_close(*found)
 
 
 def train_first(nlp: Language) -> None:
