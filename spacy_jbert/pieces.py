@@ -23,7 +23,7 @@ from spacy.tokens import Doc
 from tokenizers import Tokenizer, models
 from transformers import BertJapaneseTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .alignment import cover, map_offsets, monotone, piece_spans, ragged_ranges
+from .alignment import align, cover, map_offsets, monotone, piece_spans, ragged_ranges
 from .errors import Errors
 from .types import Ints, Pieces
 
@@ -374,6 +374,27 @@ def token_offsets(doc: Doc) -> tuple[Ints, Ints]:
     lengths, spaces = doc.to_array([LENGTH, SPACY]).astype(np.int32).T
     ends = np.cumsum(lengths + spaces, dtype=np.int32) - spaces
     return ends - lengths, ends
+
+
+def align_docs(docs: Sequence[Doc], pieces: Sequence[Pieces]) -> list[tuple[Ints, Ints]]:
+    """Find the wordpieces of each token of many documents: `align`, once, over all texts laid one behind the other.
+
+    pieces: Of each document. RETURNS: For each document piece indices, token after token, and how many each token has.
+    """
+    if not docs:
+        return []
+    tokens = np.concatenate([doc.to_array([LENGTH, SPACY]) for doc in docs]).astype(np.int32)
+    behind = np.cumsum(tokens.sum(axis=1), dtype=np.int32)
+    ends = behind - tokens[:, 1]
+    first = np.concatenate(([0], np.cumsum([len(doc) for doc in docs])))
+    counts = np.array([len(of.ids) for of in pieces])
+    shift = np.repeat(np.concatenate(([0], behind)).astype(np.int32)[first[:-1]], counts)
+    piece_starts, piece_ends = (np.concatenate([of[column] for of in pieces]) + shift for column in (1, 2))
+    indices, lengths = align(ends - tokens[:, 0], ends, piece_starts, piece_ends)
+    at = np.concatenate(([0], np.cumsum(lengths)))[first]
+    own = indices - np.repeat(np.cumsum(counts) - counts, np.diff(at)).astype(np.int32)
+    slices = zip(pairwise(at.tolist()), pairwise(first.tolist()), strict=True)
+    return [(own[begin:end], lengths[start:stop]) for (begin, end), (start, stop) in slices]
 
 
 def spaced_tokens(doc: Doc) -> NDArray[np.bool_]:

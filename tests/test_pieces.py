@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
 from spacy_jbert.alignment import align
-from spacy_jbert.pieces import DocPieces, Segmenter, _Cache, choose_words, make_segmenter, spaced_tokens, token_offsets
+from spacy_jbert.pieces import DocPieces, Segmenter, _Cache, align_docs, choose_words, make_segmenter, spaced_tokens, token_offsets
 from spacy_jbert.types import Pieces
 
 from .conftest import FAMILIES, SENTENCES, SHARED
@@ -142,6 +142,19 @@ def test_words_whose_hashes_are_the_same(family: str, words: str, segmenters: di
         for cache in caches(segmenters[family, words]):
             cache.clear()
         assert same(segmenters[family, words]([doc])[0], pieces)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way[0] in FEW], ids="-".join)
+def test_a_batch_is_aligned_like_each_of_its_documents(way: tuple[str, str], segmenters: dict, make_doc: Callable) -> None:
+    docs = [make_doc(text) for text in ("", "東京タワー と 大阪城。", "  ", "", "㍿ニホンの鷗外", "\n", "ｶﾞｷﾞｸﾞ", "")]
+    pieces = segmenters[way](docs)
+    aligned = align_docs(docs, pieces)
+    for doc, of, (indices, lengths) in zip(docs, pieces, aligned, strict=True):
+        alone = align(*token_offsets(doc), of.starts, of.ends)
+        assert indices.tolist() == alone[0].tolist()
+        assert lengths.tolist() == alone[1].tolist()
+    assert aligned[1][1].sum() > 0
+    assert align_docs([], []) == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -17,10 +17,9 @@ from thinc.api import CupyOps, Model, chain
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
-from ..alignment import align
 from ..errors import Errors
-from ..pieces import WORDS, token_offsets
-from ..types import Pieces, Tok2VecModel, TransformerModel
+from ..pieces import WORDS, align_docs, token_offsets
+from ..types import Ints, Pieces, Tok2VecModel, TransformerModel
 from ..windows import Window, batch_windows, plan_windows
 from .listener import pool_tokens
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, send
@@ -196,8 +195,8 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
             planned = [Window(i, 0, 0, 0, 0)]
         windows += planned
     data = [
-        _doc_data(shim, doc, doc_pieces, doc_windows)
-        for doc, doc_pieces, doc_windows in zip(docs, pieces, _by_doc(windows, len(docs)), strict=True)
+        _doc_data(shim, doc_pieces, doc_windows, *aligned)
+        for doc_pieces, doc_windows, aligned in zip(pieces, _by_doc(windows, len(docs)), align_docs(docs, pieces), strict=True)
     ]
     wordpieces = _join([doc_data.wordpieces for doc_data in data])
     hidden, graph = _run(shim, pieces, windows, budget=model.attrs["max_batch_pieces"], learn=is_train and shim.learns())
@@ -298,11 +297,11 @@ def _by_doc(windows: list[Window], n_docs: int) -> list[list[Window]]:
     return grouped
 
 
-def _doc_data(shim: EncoderShim, doc: Doc, pieces: Pieces, windows: list[Window]) -> TransformerData:
-    """Everything of a TransformerData but the vectors."""
+def _doc_data(shim: EncoderShim, pieces: Pieces, windows: list[Window], indices: Ints, lengths: Ints) -> TransformerData:
+    """Everything of a TransformerData but the vectors. `indices` and `lengths` are those of `align`."""
     if not windows:
         data = TransformerData.empty()
-        data.align = Ragged(np.zeros((0,), dtype="i"), np.zeros((len(doc),), dtype="i"))
+        data.align = Ragged(np.zeros((0,), dtype="i"), np.zeros((len(lengths),), dtype="i"))
         return data
     prefix, suffix = _special_ids(shim, pieces)
     ids = np.concatenate([part for w in windows for part in (prefix, pieces.ids[w.own_start : w.own_end], suffix)]).astype(np.int32)
@@ -311,9 +310,8 @@ def _doc_data(shim: EncoderShim, doc: Doc, pieces: Pieces, windows: list[Window]
     row = np.arange(len(pieces.ids)) + np.repeat(
         [len(prefix) + i * special for i in range(len(windows))], [w.own_end - w.own_start for w in windows]
     )
-    indices, lengths = align(*token_offsets(doc), pieces.starts, pieces.ends)
     if not len(row):  # white space alone: its tokens take the vector of the first special piece
-        row, indices, lengths = np.zeros(1, dtype=np.int32), np.zeros(len(doc), dtype=np.int32), np.ones(len(doc), dtype=np.int32)
+        row, indices, lengths = np.zeros(1, dtype=np.int32), np.zeros_like(lengths), np.ones_like(lengths)
     return TransformerData(
         wordpieces=WordpieceBatch(
             strings=[shim.strings(ids)],

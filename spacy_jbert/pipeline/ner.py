@@ -311,7 +311,8 @@ class JBertNER(TrainablePipe):
         """How improbable the annotation is, as a negative logarithm: of each known tag by itself, or, with transitions, of all sequences
         that agree with what is known of a document. Spans that are known to be no entities add how improbable it is that they are none.
 
-        A sum, as in spaCy's own components, so that batches accumulated are the same as one large batch.
+        The mean over what is known. With spaCy's sum over tokens the gradient's norm is some hundred, so that `grad_clip` cuts each step
+        (on UD_Japanese-GSD F was 2 points lower) and classification beside it in one pipeline hardly reaches the encoder.
 
         scores (TagScores): What the model says of each example.
         RETURNS (tuple[float, TagScores]): The loss and its gradient by the scores.
@@ -341,7 +342,11 @@ class JBertNER(TrainablePipe):
             d_flat += xp.asarray(np.concatenate(d_tokens), dtype=flat.dtype)
             if d_transitions is not None:
                 d_transitions += xp.asarray(d_pairs, dtype=flat.dtype)
-        return loss, TagScores(xp.split(d_flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1]), d_transitions)
+        n_known = max(1, sum(int((known >= 0).sum()) for known in tags) + len(incorrect))
+        d_flat /= n_known
+        if d_transitions is not None:
+            d_transitions /= n_known
+        return loss / n_known, TagScores(xp.split(d_flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1]), d_transitions)
 
     def _token_loss(self, flat: Floats2d, tags: NDArray) -> tuple[float, Floats2d]:
         """The cross-entropy of the tags that are known, each by itself. *Shapes:* `(n_tokens, n_tags)`, `(n_tokens,)`."""

@@ -17,8 +17,7 @@ from spacy_transformers.layers.transformer_model import huggingface_tokenize
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
-from spacy_jbert.alignment import align
-from spacy_jbert.pieces import Segmenter, make_segmenter, token_offsets
+from spacy_jbert.pieces import Segmenter, align_docs, make_segmenter
 
 from .measure import Row, Settings, race, real_lines
 
@@ -61,8 +60,7 @@ def _ours(segmenter: Segmenter, docs: list[Doc], caches: list[Any]) -> Callable[
         for cache in caches:
             cache.clear()
         for batch in minibatch(docs, _BATCH):
-            for doc, pieces in zip(batch, segmenter(batch), strict=True):
-                align(*token_offsets(doc), pieces.starts, pieces.ends)
+            align_docs(batch, segmenter(batch))
 
     return cut_and_align
 
