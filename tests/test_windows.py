@@ -1,6 +1,7 @@
 """Windows over long documents, and batches of windows."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -74,16 +75,30 @@ def test_short_and_empty_documents() -> None:
     assert plan_windows(3, 10, 10, 2, none, none) == [(3, 0, 10, 0, 10)]
 
 
-@given(st.lists(st.integers(1, 60)), st.integers(1, 200), st.sampled_from([0.0, 0.9]))
-def test_batches_hold_every_window_once_and_keep_to_the_budget(lengths: list[int], budget: int, fill: float) -> None:
-    batches = batch_windows(lengths, budget, fill)
+@given(st.lists(st.integers(1, 60)), st.integers(1, 200), st.integers(0, 100))
+def test_batches_hold_every_window_once_and_keep_to_the_budget(lengths: list[int], budget: int, overhead: int) -> None:
+    batches = batch_windows(lengths, budget, overhead)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) == 1 or longest * len(batch) <= budget
-        assert min(lengths[i] for i in batch) >= fill * longest
-    firsts = [lengths[batch[0]] for batch in batches]
-    assert firsts == sorted(firsts, reverse=True)
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget
+    flat = [lengths[i] for batch in batches for i in batch]
+    assert flat == sorted(flat, reverse=True)
+
+
+def work(batches: Sequence[Sequence[int]], overhead: int) -> int:
+    return sum(len(batch) * max(batch) + overhead for batch in batches)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.integers(60, 200), st.integers(0, 100))
+def test_no_other_batches_are_less_work(lengths: list[int], budget: int, overhead: int) -> None:
+    falling = sorted(lengths, reverse=True)
+    ways = []
+    for cuts in product([False, True], repeat=len(lengths) - 1):
+        borders = [0, *(i for i, cut in enumerate(cuts, start=1) if cut), len(lengths)]
+        way = [falling[start:end] for start, end in pairwise(borders)]
+        if all(len(batch) * batch[0] <= budget for batch in way):
+            ways.append(work(way, overhead))
+    assert work([[lengths[i] for i in batch] for batch in batch_windows(lengths, budget, overhead)], overhead) == min(ways)
 
 
 def test_little_is_wasted_on_padding() -> None:

@@ -96,7 +96,7 @@ def span_probabilities(
 
 
 def _padded(scores: Sequence[NDArray]) -> Iterator[tuple[list[int], Floats]]:
-    for batch in batch_windows([len(doc) for doc in scores], _MOST_POSITIONS, fill=0.0):
+    for batch in batch_windows([len(doc) for doc in scores], _MOST_POSITIONS, overhead=_MOST_POSITIONS):
         yield batch, pad([scores[i] for i in batch])
 
 

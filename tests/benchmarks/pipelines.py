@@ -64,11 +64,10 @@ def stockmark(nlp: Language, n_sentences: int) -> list[Example]:
     """Stockmark: single sentences of Wikipedia, with entities of 8 types."""
     rows = cast(list[dict[str, Any]], srsly.read_json(CORPORA / "stockmark_ner" / "ner.json"))
     random.Random(42).shuffle(rows)
-    tokenizer = data.japanese_tokenizer()
     examples = []
     for row in rows[:n_sentences]:
         entities = sorted((*entity["span"], entity["type"]) for entity in row["entities"])
-        examples.append(Example(nlp.make_doc(row["text"]), data.make_doc(tokenizer, row["text"], entities)))
+        examples.append(Example(nlp.make_doc(row["text"]), data.make_doc(nlp.tokenizer, row["text"], entities)))
     return examples
 
 
