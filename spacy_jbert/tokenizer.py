@@ -5,7 +5,7 @@ out once and kept.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,13 +205,12 @@ class SudachiTokenizer(util.DummyTokenizer):
             local.sudachi = self._dictionary.tokenizer(_MODES[self.split_mode], fields, projection="surface")
         return local.sudachi
 
-    def _stretches(self, text: str) -> list[tuple[list[str], Sequence[Morpheme]]]:
+    def _stretches(self, text: str) -> Iterator[tuple[list[str], Sequence[Morpheme]]]:
         """Analyse a text, in several stretches if Sudachi can't take it whole.
 
-        RETURNS (list[tuple[list[str], Sequence[Morpheme]]]): Surfaces, which together are the text, and as many morphemes, or more.
+        YIELDS (tuple[list[str], Sequence[Morpheme]]): Surfaces, which together are the text, and as many morphemes, or more.
         """
         sudachi = self._sudachi()
-        found: list[tuple[list[str], Sequence[Morpheme]]] = []
         start, size = 0, len(text)
         while start < len(text):
             stretch = text[start : start + size]
@@ -231,8 +230,7 @@ class SudachiTokenizer(util.DummyTokenizer):
                 kept = _finished(surfaces)
                 start -= sum(map(len, surfaces[kept:]))
                 surfaces = surfaces[:kept]
-            found.append((surfaces, morphemes))
-        return found
+            yield surfaces, morphemes
 
     # --- Rows -----------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ _ZONE = 1000
 
 
 class Point(NamedTuple):
-    """Memory after so many tokens: the process's, in MB above what it had at the start, and what the vocabulary holds then."""
+    """Memory after so many tokens, in MB above that at the start, without the mapped dictionary; and what the vocabulary holds then."""
 
     tokens: int
     megabytes: float
@@ -106,7 +106,9 @@ def _count(nlp: Language, texts: list[str], *, zone: bool) -> int:
 
 
 def _megabytes() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    # Pages of mapped files count as shared.
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":
