@@ -211,7 +211,7 @@ class SudachiTokenizer(util.DummyTokenizer):
         YIELDS (tuple[list[str], Sequence[Morpheme]]): Surfaces, which together are the text, and as many morphemes, or more.
         """
         sudachi = self._sudachi()
-        start, size = 0, len(text)
+        start, size = 0, min(len(text), _MAX_BYTES)
         while start < len(text):
             stretch = text[start : start + size]
             try:
@@ -219,7 +219,7 @@ class SudachiTokenizer(util.DummyTokenizer):
             except SudachiError:
                 if len(stretch) == 1:
                     raise
-                size = min(len(stretch) // 2, _MAX_BYTES)
+                size = len(stretch) // 2
                 continue
             # One call for all surfaces, with spaces between them: right where the text itself has none.
             surfaces = str(morphemes).split(" ")
