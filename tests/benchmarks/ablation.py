@@ -1,6 +1,5 @@
 """What each measure gives: ours as it is ("ours") beside ours with one thing done otherwise ("stock"), the pipeline being the same."""
 
-import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -47,7 +46,6 @@ def run(settings: Settings) -> Iterator[Row]:
             shim_module, "_rows_of_embeddings", lambda encoder: nullcontext()
         ),
         "windows of 128, 32 shared": lambda nlp: _attributes(nlp, window=130, overlap=32),
-        "memory kept by malloc": _memory_kept,
     }
     for name, examples in (("GSD documents", documents), ("Stockmark sentences", sentences)):
         steps, work = update(nlp, optimizer, batches(examples, 1))
@@ -58,7 +56,6 @@ def run(settings: Settings) -> Iterator[Row]:
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64)},
         **{f"{n} pieces at once": partial(_attributes, max_batch_pieces=n) for n in (1024, 2048, 8192)},
         **{f"windows of {n}": partial(_attributes, window=n) for n in (128, 256)},
-        "memory kept by malloc": _memory_kept,
     }
     for name, texts in (
         ("ASDC queries", queries(192)),
@@ -165,16 +162,3 @@ def _spacy_adam(shim: EncoderShim, optimizer: Optimizer) -> None:
             updated, _ = optimizer((shim.id, name), weight.detach().numpy(), weight.grad.numpy())
             weight.data = torch.from_numpy(updated)
             weight.grad = None
-
-
-@contextmanager
-def _memory_kept(nlp: Language) -> Iterator[None]:
-    """What MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set (glibc): memory once used isn't given back between tensors."""
-    trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-    libc = ctypes.CDLL(None)
-    for parameter in (trim, mmap):
-        assert libc.mallopt(parameter, 2**31 - 1)
-    yield
-    # Where glibc's own adjustment ends up once tensors of this size have been freed.
-    libc.mallopt(trim, 2**26)
-    libc.mallopt(mmap, 2**25)
