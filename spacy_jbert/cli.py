@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from spacy.cli import app as spacy_app
 from spacy.language import Language
 from spacy.util import is_package
 
-from .errors import Errors
+from .errors import DataError, Errors
 
 if TYPE_CHECKING:
     from .types import TransformerModel
@@ -34,7 +34,7 @@ def coded_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
-        if not re.match(r"\[[A-Z]+\d+\]", str(error)):
+        if not isinstance(error, DataError) and not re.match(r"\[[A-Z]+\d+\]", str(error)):
             raise
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
@@ -230,7 +230,7 @@ def errors_cli(
     """List what a pipeline gets wrong, the mistakes that it was surest of first."""
     from spacy.training import Corpus
 
-    from .data import replacing
+    from .data import find_docbins, read_docbin, replacing
     from .evaluation import about, evaluate
     from .report import as_dict, html_report, print_mistakes
 
@@ -238,7 +238,8 @@ def errors_cli(
         spacy.require_gpu(gpu_id)
     with coded_errors():
         nlp = spacy.load(model)
-        scores, mistakes = evaluate(nlp, Corpus(data)(nlp))
+        docs = chain.from_iterable(read_docbin(path, nlp.vocab) for path in find_docbins(data))
+        scores, mistakes = evaluate(nlp, Corpus(data).make_examples(nlp, docs))
     if label:
         mistakes = about(mistakes, label)
     if html:

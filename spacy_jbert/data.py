@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from spacy.lang.ja import Japanese
 from spacy.tokens import Doc, DocBin
-from spacy.vocab import create_vocab
+from spacy.vocab import Vocab, create_vocab
 from tqdm import tqdm
 
 from .errors import DataError, Errors, Warnings
@@ -244,6 +244,25 @@ def _read_table(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 # --- Docs ---------------------------------------------------------------------------------------------------------------
+
+
+def find_docbins(path: Path) -> list[Path]:
+    """RETURNS (list[Path]): The file, or all .spacy files in the folder. RAISES: DataError J226 if there is none."""
+    files = sorted(path.rglob("*.spacy")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(Errors.J226, path=path)
+    return files
+
+
+def read_docbin(path: Path, vocab: Vocab) -> list[Doc]:
+    """RETURNS (list[Doc]): The documents of a DocBin. RAISES: DataError J201, J202, J224 for a file that is missing, empty or damaged."""
+    check_file(path)
+    try:
+        return list(DocBin().from_disk(path).get_docs(vocab))
+    except OSError:
+        raise
+    except Exception as error:  # zlib, msgpack, numpy and spaCy each have their own for bytes that make no sense
+        raise DataError(Errors.J224.format(reason=f"{type(error).__name__}: {error}"), path=path) from error
 
 
 def japanese_tokenizer(split_mode: str = "A") -> SudachiTokenizer:

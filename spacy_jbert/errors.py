@@ -152,6 +152,7 @@ class Errors(metaclass=_WithCodes):
     J223 = "The line has {found} columns instead of {expected}. Check --delimiter ({delimiter!r} is used) and the column numbers."
     J224 = "Not a spaCy DocBin, or a damaged one ({reason}). Write it again with DocBin.to_disk."
     J225 = "The field '{field}' holds {count} labels, but one is expected. With --multi-label a text may have any number."
+    J226 = "The folder holds no .spacy file. Give a DocBin, or a folder of them."
     # --- J3xx: evaluation and packaging -----------------------------------------------------------------------------
 
 

@@ -59,3 +59,14 @@ def test_as_a_page(run: Callable[..., Result], tmp_path: Path) -> None:
     page = (tmp_path / "reports" / "page.html").read_text(encoding="utf-8")
     assert "<mark>田中</mark>さんは昨日" in page
     assert "佐藤" not in page
+
+
+def test_data_that_can_not_be_read(run: Callable[..., Result], tmp_path: Path) -> None:
+    """A code and the file's name, no traceback."""
+    data = tmp_path / "data" / "test.spacy"
+    data.write_bytes(data.read_bytes()[:-20])
+    assert (broken := run()).exit_code == 1
+    assert "[J224]" in broken.stderr
+    assert str(data) in broken.stderr
+    command = ["jbert", "errors", str(tmp_path / "pipeline"), str(tmp_path / "pipeline")]
+    assert "[J226]" in CliRunner().invoke(app, command).stderr

@@ -3,12 +3,7 @@
 python project/scripts/convert_docbin.py --train train.ne.spacy --dev dev.ne.spacy --test test.ne.spacy --out project/corpus/gsd
 """
 
-from pathlib import Path
-
-from spacy.tokens import Doc, DocBin
-
 from spacy_jbert import data
-from spacy_jbert.errors import DataError, Errors
 
 
 def convert_docbin(
@@ -23,17 +18,8 @@ def convert_docbin(
 ) -> None:
     """Convert DocBins. The gold tokens, sentence starts, entities and categories are kept, tags and trees are left out."""
     vocab = data.japanese_tokenizer().vocab
-
-    def read(path: Path) -> list[Doc]:
-        data.check_file(path)
-        try:
-            return list(DocBin().from_disk(path).get_docs(vocab))
-        except OSError:
-            raise
-        except Exception as error:  # zlib, msgpack, numpy and spaCy each have their own for bytes that make no sense
-            raise DataError(Errors.J224.format(reason=f"{type(error).__name__}: {error}"), path=path) from error
-
-    splits = data.read_splits(read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed)
+    files = {"train": train, "dev": dev, "test": test}
+    splits = data.read_splits(lambda path: data.read_docbin(path, vocab), source, files, ratio=split, seed=seed)
     data.write_splits(out, splits)
     data.report(splits, data.Notes())
 
