@@ -307,6 +307,7 @@ def new_encoder(
     max_pieces: int = 512,
     hidden_dropout: float = 0.1,
     attention_dropout: float = 0.0,
+    seed: int | None = None,
 ) -> EncoderLoader:
     """Build a BERT encoder with random weights: `@misc = "spacy-jbert.NewEncoder.v1"`.
 
@@ -314,6 +315,7 @@ def new_encoder(
     size (str | None): tiny, mini, small, medium, base or large.
     layers (int | None): Instead of, or on top of, `size`; likewise `width` and `heads`.
     max_pieces (int): The most wordpieces in one window.
+    seed (int | None): Of the weights. None: whatever torch's generator gives, which `spacy train` seeds and `spacy assemble` doesn't.
     RETURNS (EncoderLoader): Called with the `nlp` object when the transformer is initialised.
     """
     if size is not None and size not in SIZES:
@@ -345,7 +347,10 @@ def new_encoder(
             attention_probs_dropout_prob=attention_dropout,
             pad_token_id=tokenizer.pad_token_id,
         )
-        encoder = Encoder(model=_build(config), tokenizer=tokenizer)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            encoder = Encoder(model=_build(config), tokenizer=tokenizer)
         logger.info("Built a new encoder: %d layers, width %d, %d wordpieces", layers, width, len(tokenizer))
         return encoder
 

@@ -156,6 +156,19 @@ def test_new_encoder_sizes_that_dont_fit(settings: dict) -> None:
         new_encoder("vocabulary", **settings)
 
 
+def test_a_seed_gives_the_same_weights(checkpoint: Checkpoint, japanese: Language) -> None:
+    def weights(seed: int | None) -> list[float]:
+        built = new_encoder(str(checkpoint("bert-fast")), size="tiny", max_pieces=32, seed=seed)(japanese)
+        return built.model.get_input_embeddings().weight[5].tolist()
+
+    torch.manual_seed(1)
+    follows = torch.rand(1).item()
+    torch.manual_seed(1)
+    assert weights(7) == weights(7) != weights(8)
+    assert torch.rand(1).item() == follows  # whatever else is random isn't touched
+    assert weights(None) != weights(None)
+
+
 def test_new_encoder_without_vocabulary(japanese: Language, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"J00[24]"):
         new_encoder(str(tmp_path / "none"), size="tiny")(japanese)
