@@ -16,7 +16,7 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "measure", "pipelines"}
+_NOT_BENCHMARKS = {"__main__", "measure", "pipelines", "scores"}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation"}
 _PACKAGES = ("spacy", "spacy-transformers", "torch", "transformers", "sudachipy", "sudachidict-core", "numpy")
