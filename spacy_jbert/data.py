@@ -136,7 +136,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, 1):
                 yield number, _decode(line, path, number)
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise DataError(Errors.J216.format(reason=error), path=path) from error
+        raise DataError(Errors.J216.format(reason=error), path=path, line=number + 1) from error
     if not number:
         raise DataError(Errors.J202, path=path)
 

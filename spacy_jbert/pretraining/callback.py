@@ -29,17 +29,23 @@ logger = logging.getLogger(__name__)
 # Settings that change neither what comes out nor how a checkpoint goes on; of the text its content counts, not its path. Of `accumulate`
 # and the processes their product counts: eight GPUs can go on with what four began.
 _INDIFFERENT = {"path", "output", "corpus", "enabled", "component", "device", "resume", "report_to", "portable", "accumulate", "shard"}
-_INDIFFERENT |= {"eval_steps", "save_steps", "log_steps", "keep", "workers", "loader_workers"}
+_INDIFFERENT |= {"eval_steps", "eval_samples", "save_steps", "log_steps", "keep", "workers", "loader_workers"}
 # What keeps each it on this machine unless the user has said otherwise.
 _REPORTERS: dict[str, dict[str, str]] = {
     "tensorboard": {},
-    "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": "{logs}"},
-    "mlflow": {"MLFLOW_TRACKING_URI": "sqlite:///{logs}/mlflow.db"},
+    "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": "{logs}", "WANDB_PROJECT": "spacy-jbert", "WANDB_ERROR_REPORTING": "false"},
+    "mlflow": {
+        "MLFLOW_TRACKING_URI": "sqlite:///{logs}/mlflow.db",
+        "MLFLOW_EXPERIMENT_NAME": "spacy-jbert",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    },
 }
 _MANY = 10**9
 _RANGES = {
     "epochs": (0.001, _MANY),
-    **dict.fromkeys(("steps", "batch_size", "accumulate", "eval_steps", "save_steps", "log_steps", "keep", "workers"), (1, _MANY)),
+    **dict.fromkeys(
+        ("steps", "batch_size", "accumulate", "eval_steps", "eval_samples", "save_steps", "log_steps", "keep", "workers"), (1, _MANY)
+    ),
     **dict.fromkeys(("held_out", "warmup", "decay"), (0, 1)),
     **dict.fromkeys(("rate", "final_rate"), (0.01, 0.99)),
     **dict.fromkeys(("learn_rate", "weight_decay", "clip", "loader_workers"), (0, _MANY)),
@@ -80,6 +86,7 @@ def pretrain_mlm(
     loader_workers: int = 0,
     seed: int = 0,
     eval_steps: int | None = None,
+    eval_samples: int = 500,
     save_steps: int = 500,
     log_steps: int = 50,
     keep: int = 2,
@@ -118,7 +125,9 @@ def pretrain_mlm(
     shard (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold. False: a copy on each (DDP).
     loader_workers (int): Processes that build batches; 0: the training process itself. The batches are the same.
     seed (int): For everything random.
-    eval_steps (int | None): Evaluate so often; None: ten times in all. save_steps, log_steps (int): The same for checkpoints and the log.
+    eval_steps (int | None): Evaluate whenever so many steps are done; None: ten times in all, but at most every 100 steps. There is one
+        evaluation before the first step and one after the last anyway. save_steps, log_steps (int): The same for checkpoints and the log.
+    eval_samples (int): The most samples of the held-out part that are evaluated on, spread evenly over it.
     keep (int): The latest checkpoints that are kept, two at least.
     resume (str): never: train anew whatever there is.
     report_to (str | list[str]): none, tensorboard, wandb or mlflow. Nothing leaves the machine unless WANDB_MODE or MLFLOW_TRACKING_URI
@@ -197,11 +206,14 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
     shared = {name: settings[name] for name in ("sentence_objective", "seed")}
     shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
     train = Batches(corpus.train, encoder, rate=settings["rate"], final_rate=settings["final_rate"], **shape, **shared)
-    evaluation = Batches(corpus.held_out, encoder, **shape, **shared) if len(corpus.held_out) else None
+    n_held_out = len(corpus.held_out)
+    n_evaluated = min(settings["eval_samples"], n_held_out)
+    held_out = corpus.held_out.select([i * n_held_out // n_evaluated for i in range(n_evaluated)])
+    evaluation = Batches(held_out, encoder, **shape, **shared) if n_evaluated else None
     together = settings["accumulate"] * _processes()  # batches of an update
     steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // together))
     train.n_batches = steps * together
-    every = (settings["eval_steps"] or max(1, -(-steps // 10))) if evaluation else None
+    every = (settings["eval_steps"] or max(100, -(-steps // 10))) if evaluation else None
     names = {"accumulate", "learn_rate", "warmup", "decay", "weight_decay", "clip", "precision", "torch_compile", "device", "seed"}
     names |= {"save_steps", "log_steps", "keep", "loader_workers"}
     arguments = training_arguments(
@@ -252,7 +264,8 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
             "after": _figures(evaluations[-1]) if evaluations else None,
             "evaluations": [_figures(entry) for entry in evaluations],
             "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in log],
-            "corpus": corpus.counts | {"samples trained on": len(corpus.train), "samples held out": len(corpus.held_out)},
+            "corpus": corpus.counts
+            | {"samples trained on": len(corpus.train), "samples held out": n_held_out, "samples evaluated": n_evaluated},
             "settings": settings,
         }
         new = folder / ".metrics.json"

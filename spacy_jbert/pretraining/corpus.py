@@ -15,7 +15,6 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..errors import Errors, Warnings
@@ -23,6 +22,7 @@ from ..pieces import make_segmenter, token_offsets
 from ..types import Ints, Pieces
 from .once import file_fingerprint, fingerprint, first_rank
 from .parallel import Part, characters, in_processes, parts
+from .progress import progress
 from .text import Cleaning, Document, clean, find_files, read_documents
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,11 @@ def prepare(
         place.mkdir(parents=True, exist_ok=True)
         counts: Counter[str] = Counter()
         packer = Packer(place, nlp.tokenizer, tokenizer, words, length)
-        _write_shards(packer, clean(read_documents(files, text_field), cleaning, counts), workers)
+        try:
+            _write_shards(packer, clean(read_documents(files, text_field), cleaning, counts), workers)
+        except ValueError:  # the text is broken; mended, it has another key, and nobody comes back to these shards
+            shutil.rmtree(place)
+            raise
         _merge(place, tokenizer.unk_token_id, counts)
         if not counts["samples"]:
             shutil.rmtree(place)
@@ -192,7 +196,7 @@ def _lists(rows: list[Any]) -> pa.ListArray:
 
 def _write_shards(packer: Packer, documents: Iterable[Document], workers: int) -> None:
     """Write a file for each part of the text, but for those that an earlier run has written."""
-    with tqdm(desc="Preparing the corpus", unit=" characters", unit_scale=True, disable=None) as bar:
+    with progress("Preparing the corpus", unit=" characters", unit_scale=True) as bar:
 
         def missing() -> Iterator[Part]:
             for number, part in parts(documents):

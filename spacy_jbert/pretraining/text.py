@@ -1,6 +1,7 @@
 """Raw text for pretraining: files to documents, documents to clean sentences, everything that is dropped counted."""
 
 import html
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -96,7 +97,7 @@ class Seen:
 def find_files(paths: str | Sequence[str]) -> list[Path]:
     """List the files to read: those named, and all text and record files in the folders named, sorted.
 
-    RAISES: ValueError J101 for a path that doesn't exist or a folder without such files.
+    RAISES: ValueError J101 for a path that doesn't exist, a file that may not be read, or a folder without such files.
     """
     files: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str) else paths):
@@ -109,6 +110,9 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
                 else "There is no such file or folder."
             )
             raise ValueError(Errors.J101.format(path=path, reason=reason))
+        for file in found:
+            if not os.access(file, os.R_OK):
+                raise ValueError(Errors.J101.format(path=file, reason="Permission to read it is denied."))
         files.extend(found)
     if not files:
         raise ValueError(Errors.J101.format(path="", reason="No path is given."))

@@ -21,12 +21,13 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import Errors, Warnings
 from . import curve
 from .batches import Batches
 from .objective import MaskedLM, perplexity
+from .progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class PretrainingTrainer(Trainer):
         self.checkpoints = Checkpoints(self, run)
         self.add_callback(self.checkpoints)
         self.add_callback(LearningCurve())
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Progress())
         self.last: tuple[Tensor, dict[str, Tensor]] | None = None
         # Pieces (padding counted) since the last entry of the log, and its time, put off by what evaluations and checkpoints took since.
         self.pieces, self.clock = 0, 0.0
@@ -206,6 +209,28 @@ class LearningCurve(TrainerCallback):
     on_train_end = on_save
 
 
+class Progress(TrainerCallback):
+    """Shows how far training is, with the latest losses. Trainer's own bar would fill log files."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        disable = not state.is_world_process_zero
+        self.bar = progress("Pretraining", total=state.max_steps, initial=state.global_step, unit=" steps", disable=disable)
+        self.losses: dict[str, float] = {}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.bar.update()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        names = {"loss": "loss", "eval_loss": "held out"}
+        self.losses |= {names[name]: value for name, value in (logs or {}).items() if name in names}
+        self.bar.set_postfix(self.losses, refresh=False)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.bar.close()
+
+
 def write_manifest(checkpoint: Path, run: str) -> None:
     """Name the run, the files of a checkpoint and their sizes, once they are on the disk."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _MANIFEST)
@@ -273,6 +298,8 @@ def training_arguments(
     arguments = TrainingArguments(
         output_dir=str(folder),
         logging_dir=str(folder / "logs"),
+        run_name=folder.name,
+        disable_tqdm=True,  # see Progress
         max_steps=steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=accumulate,

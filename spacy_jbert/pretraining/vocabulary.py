@@ -10,7 +10,6 @@ from typing import Literal
 from spacy.language import Language
 from spacy.tokens import Doc
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from tqdm import tqdm
 from transformers import BertTokenizerFast
 
 from ..encoder import VocabularyLoader
@@ -18,6 +17,7 @@ from ..errors import Errors
 from ..pieces import TRAINED_ON
 from .once import file_fingerprint, fingerprint, first_rank
 from .parallel import Part, characters, cores, in_processes, parts
+from .progress import progress
 from .text import Cleaning, clean, find_files, read_documents
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ def trained_vocabulary(
         words = _count_words(nlp, path, min_characters, text_field, normalizer, workers or cores())
         alphabet = _alphabet(words, min_frequency, min(limit_alphabet, (size - len(_SPECIAL)) // 4))
         words = {word: count for word, count in words.items() if alphabet.issuperset(word)}
-        model = (_wordpiece if kind == "wordpiece" else _unigram)(words, sorted(alphabet), size, min_frequency)
+        with progress("Training the vocabulary", bar_format="{desc}: {elapsed}"):  # says that it begins, and how long it took
+            model = (_wordpiece if kind == "wordpiece" else _unigram)(words, sorted(alphabet), size, min_frequency)
         tokenizer = _tokenizer(model, normalizer)
         logger.info("Trained a %s vocabulary: %d pieces, %d characters, from %d words", kind, len(tokenizer), len(alphabet), len(words))
         return tokenizer
@@ -106,7 +107,7 @@ def _count_words(
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     documents = clean(read_documents(find_files(path), text_field), Cleaning(min_characters=min_characters), dropped)
-    with tqdm(desc="Counting words", unit=" characters", unit_scale=True, disable=None) as bar:
+    with progress("Counting words", unit=" characters", unit_scale=True) as bar:
         for size, found in in_processes(WordCounter(nlp.tokenizer), parts(documents), workers):
             counts.update(found)
             bar.update(size)

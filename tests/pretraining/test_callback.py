@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -192,10 +193,43 @@ def test_speed_is_that_of_the_run_itself(pipeline: Language, text: Path, tmp_pat
     assert metrics["steps_per_second"] == pytest.approx(2 / metrics["seconds"], rel=0.1)
 
 
-def test_what_is_reported_stays_here(pipeline: Language, text: Path, tmp_path: Path) -> None:
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"report_to": ["tensorboard"]})(pipeline)
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_what_is_reported_stays_here(pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pytest.importorskip(name)
+    for variable in callback._REPORTERS[name]:  # is set for this run, and not afterwards
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"report_to": [name]})(pipeline)
     (run,) = (tmp_path / "runs").iterdir()
-    assert list((run / "logs").glob("events.out.tfevents.*"))
+    reported = {"loss", "learning_rate", "eval_loss", "eval_masked_accuracy"}
+    if name == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        tags = set(EventAccumulator(str(run / "logs")).Reload().Tags()["scalars"])
+        assert tags >= {f"eval/{tag[5:]}" if tag.startswith("eval_") else f"train/{tag}" for tag in reported}
+    elif name == "mlflow":
+        with sqlite3.connect(run / "logs" / "mlflow.db") as database:
+            assert {key for (key,) in database.execute("SELECT key FROM metrics")} >= reported
+    else:
+        assert list((run / "logs").glob("wandb/offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.parametrize("objective", ["nsp", "sop"])
+def test_the_sentence_objective_is_measured(pipeline: Language, text: Path, tmp_path: Path, objective: str) -> None:
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"sentence_objective": objective})(pipeline)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert all(0 <= entry["pair_accuracy"] <= 1 for entry in metrics["evaluations"])
+
+
+def test_the_evaluated_part_is_bounded(pipeline: Language, text: Path, tmp_path: Path) -> None:
+    settings = SMALL | {"held_out": 0.4, "eval_steps": None, "max_pieces": 32}
+    pretrain_mlm(str(text), str(tmp_path / "whole"), **settings)(pipeline)
+    pretrain_mlm(str(text), str(tmp_path / "some"), **settings | {"eval_samples": 2})(pipeline)
+    whole, some = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "some"))
+    assert whole["corpus"]["samples evaluated"] == whole["corpus"]["samples held out"] > 4
+    assert some["corpus"] == whole["corpus"] | {"samples evaluated": 2}
+    assert some["run"] == whole["run"]
+    assert [entry["step"] for entry in some["evaluations"]] == [0, 6]
 
 
 def test_a_reporter_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
+import lzma
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -179,6 +181,33 @@ def test_a_failure_leaves_nothing_behind(nlp: Language, pipe: SimpleNamespace, t
     path.write_text("nothing Japanese here\n短い\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"\[J102\].*not Japanese': 1"):
         make(nlp, pipe, path, tmp_path / "corpus")
+    assert not list((tmp_path / "corpus").iterdir())
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "b.txt": (b"", r": \[J202\]"),
+    "b.txt.xz": (lzma.compress("一行目の文はこれです。\n".encode() * 9999)[:-40], r", line \d+: \[J216\]"),
+    "b.txt.gz": (b"not packed\n", r", line 1: \[J216\]"),
+    "b.jsonl": ('{"text": "一行目の文はこれです。"}\n{"text": '.encode(), r", line 2: \[J204\]"),
+    "b.csv": ("body\n一行目の文はこれです。\n".encode(), r", line 2: \[J206\]"),
+    "wiki_00": ("一行目の文はこれです。\n二行目\n".encode() + "三行目".encode("shift_jis"), r", line 3: \[J203\]"),
+    "c.txt": ("一行目\n".encode("shift_jis"), r", line 1: \[J203\]"),
+    "b.parquet": (b"PAR1", r".*"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_named_and_leaves_nothing_behind(
+    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(corpora, "in_processes", lambda work, stream, workers: map(work, stream))
+    monkeypatch.setattr(parallel, "_PART", 300)
+    content, message = BROKEN[name]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_bytes(text.read_bytes())
+    (tmp_path / "text" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{re.escape(name)}{message}"):
+        make(nlp, pipe, tmp_path / "text", tmp_path / "corpus")
     assert not list((tmp_path / "corpus").iterdir())
 
 

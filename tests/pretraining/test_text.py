@@ -1,6 +1,7 @@
 import gzip
 import json
 import lzma
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -160,11 +161,16 @@ def test_control_characters_are_taken_out() -> None:
     assert counts["characters dropped: control"] == 3
 
 
-def test_errors_name_the_file(tmp_path: Path) -> None:
+def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"\[J101\].*nowhere"):
         find_files(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"\[J101\].*no .txt"):
         find_files(str(tmp_path))
+    (tmp_path / "b.txt").write_text(FIRST, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+        with pytest.raises(ValueError, match=r"\[J101\].*b\.txt.*denied"):
+            find_files(str(tmp_path))
     broken = tmp_path / "a.jsonl"
     broken.write_text('{"text": "一行目です。"}\n{"text": ', encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.jsonl, line 2"):
