@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import srsly
 from spacy import util
@@ -49,6 +49,8 @@ _GAP_TAG = "空白"
 _RULES: dict[str, dict[str, tuple[int | None, int | None]]] = {}
 for (_left, _right), _found in TAG_BIGRAM_MAP.items():
     _RULES.setdefault(_left, {})[_right] = _found
+
+_T = TypeVar("_T")
 
 SubTokens = tuple[tuple[DetailedToken, ...], ...] | None
 """How a token is cut in the shorter split modes."""
@@ -116,7 +118,8 @@ class SudachiTokenizer(util.DummyTokenizer):
         self._dictionary = opened
         # A tokenizer of Sudachi's serves one thread at a time; the dictionary serves them all.
         self._local = threading.local()
-        self._rows: dict[Hashable, _Row] = {}
+        # A row for each token; with words alone, the id of each word.
+        self._rows: dict[Hashable, Any] = {}
         # While in a memory zone, how many rows were there before it.
         self._before_zone: int | None = None
 
@@ -154,9 +157,14 @@ class SudachiTokenizer(util.DummyTokenizer):
         return self._words(text) if self.attributes == "words" else self._tokens(text)
 
     def _words(self, text: str) -> Doc:
+        self._follow_zone()
         surfaces = [surface for found, _ in self._stretches(text) for surface in found]
         words, spaces, _ = _separate(text, surfaces)
-        return Doc(self.vocab, words=words, spaces=spaces)
+        # Ids, for of a string spaCy would work out the hash each time.
+        orths = list(map(self._rows.get, words))
+        if not all(orths):
+            orths = [orth or self._keep(word, self.vocab.strings.add(word)) for orth, word in zip(orths, words, strict=True)]
+        return Doc(self.vocab, words=orths, spaces=spaces)
 
     def _tokens(self, text: str) -> Doc:
         self._follow_zone()
@@ -274,12 +282,15 @@ class SudachiTokenizer(util.DummyTokenizer):
             None if rules is None else {strings[tag]: found for tag, found in rules.items()},
             self._sub_tokens(morpheme) if self._needs_sub_tokens and morpheme is not None else None,
         )
+        return self._keep(key, row)
+
+    def _keep(self, key: Hashable, value: _T) -> _T:
         with self._lock:
             if len(self._rows) >= _CACHE_SIZE:
                 # Other threads go on with the old ones.
                 self._rows, self._before_zone = {}, None if self._before_zone is None else 0
-            self._rows[key] = row
-        return row
+            self._rows[key] = value
+        return value
 
     def _sub_tokens(self, morpheme: Morpheme) -> SubTokens:
         # As spaCy has it: with SudachiPy 0.7, which gives no parts for a word that can't be cut, that is no parts instead of None.

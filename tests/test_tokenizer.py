@@ -211,6 +211,14 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(ours._rows) <= 64
 
 
+def test_memory_for_words_alone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CACHE_SIZE", 64)
+    ours = SudachiTokenizer(spacy.blank("ja").vocab, attributes="words")
+    for text in (*SENTENCES, *ODD) * 2:
+        assert words(ours(text)) == words(both("A")[1](text))
+        assert len(ours._rows) <= 64
+
+
 @pytest.fixture
 def nlp() -> Language:
     return make_nlp()
@@ -240,6 +248,20 @@ def test_memory_zones_leave_nothing_behind(nlp: Language, kind: int) -> None:
         assert facts(nlp(SENTENCES[0])) == expected[SENTENCES[0]]
     for text, doc in expected.items():
         assert facts(nlp.tokenizer(text)) == doc
+
+
+def test_memory_zones_with_words_alone() -> None:
+    nlp = make_nlp(attributes="words")
+    expected = {text: words(both("A")[1](text)) for text in (*SENTENCES, *ODD)}
+    assert words(nlp.tokenizer(SENTENCES[0])) == expected[SENTENCES[0]]
+    before = set(nlp.vocab.strings)
+    for _ in range(3):
+        with nlp.memory_zone():
+            for text, expected_words in expected.items():
+                assert words(nlp.tokenizer(text)) == expected_words
+        assert set(nlp.vocab.strings) == before
+    for text, expected_words in expected.items():
+        assert words(nlp.tokenizer(text)) == expected_words
 
 
 def test_a_zone_keeps_rows_from_before_it(nlp: Language) -> None:
