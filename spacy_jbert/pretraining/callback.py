@@ -7,11 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from spacy.language import Language
 
 from ..encoder import Encoder
@@ -314,8 +316,14 @@ def _finished(folder: Path, key: str) -> bool:
 
 
 def _origin(nlp: Language, component: str) -> Any:
-    """Where the encoder's first weights come from, as the config has it, with the content of checkpoints that are folders here."""
+    """Where the encoder's first weights come from, as the config has it, with the content of checkpoints that are folders here; of a
+    component that comes from another pipeline, the weights themselves."""
     block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
+    if not block:
+        digest = blake2b(digest_size=20)
+        for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():  # type: ignore[attr-defined]
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
     files = [file for value in block.values() if isinstance(value, str) and Path(value).is_dir() for file in Path(value).glob("*")]
     return [block, [file_fingerprint(file) for file in sorted(files) if file.suffix in (".safetensors", ".bin")]]
 

@@ -14,6 +14,7 @@ import torch
 from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import DocBin
+from spacy.util import load_config
 from transformers import AutoModel
 from typer.testing import CliRunner
 
@@ -217,3 +218,37 @@ def test_debug_commands(make_nlp: MakeNLP, tmp_path: Path) -> None:
     for command in (["config", config], ["data", config], ["model", config, "transformer"], ["model", config, "tagger"]):
         result = CliRunner().invoke(app, ["debug", *command])
         assert result.exit_code == 0, result.output
+
+
+def test_pretraining_within_spacys_commands_is_done_once(make_nlp: MakeNLP, tmp_path: Path) -> None:
+    """Commands that initialise a pipeline run its callbacks, but what is finished is loaded; of other weights it is another run."""
+    pytest.importorskip("accelerate")
+    path = training_config(make_nlp([tagger(listener())], tagged), tmp_path)
+    (tmp_path / "text.txt").write_text("\n\n".join(SENTENCES * 2), encoding="utf-8")
+    config = load_config(path)
+    config["initialize"]["after_init"] = {
+        "@callbacks": "spacy-jbert.pretrain_mlm.v1",
+        "path": str(tmp_path / "text.txt"),
+        "output": str(tmp_path / "pretrained"),
+        "steps": 2,
+        "min_characters": 1,
+        "workers": 1,
+    }
+    config.to_disk(path)
+
+    def runs(*command: str) -> set[str]:
+        result = CliRunner().invoke(app, [*command[:2], str(path), *command[2:]])
+        assert result.exit_code == 0, result.output
+        return {run.name for run in (tmp_path / "pretrained" / "runs").iterdir()}
+
+    assert len(first := runs("init", "nlp", str(tmp_path / "initialised"))) == 1
+    metrics = tmp_path / "pretrained" / "metrics.json"
+    written = metrics.stat().st_mtime_ns
+    assert runs("debug", "data") == first
+    assert runs("init", "nlp", str(tmp_path / "again")) == first
+    assert metrics.stat().st_mtime_ns == written
+    pretrained, again = (spacy.load(tmp_path / name) for name in ("initialised", "again"))
+    assert not changed(weights(pretrained), weights(again))
+    assert changed(weights(pretrained), weights(spacy.load(tmp_path / "trained")))
+    pretrained.to_disk(tmp_path / "trained")
+    assert len(runs("init", "nlp", str(tmp_path / "further"))) == 2
