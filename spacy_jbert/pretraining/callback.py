@@ -321,7 +321,7 @@ def _origin(nlp: Language, component: str) -> Any:
     block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
     if not block:
         digest = blake2b(digest_size=20)
-        for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():  # type: ignore[attr-defined]
+        for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()
     files = [file for value in block.values() if isinstance(value, str) and Path(value).is_dir() for file in Path(value).glob("*")]
