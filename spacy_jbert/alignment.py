@@ -95,6 +95,24 @@ def map_offsets(text: str, normalize: Callable[[str], str]) -> tuple[str, Ints, 
     return normalized, starts, ends
 
 
+def map_texts(texts: Sequence[str], normalize: Callable[[str], str]) -> tuple[list[str], Ints, Ints, Ints]:
+    """Normalise many texts: `map_offsets`, but with the offsets of all in one array.
+
+    RETURNS: The normalised texts; where each begins, if they are laid one behind the other; for each of their characters the start and
+    the end in its own text.
+    """
+    normalized = list(map(normalize, texts))
+    sizes = np.fromiter(map(len, normalized), dtype=np.int32, count=len(texts))
+    begins = np.cumsum(sizes, dtype=np.int32) - sizes
+    starts = ragged_ranges(np.zeros_like(sizes), sizes)
+    ends = starts + np.int32(1)
+    for i, (text, became) in enumerate(zip(texts, normalized, strict=True)):
+        if text != became:
+            of = slice(begins[i], begins[i] + sizes[i])
+            _, starts[of], ends[of] = map_offsets(text, normalize)
+    return normalized, begins, starts, ends
+
+
 def _join_where_different(parts: list[str], borders: list[int], normalized: str) -> tuple[list[str], list[int]]:
     """Make one stretch of all from the first to the last at which the parts depart from the normalised text."""
     first, start = 0, 0
