@@ -2,7 +2,7 @@
 
 A checkpoint's tokenizer cuts texts: a fast one (`_FastTexts`), a BertJapaneseTokenizer with the word segmenter it was pretrained with
 (`_JapaneseTexts`), or any other slow one (`_SlowTexts`). `words` says what it is given: the whole text (`TextPieces`, "native"), or
-each of the Doc's own tokens, which repeat and are cached (`DocPieces`, "doc").
+each of the Doc's own tokens, which repeat and are cached (`DocPieces`, "doc"; of a BertJapaneseTokenizer only `_JapaneseWords`).
 """
 
 import json
@@ -11,10 +11,11 @@ import string
 import threading
 import unicodedata
 from bisect import bisect
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache, partial
-from itertools import accumulate, chain, pairwise
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from itertools import accumulate, chain, count, pairwise
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from spacy.tokens import Doc
 from tokenizers import Tokenizer, models
 from transformers import BertJapaneseTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .alignment import align, cover, map_offsets, monotone, piece_spans, ragged_ranges
+from .alignment import align, cover, map_offsets, map_texts, monotone, piece_spans, ragged_ranges
 from .errors import Errors
 from .types import Ints, Pieces
 
@@ -36,8 +37,10 @@ _CACHE_SIZE = 2**17
 # Sudachi takes 49,149 bytes, and a character has four at most.
 _SUDACHI_LIMIT = 12_000
 
-# Texts to pieces that leave out white space only, where a text has anything else.
-CutTexts = Callable[[Sequence[str]], list[Pieces]]
+# The pieces of many texts, one text's after the other's, offsets counted from its own start; how many each text has.
+Flat: TypeAlias = tuple[Pieces, Ints]
+# Texts to pieces that leave out white space only.
+CutTexts = Callable[[Sequence[str]], Flat]
 
 
 class Segmenter(Protocol):
@@ -81,7 +84,8 @@ def make_segmenter(tokenizer: PreTrainedTokenizerBase, words: str = "auto") -> S
         fast = _FastTexts(tokenizer, bare=words == "doc")
         return TextPieces(fast) if words == "native" else DocPieces(fast, spaces_matter=fast.spaces_matter)
     if isinstance(tokenizer, BertJapaneseTokenizer):
-        return TextPieces(_JapaneseTexts(tokenizer, _segment(tokenizer))) if words == "native" else DocPieces(_JapaneseTexts(tokenizer))
+        cut = _JapaneseWords(tokenizer)
+        return TextPieces(_JapaneseTexts(cut, _segment(tokenizer))) if words == "native" else DocPieces(cut)
     if words == "native":
         raise ValueError(Errors.J006.format(tokenizer=type(tokenizer).__name__, reason="it is slow and gives no character offsets."))
     return DocPieces(_SlowTexts(tokenizer))
@@ -97,7 +101,10 @@ class TextPieces:
         self.cut = cut
 
     def __call__(self, docs: Sequence[Doc]) -> list[Pieces]:
-        return self.cut([doc.text for doc in docs]) if docs else []
+        if not docs:
+            return []
+        pieces, lengths = self.cut([doc.text for doc in docs])
+        return _sliced(pieces, np.concatenate(([0], np.cumsum(lengths))))
 
 
 class DocPieces:
@@ -126,23 +133,25 @@ class DocPieces:
             doc = bisect(first, i) - 1
             return docs[doc][i - first[doc]].text, bool(spaced[i])
 
-        (ids, starts, ends), lengths = self.cache(keys.tolist(), token)
+        pieces, lengths = self.cache(keys.tolist(), token)
         # Where tokens start, first in all texts, one after the other, then each in its own.
         at_token = np.concatenate(([0], np.cumsum(tokens[:, 1:].astype(np.int64).sum(axis=1))))
         token_starts = at_token[:-1] - np.repeat(at_token[first[:-1]], np.diff(first))
         base = np.repeat(token_starts.astype(np.int32), lengths)
-        starts, ends = starts + base, ends + base
-        at = np.concatenate(([0], np.cumsum(lengths)))[first].tolist()
-        return [Pieces(ids[start:end], starts[start:end], ends[start:end]) for start, end in pairwise(at)]
+        pieces = Pieces(pieces.ids, pieces.starts + base, pieces.ends + base)
+        return _sliced(pieces, np.concatenate(([0], np.cumsum(lengths)))[first])
 
-    def _cut_tokens(self, tokens: Sequence[tuple[str, bool]]) -> list[Pieces]:
+    def _cut_tokens(self, tokens: Sequence[tuple[str, bool]]) -> Flat:
         """Cut tokens, with a space in front of those that came after one. It belongs to the first piece, but isn't in the offsets."""
-        pieces = self.cut([" " + text if spaced else text for text, spaced in tokens])
-        nothing = Pieces(*np.zeros((3, 0), dtype=np.int32))
-        return [
-            nothing if text.isspace() else Pieces(of.ids, np.maximum(of.starts - 1, 0), np.maximum(of.ends - 1, 1)) if spaced else of
-            for (text, spaced), of in zip(tokens, pieces, strict=True)
-        ]
+        pieces, lengths = self.cut(["" if text.isspace() else " " + text if spaced else text for text, spaced in tokens])
+        space = np.repeat(np.array([spaced for _, spaced in tokens], dtype=np.int32), lengths)
+        return Pieces(pieces.ids, np.maximum(pieces.starts - space, 0), np.maximum(pieces.ends - space, space)), lengths
+
+
+def _sliced(pieces: Pieces, borders: NDArray) -> list[Pieces]:
+    """The pieces of each text. borders: Where each begins, and where the last ends. *Shape:* `(n_texts + 1,)`."""
+    ids, starts, ends = pieces
+    return [Pieces(ids[start:end], starts[start:end], ends[start:end]) for start, end in pairwise(borders.tolist())]
 
 
 Word = TypeVar("Word")
@@ -154,45 +163,45 @@ class _Cache(Generic[Word]):
     cut (Callable): Called for the words that aren't there yet.
     """
 
-    def __init__(self, cut: Callable[[Sequence[Word]], list[Pieces]]) -> None:
+    def __init__(self, cut: Callable[[Sequence[Word]], Flat]) -> None:
         self.cut = cut
         self.lock = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
-        self.index: dict[Hashable, int] = {}
+        self.index: defaultdict[Hashable, int] = defaultdict(count().__next__)  # a new word's row is the next
         self.table = np.zeros((3, 1024), dtype=np.int32)  # ids, starts, ends
         self.rows = np.zeros((2, 1024), dtype=np.int32)  # offset into the table, number of pieces
         self.n_pieces = 0
 
-    def __call__(self, keys: Sequence[Hashable], word: Callable[[int], Word]) -> tuple[np.ndarray, Ints]:
+    def __call__(self, keys: Sequence[Hashable], word: Callable[[int], Word]) -> Flat:
         """Look up many words.
 
         keys (Sequence[Hashable]): One for each word, the same for the same word.
         word (Callable): The word at a position; asked only where the key is new.
-        RETURNS: ids, starts and ends, offsets counted from each word's start; how many pieces each word has.
-            *Shapes:* `(3, n_pieces)`, `(n_words,)`.
         """
         with self.lock:
             if len(self.index) > _CACHE_SIZE or self.n_pieces > 8 * _CACHE_SIZE:
                 self.clear()
-            found = list(map(self.index.get, keys))
-            if None in found:
-                new = {key: i for i, (key, row) in enumerate(zip(keys, found, strict=True)) if row is None}
-                self._add(new.keys(), self.cut([word(i) for i in new.values()]))
-                found = list(map(self.index.get, keys))
-            starts, lengths = self.rows[:, np.array(found, dtype=np.int64)]
-            return self.table[:, ragged_ranges(starts, lengths)], lengths
+            known = len(self.index)
+            found = np.fromiter(map(self.index.__getitem__, keys), dtype=np.int64, count=len(keys))
+            if len(self.index) > known:
+                # The first of each new word has a row above all before it.
+                new = np.flatnonzero(np.diff(np.maximum.accumulate(np.concatenate(([known - 1], found)))))
+                try:
+                    self._add(known, *self.cut(list(map(word, new.tolist()))))
+                except BaseException:
+                    self.clear()
+                    raise
+            starts, lengths = self.rows[:, found]
+            return Pieces(*self.table[:, ragged_ranges(starts, lengths)]), lengths
 
-    def _add(self, keys: Iterable[Hashable], pieces: Sequence[Pieces]) -> None:
-        lengths = [len(of.ids) for of in pieces]
-        row, end = len(self.index), self.n_pieces + sum(lengths)
-        self.table = _grown(self.table, end)
-        self.rows = _grown(self.rows, row + len(pieces))
-        self.table[:, self.n_pieces : end] = np.concatenate(pieces, axis=1)
-        self.rows[:, row : row + len(pieces)] = list(accumulate(lengths[:-1], initial=self.n_pieces)), lengths
-        self.index.update(zip(keys, range(row, row + len(pieces)), strict=True))
-        self.n_pieces = end
+    def _add(self, row: int, pieces: Pieces, lengths: Ints) -> None:
+        self.table = _grown(self.table, self.n_pieces + len(pieces.ids))
+        self.rows = _grown(self.rows, row + len(lengths))
+        self.table[:, self.n_pieces : self.n_pieces + len(pieces.ids)] = pieces
+        self.rows[:, row : row + len(lengths)] = self.n_pieces + np.cumsum(lengths) - lengths, lengths
+        self.n_pieces += len(pieces.ids)
 
 
 def _grown(array: np.ndarray, columns: int) -> np.ndarray:
@@ -218,24 +227,21 @@ class _FastTexts:
         if bare and without is not spec:
             self.backend = Tokenizer.from_str(json.dumps(without))
 
-    def __call__(self, texts: Sequence[str]) -> list[Pieces]:
+    def __call__(self, texts: Sequence[str]) -> Flat:
         encodings = self.backend.encode_batch(texts, add_special_tokens=False)
-        ids = [encoding.ids for encoding in encodings]
-        offsets = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
-        starts, ends = np.fromiter(offsets, dtype=np.int32).reshape(-1, 2).T
-        return _split(texts, list(map(len, ids)), np.fromiter(chain.from_iterable(ids), dtype=np.int32), starts, ends, self.ids)
+        ids = np.array(list(chain.from_iterable(encoding.ids for encoding in encodings)), dtype=np.int32)
+        starts, ends = _columns(chain.from_iterable(encoding.offsets for encoding in encodings))
+        return _mended(texts, Pieces(ids, starts, ends), list(map(len, encodings)), self.ids)
 
 
-class _JapaneseTexts:
-    """The pieces of texts by a BertJapaneseTokenizer.
+class _JapaneseWords:
+    """The pieces of texts by a BertJapaneseTokenizer that takes each for one word.
 
     tokenizer (BertJapaneseTokenizer): The checkpoint's.
-    segment (Callable | None): Cuts a normalised text into words, strings of it in their order; None takes each text for one word.
     """
 
-    def __init__(self, tokenizer: BertJapaneseTokenizer, segment: Callable[[str], list[str]] | None = None) -> None:
+    def __init__(self, tokenizer: BertJapaneseTokenizer) -> None:
         self.tokenizer = tokenizer
-        self.segment = segment or _as_one_word
         self.ids = _text_ids(tokenizer)
         segmenter = getattr(tokenizer, "word_tokenizer", None)
         basic = tokenizer.word_tokenizer_type == "basic"
@@ -246,56 +252,71 @@ class _JapaneseTexts:
         self.twice = getattr(getattr(tokenizer, "subword_tokenizer", None), "normalize_text", False)
         # Its WordPiece is written in Python; the one in Rust gives the same.
         self.wordpiece = _rust_wordpiece(tokenizer) if tokenizer.do_subword_tokenize else None
+        self.vocab = dict(tokenizer.vocab)
+        self.limit = getattr(getattr(tokenizer, "subword_tokenizer", None), "max_input_chars_per_word", 0)
         # The tokenizer's own attributes and look-ups are slow.
         self.unknown = tokenizer.unk_token
         self.id = lru_cache(maxsize=None)(tokenizer.convert_tokens_to_ids)
-        self.cache: _Cache[str] = _Cache(self._cut_words)
-        # MeCab's and Sudachi's taggers work in a buffer of their own.
-        self.lock = threading.Lock()
 
-    def __call__(self, texts: Sequence[str]) -> list[Pieces]:
-        normalized = [map_offsets(text, self.normalize) for text in texts]
-        with self.lock:
-            segmented = [self.segment(text) for text, _, _ in normalized]
-        begins = [_begins(text, words) for (text, _, _), words in zip(normalized, segmented, strict=True)]
-        words = list(chain.from_iterable(segmented))
-        (ids, first, last), lengths = self.cache(words, words.__getitem__)
-        # From offsets in a word to those in all normalised texts, one after the other, and from there to those in each text.
-        sizes = [len(text) for text, _, _ in normalized]
-        shift = np.repeat(np.fromiter(accumulate([0, *sizes[:-1]]), dtype=np.int64, count=len(sizes)), list(map(len, segmented)))
-        base = np.repeat(np.fromiter(chain.from_iterable(begins), dtype=np.int64) + shift, lengths)
-        starts = np.concatenate([starts for _, starts, _ in normalized])[first + base]
-        ends = np.concatenate([ends for _, _, ends in normalized])[last + base - 1]
-        n_words = np.concatenate(([0], np.cumsum(lengths)))[[0, *accumulate(map(len, segmented))]]
-        return _split(texts, np.diff(n_words), ids, starts, ends, self.ids)
+    def __call__(self, texts: Sequence[str]) -> Flat:
+        normalized, begins, starts, ends = map_texts(texts, self.normalize)
+        (ids, first, last), lengths = self.cut_words([text if text.strip() else "" for text in normalized])
+        base = np.repeat(begins, lengths)
+        return _mended(texts, Pieces(ids, starts[first + base], ends[last + base - 1]), lengths, self.ids)
 
-    def _cut_words(self, words: Sequence[str]) -> list[Pieces]:
+    def cut_words(self, words: Sequence[str]) -> Flat:
         """The pieces of words that are normalised (but not in lower case), with offsets into them."""
-        if self.wordpiece is None:
-            return [Pieces(*np.array(self._cut_word(word), dtype=np.int32)) for word in words]
-        folded = list(map(self.fold, words))
-        cut = []
-        for word, seen, fast in zip(words, folded, self.wordpiece.encode_batch(folded), strict=True):
-            # Python knows more kinds of white space than Rust.
-            if seen == word and word.split() == [word]:
-                cut.append(Pieces(np.array(fast.ids, dtype=np.int32), *np.array(fast.offsets, dtype=np.int32).T))
-            else:
-                cut.append(Pieces(*np.array(self._cut_word(word), dtype=np.int32)))
-        return cut
+        cut = list(map(self._cut_word, words))
+        lengths = np.array([len(ids) for ids, _, _ in cut], dtype=np.int32)
+        return Pieces(*(np.array(list(chain.from_iterable(column)), dtype=np.int32) for column in zip(*cut, strict=True))), lengths
 
-    def _cut_word(self, word: str) -> tuple[list[int], Sequence[int], Sequence[int]]:
+    def _cut_word(self, word: str) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        if not word:
+            return (), (), ()
         if not self.tokenizer.do_subword_tokenize:
-            return [self.id(word)], [0], [len(word)]
+            return (self.id(word),), (0,), (len(word),)
+        # Python knows more kinds of white space than Rust.
+        if self.wordpiece is not None and self.fold(word) == word and word.split() == [word]:
+            if len(word) <= self.limit and (whole := self.vocab.get(word)) is not None:
+                return (whole,), (0,), (len(word),)
+            encoding = self.wordpiece.encode(word)
+            return encoding.ids, *zip(*encoding.offsets, strict=True)
         seen, starts, ends = map_offsets(word, self.fold)
         pieces = self.tokenizer.subword_tokenizer.tokenize(seen)
         if self.twice:
             seen, again_starts, again_ends = map_offsets(seen, _nfkc)
             starts, ends = starts[again_starts], ends[again_ends - 1]
-        first, last = zip(*piece_spans(seen, pieces, self.unknown), strict=True) if pieces else ((), ())
+        first, last = _columns(piece_spans(seen, pieces, self.unknown))
         ids = list(map(self.id, pieces))
-        return (
-            (ids, first, last) if seen == word else (ids, starts[list(first)].tolist(), ends[np.array(last, dtype=np.int64) - 1].tolist())
-        )
+        return ids, starts[first].tolist(), ends[last - 1].tolist()
+
+
+class _JapaneseTexts:
+    """The pieces of texts by a BertJapaneseTokenizer.
+
+    words (_JapaneseWords): Cuts words.
+    segment (Callable): Cuts a normalised text into words, strings of it in their order.
+    """
+
+    def __init__(self, words: _JapaneseWords, segment: Callable[[str], list[str]]) -> None:
+        self.words = words
+        self.segment = segment
+        self.cache: _Cache[str] = _Cache(words.cut_words)
+        # MeCab's and Sudachi's taggers work in a buffer of their own.
+        self.lock = threading.Lock()
+
+    def __call__(self, texts: Sequence[str]) -> Flat:
+        normalized, begins, starts, ends = map_texts(texts, self.words.normalize)
+        with self.lock:
+            segmented = list(map(self.segment, normalized))
+        words = list(chain.from_iterable(segmented))
+        (ids, first, last), lengths = self.cache(words, words.__getitem__)
+        # From offsets in a word to those in all normalised texts, one after the other, and from there to those in each text.
+        n_words = list(map(len, segmented))
+        at_word = np.array(list(chain.from_iterable(map(_begins, normalized, segmented))), dtype=np.int64) + np.repeat(begins, n_words)
+        base = np.repeat(at_word, lengths)
+        n_pieces = np.diff(np.concatenate(([0], np.cumsum(lengths)))[[0, *accumulate(n_words)]])
+        return _mended(texts, Pieces(ids, starts[first + base], ends[last + base - 1]), n_pieces, self.words.ids)
 
 
 class _SlowTexts:
@@ -305,12 +326,12 @@ class _SlowTexts:
         self.tokenizer = tokenizer
         self.ids = _text_ids(tokenizer)
 
-    def __call__(self, texts: Sequence[str]) -> list[Pieces]:
+    def __call__(self, texts: Sequence[str]) -> Flat:
         pieces = [self.tokenizer.tokenize(text) for text in texts]
         spans = chain.from_iterable(piece_spans(text, of, self.tokenizer.unk_token) for text, of in zip(texts, pieces, strict=True))
-        starts, ends = np.array(list(spans), dtype=np.int32).reshape(-1, 2).T
+        starts, ends = _columns(spans)
         ids = np.array(self.tokenizer.convert_tokens_to_ids(list(chain.from_iterable(pieces))), dtype=np.int32)
-        return _split(texts, list(map(len, pieces)), ids, starts, ends, self.ids)
+        return _mended(texts, Pieces(ids, starts, ends), list(map(len, pieces)), self.ids)
 
 
 def _rust_wordpiece(tokenizer: BertJapaneseTokenizer) -> Tokenizer | None:
@@ -415,39 +436,38 @@ def _text_ids(tokenizer: PreTrainedTokenizerBase) -> _TextIds:
     return _TextIds(unknown, sorted(set(tokenizer.all_special_ids) - {unknown}))
 
 
-def _split(texts: Sequence[str], counts: Sequence[int] | Ints, ids: Ints, starts: Ints, ends: Ints, text_ids: _TextIds) -> list[Pieces]:
-    """Split the pieces of many texts, given one after the other, and mend those that don't hold what `CutTexts` promises.
+def _columns(spans: Iterable[tuple[int, int]]) -> tuple[Ints, Ints]:
+    """Starts and ends."""
+    starts, ends = np.fromiter(chain.from_iterable(spans), dtype=np.int32).reshape(-1, 2).T
+    return starts, ends
 
-    counts: How many each text has. *Shape:* `(n_texts,)`. ids, starts, ends: *Shape:* `(n_pieces,)`, offsets in the piece's own text.
-    """
+
+def _mended(texts: Sequence[str], pieces: Pieces, lengths: Sequence[int] | Ints, text_ids: _TextIds) -> Flat:
+    """Mend what doesn't hold what `CutTexts` promises: offsets never fall and leave no character out, and a text that lost all its pieces
+    becomes one unknown piece."""
     # Special pieces are in the vocabulary too, where WordPiece and Unigram models find them.
-    ids = np.where(np.isin(ids, text_ids.special), text_ids.unknown, ids).astype(np.int32)
-    starts, ends = starts.astype(np.int32, copy=False), ends.astype(np.int32, copy=False)
-    borders = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    filled = np.flatnonzero(np.diff(borders))
-    amiss = sizes > 0
+    ids = np.where(np.isin(pieces.ids, text_ids.special), text_ids.unknown, pieces.ids)
+    lengths = np.array(lengths, dtype=np.int32)
+    lost = [i for i in np.flatnonzero(lengths == 0).tolist() if texts[i] and not texts[i].isspace()]
+    sizes = np.fromiter(map(len, texts), dtype=np.int32, count=len(texts))
+    at = np.cumsum(lengths)[lost]
+    ids, starts, ends = (
+        np.insert(column, at, new).astype(np.int32, copy=False)
+        for column, new in ((ids, text_ids.unknown), (pieces.starts, 0), (pieces.ends, sizes[lost]))
+    )
+    lengths[lost] = 1
+    borders = np.concatenate(([0], np.cumsum(lengths)))
+    filled = np.flatnonzero(lengths)
     if len(filled):
-        first, last = borders[:-1][filled], borders[1:][filled] - 1
+        first, last = borders[filled], borders[filled + 1] - 1
         before_start, before_end = np.roll(starts, 1), np.roll(ends, 1)
         before_start[first] = before_end[first] = 0
         wrong = (starts < before_start) | (ends < before_end) | (starts > before_end)
         wrong[last] |= ends[last] < sizes[filled]
-        amiss[filled] = np.logical_or.reduceat(wrong, first)
-    at = borders.tolist()
-    pieces = [Pieces(ids[start:end], starts[start:end], ends[start:end]) for start, end in pairwise(at)]
-    for i in np.flatnonzero(amiss).tolist():
-        pieces[i] = _mended(texts[i], pieces[i], text_ids)
-    return pieces
-
-
-def _mended(text: str, pieces: Pieces, text_ids: _TextIds) -> Pieces:
-    """Pieces whose offsets never fall and leave no character out; a text that lost all its pieces becomes one unknown piece."""
-    if len(pieces.ids):
-        return Pieces(pieces.ids, *cover(text, *monotone(pieces.starts, pieces.ends)))
-    if text.isspace():
-        return pieces
-    return Pieces(*np.array([[text_ids.unknown], [0], [len(text)]], dtype=np.int32))
+        for i in filled[np.logical_or.reduceat(wrong, first)].tolist():
+            of = slice(borders[i], borders[i + 1])
+            starts[of], ends[of] = cover(texts[i], *monotone(starts[of], ends[of]))
+    return Pieces(ids, starts, ends), lengths
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
