@@ -66,6 +66,14 @@ class Errors(metaclass=_WithCodes):
     J015 = "pooling = '{pooling}' is not one of {choices}."
     J050 = "candidates_threshold = {threshold} has to be above 0, as every span has some probability, and not above 1."
     J051 = "'{text}' ({label}) is an entity and also in spans['{key}'], which are no entities. Correct one of them."
+    J052 = (
+        "Component '{name}' has misaligned = '{misaligned}'. misaligned = 'split' and pooling = 'units' of its "
+        "spacy-jbert.TransformerListener.v1 need each other: set both, or neither."
+    )
+    J053 = (
+        "Component '{name}' has misaligned = 'split', so it can't be among [training] annotating_components: it would change the tokens of "
+        "a batch that other components are still learning from. Take it out, or set misaligned = 'count' (and pooling = 'mean')."
+    )
     J070 = (
         "Component '{name}' is to get a threshold for each label, but its scorer takes only one for all. Set "
         "@scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or thresholds = false in spacy-jbert.calibrate.v1."
@@ -166,6 +174,14 @@ class Warnings(metaclass=_WithCodes):
     JW050 = (
         "Component '{name}': {count} of {total} entities in the training data start or end inside a token (for example {example!r}). "
         "They are learned as the tokens that cover them, so what is predicted there is longer than the annotation and counts as wrong."
+    )
+    JW051 = (
+        "Component '{name}': {count} of {total} entities in the training data start or end inside a token (for example {example!r}). "
+        "They are learned, and tokens are split for what is found, where a wordpiece starts or ends there too."
+    )
+    JW052 = (
+        "Component '{name}': the entity {text!r} starts or ends inside a wordpiece and can't be learned there; its wordpieces are left "
+        "out of the loss. {count} different entities so far."
     )
     # --- JW1xx: pretraining -----------------------------------------------------------------------------------------
     JW101 = "The checkpoint '{path}' is incomplete (it was being written when the run ended) and is skipped."

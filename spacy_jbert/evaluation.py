@@ -16,18 +16,23 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 
-def expected_calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: int = 15) -> float:
+def expected_calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
     """How far confidence is from accuracy, on average: 0.0 where of all that is said with 0.8, 80 % is right.
+
+    Confidences are compared in groups of equal size: the adaptive error of Nixon et al. 2019, "Measuring Calibration in Deep Learning"
+    (arXiv:1904.01685). Most confidences of a trained head are close to 1. Groups of equal width would put nearly all of them into one, in
+    which too sure and too doubtful cancel, and very few into each of the others, where chance adds up. Like every such estimate it is too
+    high for few confidences: of 400 perfectly calibrated ones it says about 0.025.
 
     confidence (Sequence[float]): 0 to 1. *Shape:* `(n,)`.
     right (Sequence[bool]): Whether each is right. *Shape:* `(n,)`.
-    bins (int): Confidences are compared in so many groups of equal width.
+    bins (int): So many groups. Equal confidences stay together.
     RETURNS (float): The difference of the groups' means, weighted by their sizes; nan of nothing.
     """
     if len(confidence) == 0:
         return math.nan
     sure, correct = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    group = np.minimum((sure * bins).astype(int), bins - 1)
+    group = np.searchsorted(np.sort(sure), sure) * bins // len(sure)
     return float(np.abs(np.bincount(group, sure - correct, minlength=bins)).sum() / len(sure))
 
 

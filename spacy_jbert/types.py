@@ -24,10 +24,22 @@ class TagScores(NamedTuple):
 
     tokens: One array a document. *Shape:* `(n_tokens, 1 + 4 * n_labels)`. transitions: What it adds that an entity of one label, or
     O, is followed by the beginning of another; None if nothing was learned about that. *Shape:* `(1 + n_labels, 1 + n_labels)`.
+    ends: where each document's units end (`units.py`), in characters; then `tokens` has a row for each of these; None if it is tokens.
     """
 
     tokens: list[Floats2d]
     transitions: Floats2d | None
+    ends: list[Ints] | None = None
+
+
+class UnitVectors(NamedTuple):
+    """Vectors of units instead of tokens, one array a document, *shape* `(n_units, width)`, and where each unit ends, in characters.
+
+    Their gradient is that of `vectors`.
+    """
+
+    vectors: list[Floats2d]
+    ends: list[Ints]
 
 
 TaggerModel: TypeAlias = Model[list[Doc], TagScores]

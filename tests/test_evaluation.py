@@ -5,6 +5,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 import spacy
 from rich.cells import cell_len
@@ -92,6 +93,23 @@ def test_calibration_error() -> None:
     # Too sure in one group doesn't make up for too doubtful in another.
     assert expected_calibration_error([0.9, 0.1], [False, True]) == pytest.approx(0.9)
     assert math.isnan(expected_calibration_error([], []))
+    # Nor where all of them are close to 1: half are right, all said with 0.98 on average.
+    sure, right = [0.97] * 50 + [0.99] * 50, [True] * 50 + [False] * 50
+    assert expected_calibration_error(sure, right) == pytest.approx((0.03 + 0.99) / 2)
+
+
+def test_calibration_error_of_skewed_confidences() -> None:
+    """Right as often as they say, in any order: an error of chance alone."""
+    rng = np.random.default_rng(0)
+    sure = rng.beta(8, 0.5, 4000)
+    right = rng.random(4000) < sure
+    error = expected_calibration_error(sure, right)
+    assert 0.0 < error < 0.02
+    order = rng.permutation(4000)
+    assert expected_calibration_error(sure[order], right[order]) == pytest.approx(error)
+    # What is said with p is right with p to the power of 3/2, and the groups are narrow enough to tell.
+    power = rng.random(4000) < sure**1.5
+    assert expected_calibration_error(sure, power) == pytest.approx(np.mean(sure - sure**1.5), abs=0.015)
 
 
 @pytest.mark.parametrize("exclusive", [True, False])

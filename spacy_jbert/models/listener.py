@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import numpy as np
+from spacy.tokens import Doc
 from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers import TransformerListener
 from thinc.api import Model, Ops, chain
@@ -10,25 +11,53 @@ from thinc.types import Floats2d
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
-from ..types import Tok2VecModel
+from ..types import ListenerModel, Tok2VecModel, UnitVectors
+from ..units import units
 
-POOLINGS = ("mean", "first", "cls")
+POOLINGS = ("mean", "first", "cls", "units")
 
 
 def build_listener(pooling: str = "mean", grad_factor: float = 1.0, upstream: str = "*") -> Tok2VecModel:
     """`spacy-jbert.TransformerListener.v1`: connects a head to the transformer before it in the pipeline.
 
     pooling (str): "mean" of a token's wordpieces or the "first" of them, a row a token; "cls": the vector of the piece before the text
-        (for BERT, [CLS]), a row a window, for classifying documents.
+        (for BERT, [CLS]), a row a window, for classifying documents; "units": the mean for each part of a token that ends with a
+        wordpiece, for `jbert_ner` with misaligned = "split", which no other component understands.
     grad_factor (float): Scales what flows back to the encoder; with 0.0 nothing does, and nothing is computed for it.
     upstream (str): The transformer's name in the pipeline, "*" for whichever there is.
-    RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`.
+    RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`; with "units" `List[Doc] -> UnitVectors`.
     RAISES: ValueError J015.
     """
     listener = TransformerListener(upstream_name=upstream)
-    model: Tok2VecModel = chain(listener, pool_tokens(pooling, grad_factor))
+    model = pool(listener, pooling, grad_factor)
     model.set_ref("listener", listener)
     return model
+
+
+def pool(vectors: ListenerModel, pooling: str, grad_factor: float) -> Tok2VecModel:
+    """Wordpiece vectors and what makes one row of some of them. See `build_listener`."""
+    layer = pool_tokens(pooling, grad_factor)
+    if pooling == "units":
+        return Model("units", forward_units, init=init_units, layers=[vectors, layer])
+    return chain(vectors, layer)
+
+
+def is_units(tok2vec: Model) -> bool:
+    """RETURNS (bool): Whether a model gives `UnitVectors`."""
+    return tok2vec.name == "units"
+
+
+def init_units(model: Model, X: Any = None, Y: Any = None) -> None:
+    for layer in model.layers:
+        layer.initialize()
+
+
+def forward_units(model: Model, docs: list[Doc], is_train: bool) -> tuple[UnitVectors, Any]:
+    vectors, pooled = model.layers
+    datas, backprop_vectors = vectors(docs, is_train)
+    cut = [units(doc, data) for doc, data in zip(docs, datas, strict=True)]
+    rows, backprop_rows = pooled([data for _, data in cut], is_train)
+    return UnitVectors(rows, [ends for ends, _ in cut]), lambda d_rows: backprop_vectors(backprop_rows(d_rows))
 
 
 def pool_tokens(pooling: str, grad_factor: float) -> Model[list[TransformerData], list[Floats2d]]:

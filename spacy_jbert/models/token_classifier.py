@@ -7,7 +7,8 @@ from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import Floats2d
 
 from ..errors import Errors
-from ..types import TaggerModel, TagScores, Tok2VecModel
+from ..types import TaggerModel, TagScores, Tok2VecModel, UnitVectors
+from .listener import is_units
 from .scale import scale
 
 DECODERS = ("softmax", "crf")
@@ -21,7 +22,7 @@ def build_token_classifier(
 ) -> TaggerModel:
     """`spacy-jbert.TokenClassifier.v1`: scores (logits) for each tag of each token.
 
-    tok2vec (Tok2VecModel): Token vectors, normally `spacy-jbert.TransformerListener.v1`.
+    tok2vec (Tok2VecModel): Token vectors, normally `spacy-jbert.TransformerListener.v1`. If its pooling is "units", each unit has scores.
     learn_rate_factor (float): How many times faster than the encoder this layer, which starts from nothing, learns.
     decoder (str): "softmax": each token's tag is learned by itself; "crf": the whole sequence is, and which label, or O, follows which.
         Both predict the best well-formed sequence.
@@ -33,12 +34,26 @@ def build_token_classifier(
         raise ValueError(Errors.J040.format(name="decoder", value=decoder, choices=", ".join(DECODERS)))
     output = Linear(nO=nO, init_W=zero_init)
     last = transitions(decoder == "crf", learn_rate_factor, nO)
-    model: TaggerModel = chain(tok2vec, with_array(chain(Dropout(0.0), scale(learn_rate_factor), output)), last)
+    each = with_array(chain(Dropout(0.0), scale(learn_rate_factor), output))
+    model: TaggerModel = chain(tok2vec, with_units(each) if is_units(tok2vec) else each, last)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", output)
     model.set_ref("transitions", last)
     model.attrs["resize_output"] = resize_output
     return model
+
+
+def with_units(layer: Model[list[Floats2d], list[Floats2d]]) -> Model[UnitVectors, UnitVectors]:
+    """Applies a layer to vectors of units and leaves beside the result where these end."""
+
+    def forward(model: Model, X: UnitVectors, is_train: bool) -> tuple[UnitVectors, Callable[[list[Floats2d]], list[Floats2d]]]:
+        Y, backprop = model.layers[0](X.vectors, is_train)
+        return UnitVectors(Y, X.ends), backprop
+
+    def init(model: Model, X: UnitVectors | None = None, Y: UnitVectors | None = None) -> None:
+        model.layers[0].initialize(X=None if X is None else X.vectors)
+
+    return Model("with_units", forward, init=init, layers=[layer])
 
 
 def transitions(learned: bool, learn_rate_factor: float, nO: int | None = None) -> Model[list[Floats2d], TagScores]:
@@ -60,17 +75,18 @@ def init(model: Model[list[Floats2d], TagScores], X: list[Floats2d] | None = Non
 
 
 def forward(
-    model: Model[list[Floats2d], TagScores], X: list[Floats2d], is_train: bool
+    model: Model[list[Floats2d], TagScores], X: list[Floats2d] | UnitVectors, is_train: bool
 ) -> tuple[TagScores, Callable[[TagScores], list[Floats2d]]]:
+    rows, ends = X if isinstance(X, UnitVectors) else (X, None)
     if "T" not in model.param_names:
-        return TagScores(X, None), lambda d_scores: d_scores.tokens
+        return TagScores(rows, None, ends), lambda d_scores: d_scores.tokens
     factor = model.attrs["factor"]
 
     def backprop(d_scores: TagScores) -> list[Floats2d]:
         model.inc_grad("T", d_scores.transitions * factor)
         return d_scores.tokens
 
-    return TagScores(X, model.get_param("T") * factor), backprop
+    return TagScores(rows, model.get_param("T") * factor, ends), backprop
 
 
 def resize_output(model: TaggerModel, nO: int) -> TaggerModel:

@@ -19,9 +19,9 @@ from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
 from ..pieces import WORDS, align_docs, token_offsets
-from ..types import Ints, Pieces, Tok2VecModel, TransformerModel
+from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..windows import Window, batch_windows, plan_windows
-from .listener import pool_tokens
+from .listener import pool
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, send
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its own.
@@ -139,8 +139,8 @@ def build_tok2vec_transformer(
         gradient_checkpointing,
     )
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
-    pool = pool_tokens(pooling, grad_factor) if isinstance(pooling, str) else trfs2arrays(pooling, grad_factor)
-    return chain(chain(transformer, split_trf_batch()), pool)
+    vectors: ListenerModel = chain(transformer, split_trf_batch())
+    return pool(vectors, pooling, grad_factor) if isinstance(pooling, str) else chain(vectors, trfs2arrays(pooling, grad_factor))
 
 
 def _replace_listener(model: TransformerModel) -> Model:
@@ -207,7 +207,7 @@ def forward(model: TransformerModel, docs: Sequence[Doc], is_train: bool) -> tup
         if n or not is_train:
             # A Doc that is kept must not keep the vectors of its whole batch alive.
             own = rows[at : at + n] if is_train or n == len(rows) else rows[at : at + n].copy()
-            doc_data.model_output = ModelOutput(last_hidden_state=own[None])
+            doc_data.model_output = ModelOutput(last_hidden_state=own[None], **doc_data.model_output)
         at += n
     batch = RaggedBatch(
         spans=[[doc[:]] if len(doc) else [] for doc in docs],
@@ -298,7 +298,10 @@ def _by_doc(windows: list[Window], n_docs: int) -> list[list[Window]]:
 
 
 def _doc_data(shim: EncoderShim, pieces: Pieces, windows: list[Window], indices: Ints, lengths: Ints) -> TransformerData:
-    """Everything of a TransformerData but the vectors. `indices` and `lengths` are those of `align`."""
+    """Everything of a TransformerData but the vectors. `indices` and `lengths` are those of `align`.
+
+    Beside the vectors, `model_output["offsets"]` has the characters that each row stands for, -1 for special pieces: `(n_rows, 2)`.
+    """
     if not windows:
         data = TransformerData.empty()
         data.align = Ragged(np.zeros((0,), dtype="i"), np.zeros((len(lengths),), dtype="i"))
@@ -310,6 +313,8 @@ def _doc_data(shim: EncoderShim, pieces: Pieces, windows: list[Window], indices:
     row = np.arange(len(pieces.ids)) + np.repeat(
         [len(prefix) + i * special for i in range(len(windows))], [w.own_end - w.own_start for w in windows]
     )
+    offsets = np.full((len(ids), 2), -1, dtype=np.int32)
+    offsets[row, 0], offsets[row, 1] = pieces.starts, pieces.ends
     if not len(row):  # white space alone: its tokens take the vector of the first special piece
         row, indices, lengths = np.zeros(1, dtype=np.int32), np.zeros_like(lengths), np.ones_like(lengths)
     return TransformerData(
@@ -321,7 +326,7 @@ def _doc_data(shim: EncoderShim, pieces: Pieces, windows: list[Window], indices:
             # Which window a row belongs to; the encoder itself was given none.
             token_type_ids=np.repeat(np.arange(len(windows)), [w.own_end - w.own_start + special for w in windows])[None],
         ),
-        model_output=ModelOutput(),
+        model_output=ModelOutput(offsets=offsets),
         align=Ragged(row[indices].astype(np.int32), lengths),
     )
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,16 @@ from thinc.types import Floats2d
 from ..calibration import fit_temperature
 from ..errors import Errors, Warnings
 from ..evaluation import expected_calibration_error
-from ..models.biluo import Decoded, Entity, decode, entity_tags, span_probabilities, tag_names
+from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
 from ..models.crf import log_shares
-from ..types import TaggerModel, TagScores
+from ..models.listener import is_units
+from ..pieces import token_offsets
+from ..types import Ints, TaggerModel, TagScores
+from ..units import split_tokens, unit_doc, unit_starts
 
 logger = logging.getLogger(__name__)
 
-MISALIGNED = ("count", "expand")
+MISALIGNED = ("count", "expand", "split")
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -67,8 +70,12 @@ def make_ner(
     model (TaggerModel): Scores for each BILUO tag: `spacy-jbert.TokenClassifier.v1`. Its `decoder` says how they are learned.
     incorrect_spans_key (str | None): As in the stock `ner`: `reference.spans[key]` are spans that are no entities of their label.
     misaligned (str): What to learn from an entity that starts or ends inside a token. "count": nothing, its tokens are left out of the
-        loss; "expand": the tokens that cover it are the entity.
+        loss; "expand": the tokens that cover it are the entity; "split": it is learned and found where it is, as far as a wordpiece begins
+        or ends there too, and what is found inside a token cuts it in the Doc (see `split_tokens`; attributes set by components before
+        this one go to the parts). "split" needs pooling = "units" in `spacy-jbert.TransformerListener.v1`; the component can't be among
+        the `annotating_components`, since listeners of the same batch would find other tokens than the transformer did.
     candidates_key (str | None): Where to put every span that may be an entity, `doc.spans[key]`, with `attrs["scores"]`; None for nowhere.
+        Tokens aren't split for candidates: one that isn't an entity and has a border inside a token is left out.
     candidates_threshold (float): The probability from which a span is one.
     scorer (Callable | None): As in the stock `ner`. The default adds `ents_ece`.
     """
@@ -122,6 +129,35 @@ def _set_score(span: Span, score: float | list) -> None:
     span.doc.user_data["._.", "score", span.start_char, span.end_char] = score if isinstance(score, list) else [span.label_, score]
 
 
+class Found(NamedTuple):
+    """What `predict` says of a document: see `Decoded`. Entities count tokens or, if it is known where these end, units: `units.py`."""
+
+    entities: list[Entity]
+    candidates: list[Entity]
+    ends: Ints | None
+
+
+def _of_each(doc: Doc, attribute: int, ends: Ints | None) -> NDArray:
+    """An attribute of each token, or, if these end at `ends`, of each unit's token."""
+    values: NDArray = doc.to_array([attribute])
+    return values if ends is None else values[np.searchsorted(token_offsets(doc)[1], ends)]
+
+
+def _among(ent: Span, ends: Ints | None) -> tuple[int, int]:
+    """Start and end of an entity counted in tokens, or in units."""
+    if ends is None:
+        return ent.start, ent.end
+    return int(np.searchsorted(ends, ent.start_char, "right")), int(np.searchsorted(ends, ent.end_char)) + 1
+
+
+def _on_tokens(doc: Doc, entities: Sequence[Entity], starts: Ints, ends: Ints) -> Iterator[Entity]:
+    """Entities counted in tokens instead of units, without those that tokens can't express."""
+    for entity in entities:
+        span = doc.char_span(int(starts[entity.start]), int(ends[entity.end - 1]))
+        if span is not None:
+            yield entity._replace(start=span.start, end=span.end)
+
+
 class JBertNER(TrainablePipe):
     """Tags tokens with BILUO tags and decodes the best well-formed sequence.
 
@@ -133,7 +169,7 @@ class JBertNER(TrainablePipe):
     model (TaggerModel): See `make_ner`.
     name (str): The component's name.
     incorrect_spans_key, misaligned, candidates_key, candidates_threshold, scorer: See `make_ner`.
-    RAISES: ValueError J040, J050.
+    RAISES: ValueError J040, J050, J052.
     """
 
     def __init__(
@@ -152,6 +188,8 @@ class JBertNER(TrainablePipe):
             raise ValueError(Errors.J040.format(name="misaligned", value=misaligned, choices=", ".join(MISALIGNED)))
         if not 0.0 < candidates_threshold <= 1.0:
             raise ValueError(Errors.J050.format(threshold=candidates_threshold))
+        if (misaligned == "split") != any(map(is_units, model.walk())):
+            raise ValueError(Errors.J052.format(name=name, misaligned=misaligned))
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -162,6 +200,7 @@ class JBertNER(TrainablePipe):
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
         self._reported: set[str] = set()
+        self._not_in_units: set[str] = set()
         if not Span.has_extension("score"):
             Span.set_extension("score", getter=_get_score, setter=_set_score)
 
@@ -200,8 +239,11 @@ class JBertNER(TrainablePipe):
         get_examples (Callable): Gives the training examples.
         nlp (Language): The pipeline.
         labels (Iterable[str] | None): The labels, if they are known: `label_data`.
-        RAISES: ValueError J013 if there is no label at all.
+        RAISES: ValueError J013 if there is no label at all, J053.
         """
+        training = {} if nlp is None else nlp.config.get("training", {})
+        if self.misaligned == "split" and self.name in training.get("annotating_components", ()):
+            raise ValueError(Errors.J053.format(name=self.name))
         validate_get_examples(get_examples, "JBertNER.initialize")
         found: set[str] = set()
         total, misaligned = 0, []
@@ -215,7 +257,7 @@ class JBertNER(TrainablePipe):
         if not self.labels:
             raise ValueError(Errors.J013.format(name=self.name))
         if misaligned:
-            message = Warnings.JW050 if self.misaligned == "expand" else Warnings.JW001
+            message = {"count": Warnings.JW001, "expand": Warnings.JW050, "split": Warnings.JW051}[self.misaligned]
             logger.warning(message.format(name=self.name, count=len(misaligned), total=total, example=misaligned[0]))
         for layer in ("output_layer", "transitions"):
             self.model.get_ref(layer).set_dim("nO", len(tag_names(self.labels)))
@@ -223,21 +265,26 @@ class JBertNER(TrainablePipe):
         sample = [eg.predicted for eg in islice(get_examples(), 10)]
         self.model.initialize(X=sample or None)
 
-    def predict(self, docs: Iterable[Doc]) -> list[Decoded]:
-        """RETURNS (list[Decoded]): The entities of each document, and its candidates if they are wanted."""
+    def predict(self, docs: Iterable[Doc]) -> list[Found]:
+        """RETURNS (list[Found]): The entities of each document, and its candidates if they are wanted."""
         docs = list(docs)
         if not any(len(doc) for doc in docs):
-            return [Decoded([], [])] * len(docs)
-        scores, transitions = self._scores(docs)
-        for doc, doc_scores in zip(docs, scores, strict=True):
+            return [Found([], [], None)] * len(docs)
+        scores, transitions, ends = self._scores(docs)
+        for doc, doc_scores, doc_ends in zip(docs, scores, ends, strict=True):
             # What something else has found stays, and blocked tokens stay free.
-            doc_scores[np.isin(doc.to_array([ENT_IOB]), (1, 3)), 1:] = -np.inf
+            doc_scores[np.isin(_of_each(doc, ENT_IOB, doc_ends), (1, 3)), 1:] = -np.inf
         threshold = self.candidates_threshold if self.candidates_key is not None else None
-        return decode(scores, transitions, temperature=self.cfg["temperature"], threshold=threshold)
+        found = decode(scores, transitions, temperature=self.cfg["temperature"], threshold=threshold)
+        return [Found(*spans, doc_ends) for spans, doc_ends in zip(found, ends, strict=True)]
 
-    def set_annotations(self, docs: Iterable[Doc], predictions: list[Decoded]) -> None:
-        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the candidates."""
-        for doc, (entities, candidates) in zip(docs, predictions, strict=True):
+    def set_annotations(self, docs: Iterable[Doc], predictions: list[Found]) -> None:
+        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the candidates; split tokens if an entity needs it."""
+        for doc, (entities, candidates, ends) in zip(docs, predictions, strict=True):
+            if ends is not None:
+                starts = unit_starts(*token_offsets(doc), ends)
+                split_tokens(doc, [border for entity in entities for border in (starts[entity.start], ends[entity.end - 1])])
+                entities, candidates = (list(_on_tokens(doc, of, starts, ends)) for of in (entities, candidates))
             spans = self._spans(doc, entities)
             for span, entity in zip(spans, entities, strict=True):
                 span._.score = entity.score
@@ -291,9 +338,12 @@ class JBertNER(TrainablePipe):
         judged = [[(ent, right) for ent, right in _judge(eg) if ent._.score is not None and ent.label_ in self.labels] for eg in examples]
         if not any(judged):
             return
-        spans = [[(ent.start, ent.end, self.labels.index(ent.label_)) for ent, _ in entities] for entities in judged]
         right = np.array([is_right for entities in judged for _, is_right in entities])
-        scores, transitions = self._scores([eg.predicted for eg in examples])
+        scores, transitions, ends = self._scores([eg.predicted for eg in examples])
+        spans = [
+            [(*_among(ent, doc_ends), self.labels.index(ent.label_)) for ent, _ in entities]
+            for entities, doc_ends in zip(judged, ends, strict=True)
+        ]
         # As if one more entity had been seen each way (Platt 1999): where all are right, no temperature would be low enough.
         wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
@@ -319,6 +369,8 @@ class JBertNER(TrainablePipe):
         """
         xp = self.model.ops.xp
         examples = list(examples)
+        if scores.ends is not None:
+            examples = [self._with_units(eg, ends) for eg, ends in zip(examples, scores.ends, strict=True)]
         tags = [self._known_tags(eg) for eg in examples]
         flat = xp.concatenate(scores.tokens)
         incorrect = [(i, self._only(span)) for i, eg in enumerate(examples) for span in self._incorrect_spans(eg)]
@@ -360,6 +412,15 @@ class JBertNER(TrainablePipe):
         d_flat[known, gold] -= 1.0
         return -float(xp.log(xp.maximum(picked, 1e-12)).sum()), d_flat
 
+    def _with_units(self, eg: Example, ends: Ints) -> Example:
+        """The example with units as the tokens of its prediction. Reports, once each, the entities that even these can't express."""
+        predicted = unit_doc(eg.predicted, ends)
+        for ent in eg.reference.ents:
+            if predicted.char_span(ent.start_char, ent.end_char) is None and ent.text not in self._not_in_units:
+                self._not_in_units.add(ent.text)
+                logger.warning(Warnings.JW052.format(name=self.name, text=ent.text, count=len(self._not_in_units)))
+        return Example(predicted, eg.reference)
+
     def _known_tags(self, eg: Example) -> NDArray:
         """The number of each token's tag; -1 where the annotation says nothing, or an entity starts or ends inside the token."""
         numbers = {tag: i for i, tag in enumerate(tag_names(self.labels))}
@@ -396,14 +457,17 @@ class JBertNER(TrainablePipe):
     def _spans(self, doc: Doc, entities: Sequence[Entity]) -> list[Span]:
         return [Span(doc, entity.start, entity.end, label=self.labels[entity.label]) for entity in entities]
 
-    def _scores(self, docs: Sequence[Doc]) -> tuple[list[NDArray], NDArray | None]:
-        """What the model says, as arrays one may write to. No entity begins or ends with white space: O and I are all that it can be."""
+    def _scores(self, docs: Sequence[Doc]) -> tuple[list[NDArray], NDArray | None, Sequence[Ints | None]]:
+        """What the model says, as arrays one may write to, and where units end. No entity begins or ends with white space: O and I are all
+        that it can be."""
         scores = self.model.predict(docs)
         tokens = self._to_numpy(scores.tokens)
         borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
-        for doc, doc_scores in zip(docs, tokens, strict=True):
-            doc_scores[np.ix_(doc.to_array([IS_SPACE]) > 0, borders)] = -np.inf
-        return tokens, self._transitions(scores)
+        ends = scores.ends or [None] * len(docs)
+        for doc, doc_scores, doc_ends in zip(docs, tokens, ends, strict=True):
+            (spaces,) = np.nonzero(_of_each(doc, IS_SPACE, doc_ends))
+            doc_scores[spaces[:, None], borders] = -np.inf
+        return tokens, self._transitions(scores), ends
 
     def _to_numpy(self, tokens: Sequence[Floats2d]) -> list[NDArray]:
         flat = np.array(self.model.ops.to_numpy(self.model.ops.xp.concatenate(tokens)))

@@ -377,6 +377,9 @@ def test_entities_across_windows(decoder: str, make_nlp: MakeNLP) -> None:
     data = nlp.get_pipe("transformer").predict([nlp.make_doc(text)]).doc_data[0]
     assert len(np.unique(data.wordpieces.token_type_ids)) > 4
     assert len(nlp.make_doc(long)) > 16
+    (start, end), *_ = ((ent.start, ent.end) for ent in examples(nlp)[0].reference.ents)
+    rows = data.align[start:end].dataXd.reshape(-1)
+    assert len(np.unique(data.wordpieces.token_type_ids[0][rows])) > 2
     train(nlp, examples(nlp), 80)
     assert nlp.evaluate(examples(nlp))["ents_f"] == 1.0
 
@@ -423,7 +426,7 @@ def test_misaligned_entities_expanded(decoder: str, caplog: pytest.LogCaptureFix
     assert "東京" in found
     assert "京都府" in found
     with pytest.raises(ValueError, match="J040"):
-        tiny(examples, misaligned="split")
+        tiny(examples, misaligned="shrink")
     with pytest.raises(ValueError, match="J050"):
         tiny(examples, candidates_threshold=0.0)
     with pytest.raises(ValueError, match="J040"):
@@ -574,7 +577,7 @@ def test_temperature_undoes_overconfidence(japanese: Language) -> None:
     ner.calibrate(examples)
     assert ner.cfg["temperature"] == pytest.approx(3.0, rel=0.15)
     after = score_ner(predicted())
-    assert before["ents_ece"] > 0.2
+    assert before["ents_ece"] > 0.15
     assert after["ents_ece"] < 0.06
     assert after["ents_f"] == before["ents_f"]
 
