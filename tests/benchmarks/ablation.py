@@ -46,6 +46,7 @@ def run(settings: Settings) -> Iterator[Row]:
             shim_module, "_rows_of_embeddings", lambda encoder: nullcontext()
         ),
         "windows of 128, 32 shared": lambda nlp: _attributes(nlp, window=130, overlap=32),
+        **{f"the last {n} layers alone learn": partial(_last_layers, n) for n in (6, 4)},
     }
     for name, examples in (("GSD documents", documents), ("Stockmark sentences", sentences)):
         steps, work = update(nlp, optimizer, batches(examples, 1))
@@ -56,6 +57,7 @@ def run(settings: Settings) -> Iterator[Row]:
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64)},
         **{f"{n} pieces at once": partial(_attributes, max_batch_pieces=n) for n in (1024, 2048, 8192)},
         **{f"windows of {n}": partial(_attributes, window=n) for n in (128, 256)},
+        **{f"windows of {n}, nothing shared": partial(_attributes, window=n, overlap=0) for n in (128, 256, 512)},
     }
     for name, texts in (
         ("ASDC queries", queries(192)),
@@ -107,6 +109,10 @@ def _one_batch(nlp: Language) -> AbstractContextManager[Any]:
 
 def _overhead(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
     return _batching(partial(batch_windows, overhead=pieces))
+
+
+def _last_layers(n: int, nlp: Language) -> AbstractContextManager[Any]:
+    return patch.object(_shim(nlp), "train_layers", n)
 
 
 @contextmanager
