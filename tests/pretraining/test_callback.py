@@ -32,6 +32,8 @@ CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
 def pipeline(encoder: Encoder) -> Language:
     nlp = spacy.blank("ja")
     nlp.add_pipe("jbert_transformer", name="transformer").encoder = encoder
+    # A run is known by where its encoder came from, not by the weights it has by now.
+    nlp.config["initialize"]["components"]["transformer"] = {"encoder": {"@misc": "spacy-jbert.NewEncoder.v1", "seed": 0}}
     return nlp
 
 
