@@ -344,6 +344,23 @@ def test_user_dictionaries_travel_by_bytes_and_pickle(with_dicts: Language, tmp_
     assert tokenizer.split_mode == "C"
 
 
+@pytest.mark.slow
+def test_user_dictionaries_travel_in_a_wheel(with_dicts: Language, tmp_path: Path) -> None:
+    def run(*command: object) -> str:
+        done = subprocess.run([sys.executable, *map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    (tmp_path / "packages").mkdir()
+    run("-m", "spacy", "package", "saved", "packages", "--name", "with_dicts", "--version", "0.0.1", "--build", "wheel")
+    (wheel,) = (tmp_path / "packages").rglob("*.whl")
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel)
+    shutil.rmtree(tmp_path / "packages")
+    shutil.rmtree(tmp_path / "saved")
+    program = f"import sys; sys.path.insert(0, 'site'); import spacy; print(*spacy.load('ja_with_dicts')('{USER_TEXT}'))"
+    assert run("-c", program).split() == [text for text, *_ in USER_TOKENS]
+
+
 def test_settings_travel(user_dicts: list[Path], tmp_path: Path) -> None:
     """A sudachi.json, with a dictionary and a character table beside it."""
     resources = Path(sudachipy.__file__).parent / "resources"
