@@ -4,6 +4,7 @@ import lzma
 import re
 import threading
 from collections.abc import Callable, Sequence
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
 from spacy_jbert.alignment import align
-from spacy_jbert.pieces import DocPieces, Segmenter, _Cache, align_docs, choose_words, make_segmenter, spaced_tokens, token_offsets
+from spacy_jbert.pieces import (
+    TRAINED_ON,
+    DocPieces,
+    Segmenter,
+    _Cache,
+    align_docs,
+    choose_words,
+    make_segmenter,
+    spaced_tokens,
+    token_offsets,
+)
 from spacy_jbert.types import Pieces
 
 from .conftest import FAMILIES, SENTENCES, SHARED
@@ -238,11 +249,17 @@ def test_choice_of_words(tokenizers: Callable, checkpoint: Callable) -> None:
 
 @pytest.mark.parametrize("settings", [{"word_tokenizer_type": "jumanpp"}, {"sudachi_kwargs": {"sudachi_projection": "normalized"}}])
 def test_segmenters_that_give_no_offsets_are_refused(settings: dict, tokenizers: Callable) -> None:
-    from copy import copy
-
     tokenizer = copy(tokenizers("sudachi"))
     for name, value in settings.items():
         setattr(tokenizer, name, value)
+    with pytest.raises(ValueError, match="J006"):
+        make_segmenter(tokenizer, "native")
+
+
+def test_vocabularies_of_a_docs_tokens_take_no_whole_texts(tokenizers: Callable) -> None:
+    tokenizer = copy(tokenizers("bert-fast"))
+    tokenizer.init_kwargs = {**tokenizer.init_kwargs, TRAINED_ON: "doc"}
+    assert choose_words(tokenizer, "auto")[0] == "doc"
     with pytest.raises(ValueError, match="J006"):
         make_segmenter(tokenizer, "native")
 
