@@ -28,7 +28,7 @@ def plan_windows(doc: int, n_pieces: int, limit: int, overlap: int, token_cuts: 
     doc (int): The document's number, kept in the windows.
     n_pieces (int): Its length in pieces.
     limit (int): The most pieces of one window, special pieces not counted.
-    overlap (int): How many pieces neighbours have in common, about.
+    overlap (int): How many pieces neighbours have in common, about; none where one ends with a sentence.
     token_cuts, sentence_cuts: Pieces at which a token, a sentence begins; rising. *Shape:* `(n,)`.
     RETURNS (list[Window]): None for an empty document.
     """
@@ -40,11 +40,10 @@ def plan_windows(doc: int, n_pieces: int, limit: int, overlap: int, token_cuts: 
     while starts[-1] + limit < n_pieces:
         start = starts[-1]
         # Not before two thirds: a cut at a sentence end is worth a third of a window, not more. Always past the previous end.
-        at = _last_cut(sentence_cuts, max(at, start + limit * 2 // 3), start + limit) or (
-            _last_cut(token_cuts, max(at, start + overlap), start + limit) or start + limit
-        )
+        sentence = _last_cut(sentence_cuts, max(at, start + limit * 2 // 3), start + limit)
+        at = sentence or _last_cut(token_cuts, max(at, start + overlap), start + limit) or start + limit
         ends.append(at)
-        starts.append(_first_cut(token_cuts, at - overlap, at) if overlap else at)
+        starts.append(_first_cut(token_cuts, at - overlap, at) if overlap and not sentence else at)
     ends.append(n_pieces)
     borders = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends[:-1], strict=True)), n_pieces]
     return [Window(doc, starts[i], ends[i], borders[i], borders[i + 1]) for i in range(len(starts))]

@@ -94,8 +94,8 @@ def test_same_docs_for_any_text(text: str, split_mode: str | None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared
-@pytest.mark.parametrize("split_mode", MODES)
-def test_same_docs_for_real_text(split_mode: str | None) -> None:
+@pytest.mark.parametrize("split_mode", ["A", "B", "C"])
+def test_same_docs_for_real_text(split_mode: str) -> None:
     files = sorted((SHARED / "corpora" / "pretrain").glob("*.txt.xz"))
     if not files:
         pytest.skip("../shared/corpora is not here")

@@ -39,7 +39,14 @@ def test_windows_hold_whatever_the_cuts(document: tuple) -> None:
         assert a.start < b.start <= a.end < b.end
         assert a.end - b.start <= overlap
     if n_pieces > limit and len(tokens) == n_pieces + 1:  # a cut at every piece
-        assert all(a.end - b.start == overlap for a, b in pairwise(windows))
+        assert all(a.end - b.start == overlap for a, b in pairwise(windows) if a.end not in sentences)
+
+
+def test_nothing_is_shared_where_a_sentence_ends() -> None:
+    windows = plan_windows(0, 90, 40, 10, np.arange(91), ints({38, 70}))
+    assert [(w.start, w.end) for w in windows] == [(0, 38), (38, 70), (70, 90)]
+    windows = plan_windows(0, 90, 40, 10, np.arange(91), ints({38}))
+    assert [(w.start, w.end) for w in windows] == [(0, 38), (38, 78), (68, 90)]
 
 
 @given(documents())

@@ -47,7 +47,8 @@ def build_transformer(
     words (str): Who segments the text before the subword model: "doc" (the Doc's own tokens), "native" (as the checkpoint was
         pretrained) or "auto".
     window (int | None): The most wordpieces of one window, special pieces included; None for the encoder's own limit.
-    overlap (int | None): How many wordpieces neighbouring windows of a long document share; None for 32, less where windows are short.
+    overlap (int | None): How many wordpieces neighbouring windows of a long document share, where the first can't end with a sentence;
+        None for 32, less where windows are short.
     max_batch_pieces (int): The most wordpieces, padding included, that the encoder sees at once. In training, what a batch has beyond
         this is computed twice instead of being kept for the backward pass: what the encoder needs is bounded, and only the vectors
         themselves grow with the documents.
