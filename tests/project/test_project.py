@@ -38,7 +38,8 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_whole_chain(checkout: Path) -> None:
-    short = ["--vars.sample_pretrain_steps", "12", "--vars.sample_steps", "12", "--vars.sample_vocabulary", "1024"]
+    steps = ("sample_pretrain_steps", "sample_steps", "sample_ner_steps")
+    short = ["--vars.sample_vocabulary", "1024", *(part for name in steps for part in (f"--vars.{name}", "12"))]
     done = run("-m", "spacy", "project", "run", "all", ".", *short, cwd=checkout)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     project = checkout / "project"
