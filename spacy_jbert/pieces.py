@@ -54,16 +54,13 @@ def choose_words(tokenizer: PreTrainedTokenizerBase, words: str) -> tuple[str, s
 
     words (str): The setting: auto, doc or native.
     RETURNS (tuple[str, str]): 'doc' or 'native', and why.
-    RAISES: ValueError J005 for another setting, J006 for native where the vocabulary is of a Doc's tokens.
+    RAISES: ValueError J005 for another setting.
     """
     if words not in WORDS:
         raise ValueError(Errors.J005.format(words=words))
-    trained_on = tokenizer.init_kwargs.get(TRAINED_ON)
-    if words == "native" and trained_on == "doc":
-        reason = "its vocabulary was trained on the Doc's tokens and would find no word in a text."
-        raise ValueError(Errors.J006.format(tokenizer=type(tokenizer).__name__, reason=reason))
     if words != "auto":
         return words, "set in the config"
+    trained_on = tokenizer.init_kwargs.get(TRAINED_ON)
     if trained_on in ("doc", "native"):
         return trained_on, f"its tokenizer_config.json says {TRAINED_ON} = {trained_on}"
     if isinstance(tokenizer, BertJapaneseTokenizer):

@@ -20,7 +20,6 @@ from transformers import AutoTokenizer, BertJapaneseTokenizer
 
 from spacy_jbert.alignment import align
 from spacy_jbert.pieces import (
-    TRAINED_ON,
     DocPieces,
     Segmenter,
     _Cache,
@@ -252,14 +251,6 @@ def test_segmenters_that_give_no_offsets_are_refused(settings: dict, tokenizers:
     tokenizer = copy(tokenizers("sudachi"))
     for name, value in settings.items():
         setattr(tokenizer, name, value)
-    with pytest.raises(ValueError, match="J006"):
-        make_segmenter(tokenizer, "native")
-
-
-def test_vocabularies_of_a_docs_tokens_take_no_whole_texts(tokenizers: Callable) -> None:
-    tokenizer = copy(tokenizers("bert-fast"))
-    tokenizer.init_kwargs = {**tokenizer.init_kwargs, TRAINED_ON: "doc"}
-    assert choose_words(tokenizer, "auto")[0] == "doc"
     with pytest.raises(ValueError, match="J006"):
         make_segmenter(tokenizer, "native")
 
