@@ -3,7 +3,8 @@ mean over the seeds is printed beside published figures.
 
     python -m tests.benchmarks.scores --encoder ENCODER --out FOLDER --corpora gsd,stockmark --heads softmax,crf --seeds 0,1,2
 
-A cell that has its `test.json` in FOLDER isn't run again, so that a long table can be made in several sittings.
+A cell that has its `test.json` in FOLDER, made with the same passes and rate, isn't run again, so that a long table can be made in several
+sittings.
 """
 
 import json
@@ -74,7 +75,7 @@ def main(
     ]
     for corpus, head, seed in tqdm(cells, unit="runs"):
         folder = out / encoder.name / f"{corpus}-{head}-{seed}"
-        if not (folder / "test.json").is_file():
+        if not _is_done(folder / "test.json", passes, learn_rate):
             _train(folder, encoder.resolve(), corpus, head, seed, passes=passes, learn_rate=learn_rate, gpu_id=gpu_id, threads=threads)
     results: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for corpus, head, seed in cells:
@@ -85,6 +86,14 @@ def main(
         scores = ", ".join(f"{shown} {_spread([run.get(name) for run in found])}" for shown, name in TASKS[corpus].figures.items())
         minutes = statistics.mean(run["seconds"] for run in found) / 60
         print(f"| {corpus} | {head} | {len(found)} | {scores} | {minutes:.0f} | {TASKS[corpus].published} |")
+
+
+def _is_done(result: Path, passes: float, learn_rate: float) -> bool:
+    """Whether a cell was run, and as it is wanted now."""
+    if not result.is_file():
+        return False
+    found = json.loads(result.read_bytes())
+    return (found["passes"], found["learn_rate"]) == (passes, learn_rate)
 
 
 def _spread(values: list[float | None]) -> str:
@@ -123,7 +132,8 @@ def _train(
     found = folder / "scores.json"
     _run("benchmark", "accuracy", folder / "model-best", data / "test.spacy", "--output", found, "--gpu-id", gpu_id, threads=threads)
     new = folder / ".test.json"
-    new.write_text(json.dumps({**json.loads(found.read_bytes()), "steps": steps, "seconds": seconds}, indent=2), encoding="utf-8")
+    run = {"steps": steps, "seconds": seconds, "passes": passes, "learn_rate": learn_rate}
+    new.write_text(json.dumps(json.loads(found.read_bytes()) | run, indent=2), encoding="utf-8")
     new.replace(folder / "test.json")
 
 
