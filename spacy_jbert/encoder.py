@@ -9,6 +9,7 @@ import contextlib
 import copy
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -311,6 +312,8 @@ def new_encoder(
 ) -> EncoderLoader:
     """Build a BERT encoder with random weights: `@misc = "spacy-jbert.NewEncoder.v1"`.
 
+    Its position embeddings begin as sinusoids, and are learned from there: attention finds neighbours sooner than from random ones.
+
     vocabulary (str | VocabularyLoader): A folder with a tokenizer, or what `spacy-jbert.TrainedVocabulary.v1` gives.
     size (str | None): tiny, mini, small, medium, base or large.
     layers (int | None): Instead of, or on top of, `size`; likewise `width` and `heads`.
@@ -351,7 +354,16 @@ def new_encoder(
             if seed is not None:
                 torch.manual_seed(seed)
             encoder = Encoder(model=_build(config), tokenizer=tokenizer)
+        positions = encoder.model.embeddings.position_embeddings.weight
+        positions.data = _sinusoids(max_pieces, width) * config.initializer_range * math.sqrt(2)  # the spread of the other weights
         logger.info("Built a new encoder: %d layers, width %d, %d wordpieces", layers, width, len(tokenizer))
         return encoder
 
     return build
+
+
+def _sinusoids(n_positions: int, width: int) -> torch.Tensor:
+    """Sines and cosines of growing wavelengths (Vaswani et al. 2017, arXiv:1706.03762, section 3.5). *Shape:* `(n_positions, width)`."""
+    waves = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
+    angles = torch.arange(n_positions)[:, None] * waves
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
