@@ -3,8 +3,8 @@ mean over the seeds is printed beside published figures.
 
     python -m tests.benchmarks.scores --encoder ENCODER --out FOLDER --corpora gsd,stockmark --heads softmax,crf --seeds 0,1,2
 
-A cell that has its `test.json` in FOLDER, made with the same passes and rate, isn't run again, so that a long table can be made in several
-sittings.
+Each cell becomes a line of `docs/scores.jsonl`. One that is there, made with the same passes and rate, isn't run again, so that a long table
+can be made in several sittings, and is printed in a moment once it is whole.
 """
 
 import json
@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -57,7 +56,8 @@ HEADS: dict[str, tuple[str, dict[str, str]]] = {
 
 def main(
     encoder: Annotated[Path, typer.Option(help="A checkpoint folder", exists=True)] = SHARED / "models" / "me5-small-ja",
-    out: Annotated[Path, typer.Option(help="Folder for what is trained, and its scores")] = ROOT / "project" / "training" / "scores",
+    out: Annotated[Path, typer.Option(help="Folder for what is trained")] = ROOT / "project" / "training" / "scores",
+    results: Annotated[Path, typer.Option(help="The lines of all cells")] = ROOT / "docs" / "scores.jsonl",
     corpora: Annotated[str, typer.Option(help=", ".join(TASKS))] = "gsd,stockmark,asdc,asdc46,morality",
     heads: Annotated[str, typer.Option(help=f"{', '.join(HEADS)}; those that fit a corpus")] = "softmax,crf,stock,mean",
     seeds: Annotated[str, typer.Option()] = "0,1,2",
@@ -73,27 +73,29 @@ def main(
         for head in heads.split(",")
         if Path(HEADS[head][0]).stem in ("stock_head", TASKS[corpus].config) and (head != "stock" or TASKS[corpus].config == "ner")
     ]
-    for corpus, head, seed in tqdm(cells, unit="runs"):
+    found = _read(results, {"encoder": encoder.name, "passes": passes, "learn_rate": learn_rate})
+    for cell in tqdm([cell for cell in cells if cell not in found], unit="runs"):
+        corpus, head, seed = cell
         folder = out / encoder.name / f"{corpus}-{head}-{seed}"
-        if not _is_done(folder / "test.json", passes, learn_rate):
-            _train(folder, encoder.resolve(), corpus, head, seed, passes=passes, learn_rate=learn_rate, gpu_id=gpu_id, threads=threads)
-    results: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for corpus, head, seed in cells:
-        results[corpus, head].append(json.loads((out / encoder.name / f"{corpus}-{head}-{seed}" / "test.json").read_bytes()))
+        scores = _train(folder, encoder.resolve(), corpus, head, seed, passes=passes, learn_rate=learn_rate, gpu_id=gpu_id, threads=threads)
+        of = {"encoder": encoder.name, "corpus": corpus, "head": head, "seed": seed, "passes": passes, "learn_rate": learn_rate}
+        found[cell] = of | scores
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found[cell], ensure_ascii=False) + "\n")
     print(f"{encoder.name}, {passes:g} passes, highest rate {learn_rate:g}; test part, mean ± standard deviation of the seeds\n")
     print("| corpus | head | seeds | scores | minutes | published, other encoders |\n|---|---|---|---|---|---|")
-    for (corpus, head), found in results.items():
-        scores = ", ".join(f"{shown} {_spread([run.get(name) for run in found])}" for shown, name in TASKS[corpus].figures.items())
-        minutes = statistics.mean(run["seconds"] for run in found) / 60
-        print(f"| {corpus} | {head} | {len(found)} | {scores} | {minutes:.0f} | {TASKS[corpus].published} |")
+    for corpus, head in dict.fromkeys((corpus, head) for corpus, head, _ in cells):
+        runs = [found[cell] for cell in cells if cell[:2] == (corpus, head)]
+        scores = ", ".join(f"{shown} {_spread([run.get(name) for run in runs])}" for shown, name in TASKS[corpus].figures.items())
+        minutes = statistics.mean(run["seconds"] for run in runs) / 60
+        print(f"| {corpus} | {head} | {len(runs)} | {scores} | {minutes:.0f} | {TASKS[corpus].published} |")
 
 
-def _is_done(result: Path, passes: float, learn_rate: float) -> bool:
-    """Whether a cell was run, and as it is wanted now."""
-    if not result.is_file():
-        return False
-    found = json.loads(result.read_bytes())
-    return (found["passes"], found["learn_rate"]) == (passes, learn_rate)
+def _read(results: Path, of: dict[str, Any]) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """The cells that were run for an encoder, with the passes and the rate that are wanted now."""
+    lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
+    runs = [run for run in map(json.loads, lines) if run | of == run]
+    return {(run["corpus"], run["head"], run["seed"]): run for run in runs}
 
 
 def _spread(values: list[float | None]) -> str:
@@ -105,8 +107,8 @@ def _spread(values: list[float | None]) -> str:
 
 def _train(
     folder: Path, encoder: Path, corpus: str, head: str, seed: int, *, passes: float, learn_rate: float, gpu_id: int, threads: int
-) -> None:
-    """Train and test one cell; `test.json` appears when it is done."""
+) -> dict[str, Any]:
+    """Train and test one cell. RETURNS: The scores of the test part, those of the development part, steps and seconds."""
     data = ROOT / "project" / "corpus" / corpus
     if not (data / "train.spacy").is_file():
         _run("project", "run", f"{corpus}-convert", ROOT)
@@ -131,10 +133,10 @@ def _train(
     seconds = time.monotonic() - start
     found = folder / "scores.json"
     _run("benchmark", "accuracy", folder / "model-best", data / "test.spacy", "--output", found, "--gpu-id", gpu_id, threads=threads)
-    new = folder / ".test.json"
-    run = {"steps": steps, "seconds": seconds, "passes": passes, "learn_rate": learn_rate}
-    new.write_text(json.dumps(json.loads(found.read_bytes()) | run, indent=2), encoding="utf-8")
-    new.replace(folder / "test.json")
+    test, dev = json.loads(found.read_bytes()), json.loads((folder / "model-best" / "meta.json").read_bytes())["performance"]
+    scores = {name: value for name, value in test.items() if name in TASKS[corpus].figures.values()}
+    scores |= {f"dev_{name}": value for name, value in dev.items() if name in TASKS[corpus].figures.values()}
+    return {name: value and round(value, 4) for name, value in scores.items()} | {"steps": steps, "seconds": round(seconds)}
 
 
 def _run(*command: object, threads: int = 1) -> None:
