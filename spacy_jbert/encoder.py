@@ -173,7 +173,8 @@ class Encoder:
             raise ValueError(Errors.J003.format(path=path, missing=" and ".join(missing)))
         encoder = cls._from_pretrained(str(path), local_files_only=True, **model_settings)
         if (path / _MIX_FILE).is_file():
-            encoder.mix = torch.nn.Parameter(torch.tensor(json.loads((path / _MIX_FILE).read_text(encoding="utf-8"))))
+            mix = json.loads((path / _MIX_FILE).read_text(encoding="utf-8"))
+            encoder.mix = torch.nn.Parameter(torch.tensor(mix[: encoder.depth + 1]))
         return encoder
 
     @classmethod
@@ -256,20 +257,32 @@ def _why_not_loaded(name: str, error: Exception) -> str:
 
 
 def hf_encoder(
-    name: str, revision: str | None = None, attention_dropout: float = 0.0, hidden_dropout: float | None = None
+    name: str,
+    revision: str | None = None,
+    layers: int | None = None,
+    attention_dropout: float = 0.0,
+    hidden_dropout: float | None = None,
 ) -> EncoderLoader:
     """Load a pretrained encoder: `@misc = "spacy-jbert.HFEncoder.v1"`.
 
     name (str): A folder, or the name of a model on the Hugging Face hub (looked up in the local cache first; HF_HUB_OFFLINE=1 works).
     revision (str | None): The commit, tag or branch on the hub.
+    layers (int | None): Keep the first layers only (Sajjad et al. 2023, "On the effect of dropping layers of pre-trained transformer
+        models", arXiv:2004.03844): faster in training and use, by as much as is left out. The last layers of an encoder are made for
+        what it was pretrained for. None: all.
     attention_dropout (float): 0 by default: dropout inside attention keeps torch from using its fused kernel, which costs more than
         half of the training speed on a CPU at length 512.
     hidden_dropout (float | None): None keeps what the checkpoint's config says.
     RETURNS (EncoderLoader): Called with the `nlp` object when the transformer is initialised.
+    RAISES: ValueError J016; the loader J002-J004, also if the checkpoint has fewer layers.
     """
-    settings: dict[str, float] = {"attention_probs_dropout_prob": attention_dropout, "attention_dropout": attention_dropout}
+    if layers is not None and layers < 1:
+        raise ValueError(Errors.J016.format(layers=layers))
+    settings: dict[str, Any] = {"attention_probs_dropout_prob": attention_dropout, "attention_dropout": attention_dropout}
     if hidden_dropout is not None:
         settings["hidden_dropout_prob"] = hidden_dropout
+    if layers is not None:
+        settings["num_hidden_layers"] = layers
 
     def load(nlp: Language) -> Encoder:
         path = Path(name)

@@ -64,6 +64,7 @@ class Errors(metaclass=_WithCodes):
     )
     J014 = "Component '{name}' can't rehearse: it has no older version of itself to stay close to. Use nlp.update on mixed data instead."
     J015 = "pooling = '{pooling}' is not one of {choices}."
+    J016 = "layers = {layers} has to be 1 or more, or null for all."
     J050 = "candidates_threshold = {threshold} has to be above 0, as every span has some probability, and not above 1."
     J051 = "'{text}' ({label}) is an entity and also in spans['{key}'], which are no entities. Correct one of them."
     J052 = (

@@ -78,6 +78,28 @@ def test_dropout(checkpoint: Checkpoint, japanese: Language) -> None:
     assert {module.p for module in changed.modules() if isinstance(module, torch.nn.Dropout)} == {0.2, 0.3}
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_first_layers_only(family: str, checkpoint: Checkpoint, japanese: Language, tmp_path: Path) -> None:
+    name, ids = str(checkpoint(family)), torch.tensor([[1, 5, 6, 7, 2]])
+    whole, cut = hf_encoder(name)(japanese), hf_encoder(name, layers=1)(japanese)
+    assert (whole.depth, cut.depth) == (2, 1)
+    cut.save(tmp_path / "cut")
+    again = Encoder.load(tmp_path / "cut")
+    assert (again.depth, again.width) == (1, whole.width)
+    with torch.inference_mode():
+        states = whole.model(input_ids=ids, output_hidden_states=True).hidden_states
+        if family not in ("llama", "modernbert"):  # of these the last layer is followed by a norm
+            torch.testing.assert_close(cut(ids), states[1])
+        assert torch.equal(cut(ids), again(ids))
+
+
+def test_more_layers_than_there_are(checkpoint: Checkpoint, japanese: Language) -> None:
+    with pytest.raises(ValueError, match=r"J002.*weights are missing"):
+        hf_encoder(str(checkpoint("bert-fast")), layers=3)(japanese)
+    with pytest.raises(ValueError, match="J016"):
+        hf_encoder("any", layers=0)
+
+
 @pytest.mark.parametrize(("missing", "named"), [("model.safetensors", "the weights"), ("config.json", "config.json")])
 def test_missing_files(folder: Path, japanese: Language, missing: str, named: str) -> None:
     (folder / missing).unlink()

@@ -63,6 +63,7 @@ def main(
     seeds: Annotated[str, typer.Option()] = "0,1,2",
     passes: Annotated[float, typer.Option(help="Passes over the training part")] = 3.0,
     learn_rate: Annotated[float, typer.Option(help="The highest")] = 1e-4,
+    layers: Annotated[int | None, typer.Option(help="The first so many only")] = None,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
     threads: Annotated[int, typer.Option(help="Of torch, on a CPU")] = 1,
 ) -> None:
@@ -73,16 +74,19 @@ def main(
         for head in heads.split(",")
         if Path(HEADS[head][0]).stem in ("stock_head", TASKS[corpus].config) and (head != "stock" or TASKS[corpus].config == "ner")
     ]
-    found = _read(results, {"encoder": encoder.name, "passes": passes, "learn_rate": learn_rate})
+    of = {"encoder": encoder.name, "layers": layers, "passes": passes, "learn_rate": learn_rate}
+    found = _read(results, of)
     for cell in tqdm([cell for cell in cells if cell not in found], unit="runs"):
         corpus, head, seed = cell
         folder = out / encoder.name / f"{corpus}-{head}-{seed}"
-        scores = _train(folder, encoder.resolve(), corpus, head, seed, passes=passes, learn_rate=learn_rate, gpu_id=gpu_id, threads=threads)
-        of = {"encoder": encoder.name, "corpus": corpus, "head": head, "seed": seed, "passes": passes, "learn_rate": learn_rate}
-        found[cell] = of | scores
+        settings = {"passes": passes, "learn_rate": learn_rate, "layers": layers}
+        scores = _train(folder, encoder.resolve(), corpus, head, seed, **settings, gpu_id=gpu_id, threads=threads)
+        found[cell] = of | {"corpus": corpus, "head": head, "seed": seed} | scores
         with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found[cell], ensure_ascii=False) + "\n")
-    print(f"{encoder.name}, {passes:g} passes, highest rate {learn_rate:g}; test part, mean ± standard deviation of the seeds\n")
+    print(
+        f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, highest rate {learn_rate:g}; test part, mean ± standard deviation of the seeds\n"
+    )
     print("| corpus | head | seeds | scores | minutes | published, other encoders |\n|---|---|---|---|---|---|")
     for corpus, head in dict.fromkeys((corpus, head) for corpus, head, _ in cells):
         runs = [found[cell] for cell in cells if cell[:2] == (corpus, head)]
@@ -92,7 +96,7 @@ def main(
 
 
 def _read(results: Path, of: dict[str, Any]) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """The cells that were run for an encoder, with the passes and the rate that are wanted now."""
+    """The cells that were run with the encoder and the settings that are wanted now."""
     lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
     runs = [run for run in map(json.loads, lines) if run | of == run]
     return {(run["corpus"], run["head"], run["seed"]): run for run in runs}
@@ -106,7 +110,17 @@ def _spread(values: list[float | None]) -> str:
 
 
 def _train(
-    folder: Path, encoder: Path, corpus: str, head: str, seed: int, *, passes: float, learn_rate: float, gpu_id: int, threads: int
+    folder: Path,
+    encoder: Path,
+    corpus: str,
+    head: str,
+    seed: int,
+    *,
+    passes: float,
+    learn_rate: float,
+    layers: int | None,
+    gpu_id: int,
+    threads: int,
 ) -> dict[str, Any]:
     """Train and test one cell. RETURNS: The scores of the test part, those of the development part, steps and seconds."""
     data = ROOT / "project" / "corpus" / corpus
@@ -127,6 +141,8 @@ def _train(
         "training.optimizer.learn_rate.warmup_steps": steps // 10,
         **changed,
     }
+    if layers is not None:
+        settings["initialize.components.transformer.encoder.layers"] = layers
     start = time.monotonic()
     overrides = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
     _run("train", ROOT / config, "--output", folder, "--gpu-id", gpu_id, *overrides, threads=threads)
