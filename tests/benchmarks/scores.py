@@ -84,9 +84,8 @@ def main(
         found[cell] = of | {"corpus": corpus, "head": head, "seed": seed} | scores
         with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found[cell], ensure_ascii=False) + "\n")
-    print(
-        f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, highest rate {learn_rate:g}; test part, mean ± standard deviation of the seeds\n"
-    )
+    print(f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, highest rate {learn_rate:g}")
+    print("Test part, mean ± standard deviation of the seeds\n")
     print("| corpus | head | seeds | scores | minutes | published, other encoders |\n|---|---|---|---|---|---|")
     for corpus, head in dict.fromkeys((corpus, head) for corpus, head, _ in cells):
         runs = [found[cell] for cell in cells if cell[:2] == (corpus, head)]
