@@ -1,6 +1,7 @@
 """Memory and speed of preparing a pretraining corpus, in a process of its own: resident memory against bytes of text.
 
-Rows compare a text with a prefix of a quarter of it: memory that is flat has a ratio near 1. Nothing here has a stock part. For a larger
+Of more text than there is in `../shared`, each further copy of a line ends with the copy's number, so that none is dropped as a repetition.
+Rows compare a text with one a quarter as long: memory that is flat has a ratio near 1. Nothing here has a stock part. For a larger
 text set CORPUS_MB (30 by default), the megabytes of text:
 
     CORPUS_MB=1000 python -m tests.benchmarks corpus
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -25,20 +27,29 @@ _BYTES_A_CHARACTER = 2.9
 def run(settings: Settings) -> Iterator[Row]:
     megabytes = float(os.environ.get("CORPUS_MB", "30"))
     with tempfile.TemporaryDirectory() as folder:
-        lines = real_lines(int(megabytes * 1e6 / _BYTES_A_CHARACTER))
         results = []
         for share in (4, 1):
             path = Path(folder, f"text-{share}.txt")
-            with path.open("w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n\n" if i % 10 == 9 else f"{line}\n" for i, line in enumerate(lines[: len(lines) // share]))
+            _write(path, int(megabytes * 1e6 / share))
             results.append(_in_a_process(path))
-        del lines
+            path.unlink()
     small, large = results
     sizes = f"{large['megabytes']:.0f} MB of text, against {small['megabytes']:.0f} MB"
     for name in ("peak", "workers"):
         what = "the reading process" if name == "peak" else "the processes that cut"
         yield compare(f"peak memory of {what}: {sizes}", "MB", [(large[name], small[name])], less_is_better=True)
     yield compare(f"preparing a corpus, one process: {sizes}", "s/GB", [(large["time"], small["time"])], less_is_better=True)
+
+
+def _write(path: Path, size: int) -> None:
+    """Write so many bytes of text in documents of ten lines."""
+    lines = real_lines(int(size / _BYTES_A_CHARACTER))
+    with path.open("wb") as file:
+        for copy in count():
+            for i, line in enumerate(lines):
+                file.write(f"{line}{copy or ''}\n{'' if i % 10 else chr(10)}".encode())
+                if file.tell() >= size:
+                    return
 
 
 def _in_a_process(path: Path) -> dict[str, float]:
