@@ -164,6 +164,17 @@ def test_new_encoder_sizes(size: str, checkpoint: Checkpoint, japanese: Language
     assert encoder.model.config.vocab_size >= len(encoder.tokenizer)
 
 
+def test_positions_of_a_new_encoder_know_their_neighbours(checkpoint: Checkpoint, japanese: Language) -> None:
+    encoder = new_encoder(str(checkpoint("bert-fast")), size="tiny", max_pieces=32)(japanese)
+    embeddings = encoder.model.embeddings
+    positions = embeddings.position_embeddings.weight.detach()
+    # They weigh as much as words do, or they would drown them.
+    assert 0.5 < positions.std() / embeddings.word_embeddings.weight.std() < 2
+    likeness = torch.nn.functional.cosine_similarity(positions[:, None], positions[None], dim=-1)
+    near, far = likeness.diagonal(1), likeness.diagonal(16)
+    assert near.min() > far.max()
+
+
 def test_new_encoder_takes_single_sizes(checkpoint: Checkpoint, japanese: Language) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint("bert-fast"))
     encoder = new_encoder(lambda nlp: tokenizer, size="tiny", layers=1)(japanese)

@@ -3,8 +3,8 @@ mean over the seeds is printed beside published figures.
 
     python -m tests.benchmarks.scores --encoder ENCODER --out FOLDER --corpora gsd,stockmark --heads softmax,crf --seeds 0,1,2
 
-Each cell becomes a line of `docs/scores.jsonl`. One that is there, made with the same passes and rate, isn't run again: a long
-table can be made in several sittings, and is printed in a moment once it is whole.
+Each cell becomes a line of `docs/scores.jsonl`. One that is there, of an encoder folder of that name with the same layers, passes
+and rate, isn't run again: a long table can be made in several sittings, and is printed in a moment once it is whole.
 """
 
 import json
