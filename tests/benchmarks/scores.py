@@ -3,8 +3,8 @@ mean over the seeds is printed beside published figures.
 
     python -m tests.benchmarks.scores --encoder ENCODER --out FOLDER --corpora gsd,stockmark --heads softmax,crf --seeds 0,1,2
 
-Each cell becomes a line of `docs/scores.jsonl`. One that is there, of an encoder folder of that name with the same layers, passes
-and rate, isn't run again: a long table can be made in several sittings, and is printed in a moment once it is whole.
+Each cell becomes a line of `docs/scores.jsonl`. One that is there, of an encoder folder of that name with the same settings, isn't run
+again: a long table can be made in several sittings, and is printed in a moment once it is whole.
 """
 
 import json
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -22,9 +23,6 @@ from spacy.tokens import DocBin
 from tqdm import tqdm
 
 from .measure import ROOT, SHARED
-
-BATCH = 300
-"""Tokens of a batch."""
 
 
 class Task(NamedTuple):
@@ -64,8 +62,12 @@ def main(
     passes: Annotated[float, typer.Option(help="Passes over the training part")] = 3.0,
     learn_rate: Annotated[float, typer.Option(help="The highest")] = 1e-4,
     layers: Annotated[int | None, typer.Option(help="The first so many only")] = None,
-    gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
-    threads: Annotated[int, typer.Option(help="Of torch, on a CPU")] = 1,
+    batch: Annotated[int, typer.Option(help="Tokens of a batch")] = 300,
+    other: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the config, for an experiment")] = None,
+    gpu_id: Annotated[int, typer.Option(help="spaCy's, which needs CuPy; -1: CPU")] = -1,
+    device: Annotated[str, typer.Option(help="The encoder's alone, cuda:0 for example; auto: where spaCy is")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Runs at once")] = 1,
+    threads: Annotated[int, typer.Option(help="Of torch on the CPU, in each run")] = 1,
 ) -> None:
     cells = [
         (corpus, head, seed)
@@ -74,17 +76,38 @@ def main(
         for head in heads.split(",")
         if Path(HEADS[head][0]).stem in ("stock_head", TASKS[corpus].config) and (head != "stock" or TASKS[corpus].config == "ner")
     ]
-    of = {"encoder": encoder.name, "layers": layers, "passes": passes, "learn_rate": learn_rate}
+    of = {"encoder": encoder.name, "layers": layers, "passes": passes, "learn_rate": learn_rate, "batch": batch, "set": other or []}
     found = _read(results, of)
-    for cell in tqdm([cell for cell in cells if cell not in found], unit="runs"):
+    missing = [cell for cell in cells if cell not in found]
+    for corpus in dict.fromkeys(corpus for corpus, _, _ in missing):
+        if not (_data(corpus) / "train.spacy").is_file():
+            _run("project", "run", f"{corpus}-convert", ROOT)
+
+    def run(cell: tuple[str, str, int]) -> dict[str, Any]:
         corpus, head, seed = cell
         folder = out / encoder.name / f"{corpus}-{head}-{seed}"
-        settings = {"passes": passes, "learn_rate": learn_rate, "layers": layers}
-        scores = _train(folder, encoder.resolve(), corpus, head, seed, **settings, gpu_id=gpu_id, threads=threads)
-        found[cell] = of | {"corpus": corpus, "head": head, "seed": seed} | scores
-        with results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found[cell], ensure_ascii=False) + "\n")
-    print(f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, highest rate {learn_rate:g}")
+        changed = {"components.transformer.model.device": device, **dict(setting.split("=", 1) for setting in other or [])}
+        if layers is not None:
+            changed["initialize.components.transformer.encoder.layers"] = str(layers)
+        scores = _train(
+            folder, encoder.resolve(), *cell, changed, passes=passes, learn_rate=learn_rate, batch=batch, gpu_id=gpu_id, threads=threads
+        )
+        where = "GPU" if gpu_id >= 0 or device.startswith("cuda") else "CPU"
+        return of | {"corpus": corpus, "head": head, "seed": seed} | scores | {"on": where}
+
+    failed = []
+    with ThreadPoolExecutor(jobs) as pool:
+        begun = {pool.submit(run, cell): cell for cell in missing}
+        for done in tqdm(as_completed(begun), total=len(begun), unit="runs"):
+            if error := done.exception():
+                failed.append(f"{begun[done]}: {error}")
+                continue
+            found[begun[done]] = done.result()
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done.result(), ensure_ascii=False) + "\n")
+    if failed:
+        raise SystemExit("\n".join(failed))
+    print(f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, {batch} tokens a batch, highest rate {learn_rate:g}", *other or [])
     print("Test part, mean ± standard deviation of the seeds\n")
     print("| corpus | head | seeds | scores | minutes | published, other encoders |\n|---|---|---|---|---|---|")
     for corpus, head in dict.fromkeys((corpus, head) for corpus, head, _ in cells):
@@ -108,40 +131,42 @@ def _spread(values: list[float | None]) -> str:
     return f"{statistics.mean(shares):.1f}" + (f" ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else "")
 
 
+def _data(corpus: str) -> Path:
+    return ROOT / "project" / "corpus" / corpus
+
+
 def _train(
     folder: Path,
     encoder: Path,
     corpus: str,
     head: str,
     seed: int,
+    changed: dict[str, str],
     *,
     passes: float,
     learn_rate: float,
-    layers: int | None,
+    batch: int,
     gpu_id: int,
     threads: int,
 ) -> dict[str, Any]:
     """Train and test one cell. RETURNS: The scores of the test part, those of the development part, steps and seconds."""
-    data = ROOT / "project" / "corpus" / corpus
-    if not (data / "train.spacy").is_file():
-        _run("project", "run", f"{corpus}-convert", ROOT)
-    docs = DocBin().from_disk(data / "train.spacy").get_docs(spacy.blank("ja").vocab)
-    steps = max(10, round(passes * sum(map(len, docs)) / BATCH))
-    config, changed = HEADS[head]
+    data = _data(corpus)
+    docs = DocBin().from_disk(data / "train.spacy").get_docs(spacy.blank("xx").vocab)
+    steps = max(10, round(passes * sum(map(len, docs)) / batch))
+    config, of_head = HEADS[head]
     settings = {
         "paths.train": data / "train.spacy",
         "paths.dev": data / "dev.spacy",
         "paths.encoder": encoder,
         "system.seed": seed,
-        "training.batcher.size": BATCH,
+        "training.batcher.size": batch,
         "training.max_steps": steps,
         "training.eval_frequency": -(-steps // 5),
         "training.optimizer.learn_rate.initial_rate": learn_rate,
         "training.optimizer.learn_rate.warmup_steps": steps // 10,
+        **of_head,
         **changed,
     }
-    if layers is not None:
-        settings["initialize.components.transformer.encoder.layers"] = layers
     start = time.monotonic()
     overrides = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
     _run("train", ROOT / config, "--output", folder, "--gpu-id", gpu_id, *overrides, threads=threads)
@@ -160,7 +185,7 @@ def _run(*command: object, threads: int = 1) -> None:
         [sys.executable, "-m", "spacy", *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
+        raise RuntimeError(done.stdout[-3000:] + done.stderr[-3000:])
 
 
 if __name__ == "__main__":
