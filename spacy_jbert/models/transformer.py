@@ -27,6 +27,10 @@ from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, send
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its own.
 _SENTENCE_ENDS = frozenset("。．！？!?\n」』")
 
+# What a batch costs a GPU whatever is in it, in wordpieces: the launches of some hundred kernels, 11 ms for 12 layers forward, in which an
+# H200 pretrains 2,500 pieces of the same encoder.
+_LAUNCHES = 2048
+
 
 def build_transformer(
     words: str = "auto",
@@ -251,7 +255,9 @@ def _run(
     hidden = torch.empty((int(counts.sum()), encoder.width), device=encoder.model.device)
     graph, kept = [], 0
     with torch.enable_grad() if learn else torch.inference_mode():
-        for batch in batch_windows([len(window) for window in ids], budget):
+        lengths = [len(window) for window in ids]
+        on_cpu = encoder.model.device.type == "cpu"
+        for batch in batch_windows(lengths, budget) if on_cpu else batch_windows(lengths, budget, overhead=_LAUNCHES):
             size = len(batch) * len(ids[batch[0]])
             recompute = learn and kept > 0 and kept + size > budget
             kept += 0 if recompute else size
