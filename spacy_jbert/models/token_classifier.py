@@ -24,8 +24,8 @@ def build_token_classifier(
 
     tok2vec (Tok2VecModel): Token vectors, normally `spacy-jbert.TransformerListener.v1`. If its pooling is "units", each unit has scores.
     learn_rate_factor (float): How many times faster than the encoder this layer, which starts from nothing, learns.
-    decoder (str): "crf": the whole sequence is learned, and which label, or O, follows which; "softmax": each token's tag by itself, a
-        tenth faster. Both predict the best well-formed sequence.
+    decoder (str): "crf": the whole sequence is learned, and which label, or O, follows which; "softmax": each token's tag by itself, up
+        to a tenth faster. Both predict the best well-formed sequence.
     nO (int | None): The number of tags; set by the component.
     RETURNS (TaggerModel): `List[Doc] -> TagScores`.
     RAISES: ValueError J040.
