@@ -14,13 +14,22 @@ EXTRAS = {
 }
 EXTRAS["dev"] = sorted(
     {requirement for extra in EXTRAS.values() for requirement in extra}
-    | {"build>=1.2", "hypothesis>=6.100", "mypy>=1.10", "pytest>=8", "ruff>=0.6", "types-tqdm", "wheel"}
+    | {
+        "build>=1.2",
+        "hypothesis>=6.100",
+        "mypy>=1.10",
+        "pytest>=8",
+        "ruff>=0.6",
+        "types-tqdm",
+        "wheel",
+    }
 )
 
 setup(
     name="spacy-jbert",
     version="0.1.0",
-    description="A first-class Japanese BERT for spaCy: exact wordpieces, entities, text classification, pretraining, offline wheels",
+    description="A first-class Japanese BERT for spaCy: exact wordpieces, entities, "
+    "text classification, pretraining, offline wheels",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
@@ -38,7 +47,8 @@ setup(
         "sudachipy>=0.7",
         "sudachidict-core",
         "thinc>=8.3.4,<8.4",
-        # The converters' command lines and tables; rich counts full-width characters as two columns.
+        # The converters' command lines and tables; rich counts full-width characters as two
+        # columns.
         "rich>=13",
         "tqdm>=4.60",
         "typer>=0.9",
@@ -49,31 +59,36 @@ setup(
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
         ],
-        "spacy_tokenizers": ["spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer:sudachi_tokenizer"],
+        "spacy_tokenizers": [
+            "spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer.sudachi:sudachi_tokenizer"
+        ],
         "spacy_architectures": [
             "spacy-jbert.JapaneseTransformer.v1 = spacy_jbert.models.transformer:build_transformer",
-            "spacy-jbert.Tok2VecTransformer.v1 = spacy_jbert.models.transformer:build_tok2vec_transformer",
+            "spacy-jbert.Tok2VecTransformer.v1 = "
+            "spacy_jbert.models.transformer:build_tok2vec_transformer",
             "spacy-jbert.TransformerListener.v1 = spacy_jbert.models.listener:build_listener",
-            "spacy-jbert.TokenClassifier.v1 = spacy_jbert.models.token_classifier:build_token_classifier",
+            "spacy-jbert.TokenClassifier.v1 = "
+            "spacy_jbert.models.token_classifier:build_token_classifier",
             "spacy-jbert.PooledTextCat.v1 = spacy_jbert.models.textcat:build_pooled_textcat",
         ],
         "spacy_misc": [
-            "spacy-jbert.HFEncoder.v1 = spacy_jbert.encoder:hf_encoder",
-            "spacy-jbert.NewEncoder.v1 = spacy_jbert.encoder:new_encoder",
-            "spacy-jbert.TrainedVocabulary.v1 = spacy_jbert.pretraining.vocabulary:trained_vocabulary",
+            "spacy-jbert.HFEncoder.v1 = spacy_jbert.encoder.checkpoint:hf_encoder",
+            "spacy-jbert.NewEncoder.v1 = spacy_jbert.encoder.checkpoint:new_encoder",
+            "spacy-jbert.TrainedVocabulary.v1 = "
+            "spacy_jbert.pretraining.vocabulary:trained_vocabulary",
         ],
         "spacy_cli": [
-            "jbert = spacy_jbert.cli:app",
+            "jbert = spacy_jbert.cli.app:app",
         ],
         "spacy_callbacks": [
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
-            "spacy-jbert.calibrate.v1 = spacy_jbert.calibration:calibrate",
-            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.calibration:chain_callbacks",
+            "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
+            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.evaluation.calibration:chain_callbacks",
         ],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.pipeline.ner:ner_scorer",
-            "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation:textcat_scorer",
+            "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation.scorers:textcat_scorer",
         ],
     },
     classifiers=[

@@ -1,9 +1,9 @@
 """Every message of spacy-jbert, each with a code one can search for.
 
-As in spaCy, a message is read off the class (`Errors.J001.format(...)`) and comes with its code in front. A message says what was
-wrong, in which file, line or setting, and what to do about it. Ranges: J0xx pipeline, J1xx pretraining, J2xx data, J3xx evaluation
-and packaging; the same for warnings (`Warnings.JW...`).
-"""
+As in spaCy, a message is read off the class (`Errors.J001.format(...)`) and comes with its code in
+front. A message says what was wrong, in which file, line or setting, and what to do about it.
+Ranges: J0xx pipeline, J1xx pretraining, J2xx data, J3xx evaluation and packaging; the same for
+warnings (`Warnings.JW...`)."""
 
 from pathlib import Path
 
@@ -17,14 +17,17 @@ class _WithCodes(type):
 
 
 class DataError(ValueError):
-    """A file that can't be used as it is: raised by readers and converters, shown without a traceback by the scripts.
+    """A file that can't be used as it is: raised by readers and converters, shown without a
+    traceback by the scripts.
 
     message (str): The coded message, formatted.
     path (Path | None): The file at fault.
     line (int | None): The line in it, counted from 1.
     """
 
-    def __init__(self, message: str, *, path: Path | str | None = None, line: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, line: int | None = None
+    ) -> None:
         place = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
         super().__init__(place + message)
         self.path = path
@@ -32,20 +35,25 @@ class DataError(ValueError):
 
 
 class Errors(metaclass=_WithCodes):
-    # --- J0xx: encoder, pieces, pipes -------------------------------------------------------------------------------
+    # --- J0xx: encoder, pieces, pipes -------------------------------------------------------------
     J001 = (
-        "The transformer '{name}' has no encoder. Give one in the config, [initialize.components.{name}.encoder] with "
-        '@misc = "spacy-jbert.HFEncoder.v1" or "spacy-jbert.NewEncoder.v1", or load the component from a trained pipeline.'
+        "The transformer '{name}' has no encoder. Give one in the config, "
+        '[initialize.components.{name}.encoder] with @misc = "spacy-jbert.HFEncoder.v1" or '
+        '"spacy-jbert.NewEncoder.v1", or load the component from a trained pipeline.'
     )
     J002 = (
-        "Can't load an encoder from '{name}': {reason} "
-        "Give a folder that holds config.json, model.safetensors (or pytorch_model.bin) and the tokenizer's files, or the name of a "
+        "Can't load an encoder from '{name}': {reason} Give a folder that holds config.json, "
+        "model.safetensors (or pytorch_model.bin) and the tokenizer's files, or the name of a "
         "model that is on the hub or in the local hub cache."
     )
-    J003 = "The encoder folder '{path}' lacks {missing}. It is not a complete checkpoint: copy the missing files or save it again."
+    J003 = (
+        "The encoder folder '{path}' lacks {missing}. It is not a complete checkpoint: copy the "
+        "missing files or save it again."
+    )
     J004 = (
-        "Can't reach the model hub for '{name}' and it is not in the local cache. Download it once on a machine with network "
-        "(huggingface-cli download {name}), or pass the path of a local folder."
+        "Can't reach the model hub for '{name}' and it is not in the local cache. Download it once "
+        "on a machine with network (huggingface-cli download {name}), or pass the path of a local "
+        "folder."
     )
     J005 = "words = '{words}' is not one of 'auto', 'doc', 'native'."
     J006 = (
@@ -54,82 +62,133 @@ class Errors(metaclass=_WithCodes):
     )
     J007 = "The tokenizer of this encoder needs the package '{package}': pip install {install}"
     J008 = "The settings of spacy-jbert.NewEncoder.v1 don't fit together: {reason}"
-    J009 = "The encoder saved with component '{name}' is damaged or incomplete ({reason}). Copy the pipeline again, or package it again."
+    J009 = (
+        "The encoder saved with component '{name}' is damaged or incomplete ({reason}). Copy the "
+        "pipeline again, or package it again."
+    )
     J010 = "precision = '{precision}' is not one of 'fp32', 'bf16', 'fp16'."
-    J011 = "overlap = {overlap} has to be at least 0 and less than half of a window ({limit} pieces)."
+    J011 = (
+        "overlap = {overlap} has to be at least 0 and less than half of a window ({limit} pieces)."
+    )
     J012 = "The label '{label}' can't be used for entities: it has to be a non-empty string."
     J013 = (
         "Component '{name}' has no labels: none of the training documents has an entity. "
         "Check [paths] train, or give the labels in [initialize.components.{name}.labels]."
     )
-    J014 = "Component '{name}' can't rehearse: it has no older version of itself to stay close to. Use nlp.update on mixed data instead."
+    J014 = (
+        "Component '{name}' can't rehearse: it has no older version of itself to stay close to. "
+        "Use nlp.update on mixed data instead."
+    )
     J015 = "pooling = '{pooling}' is not one of {choices}."
     J016 = "layers = {layers} has to be 1 or more, or null for all."
-    J050 = "candidates_threshold = {threshold} has to be above 0, as every span has some probability, and not above 1."
-    J051 = "'{text}' ({label}) is an entity and also in spans['{key}'], which are no entities. Correct one of them."
+    J050 = (
+        "candidates_threshold = {threshold} has to be above 0, as every span has some probability, "
+        "and not above 1."
+    )
+    J051 = (
+        "'{text}' ({label}) is an entity and also in spans['{key}'], which are no entities. "
+        "Correct one of them."
+    )
     J052 = (
-        "Component '{name}' has misaligned = '{misaligned}'. misaligned = 'split' and pooling = 'units' of its "
-        "spacy-jbert.TransformerListener.v1 need each other: set both, or neither."
+        "Component '{name}' has misaligned = '{misaligned}'. misaligned = 'split' and pooling = "
+        "'units' of its spacy-jbert.TransformerListener.v1 need each other: set both, or neither."
     )
     J053 = (
-        "Component '{name}' has misaligned = 'split', so it can't be among [training] annotating_components: it would change the tokens of "
-        "a batch that other components are still learning from. Take it out, or set misaligned = 'count' (and pooling = 'mean')."
+        "Component '{name}' has misaligned = 'split', so it can't be among [training] "
+        "annotating_components: it would change the tokens of a batch that other components are "
+        "still learning from. Take it out, or set misaligned = 'count' (and pooling = 'mean')."
     )
     J070 = (
-        "Component '{name}' is to get a threshold for each label, but its scorer takes only one for all. Set "
-        "@scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or thresholds = false in spacy-jbert.calibrate.v1."
+        "Component '{name}' is to get a threshold for each label, but its scorer takes only one "
+        "for all. Set @scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or "
+        "thresholds = false in spacy-jbert.calibrate.v1."
     )
     J040 = "{name} = '{value}' is not one of {choices}."
-    J041 = "train_layers = {train_layers} and unfreeze_steps = {unfreeze_steps} must not be negative."
-    J042 = "gradient_checkpointing = true can't be used with this encoder: {model} has no support for it in transformers."
+    J041 = (
+        "train_layers = {train_layers} and unfreeze_steps = {unfreeze_steps} must not be negative."
+    )
+    J042 = (
+        "gradient_checkpointing = true can't be used with this encoder: {model} has no support for "
+        "it in transformers."
+    )
     J020 = "The tokenizer's {setting} = {value!r} can't be used: it has to be {choices}."
     J021 = (
-        "The tokenizer's dict = {name!r} is not one of {choices}. "
-        "A dictionary file of your own goes into the config as [initialize.tokenizer] system_dict, or user_dicts."
+        "The tokenizer's dict = {name!r} is not one of {choices}. A dictionary file of your own "
+        "goes into the config as [initialize.tokenizer] system_dict, or user_dicts."
     )
-    J022 = "The tokenizer needs Sudachi's {name} dictionary, which isn't installed: pip install sudachidict-{name}"
+    J022 = (
+        "The tokenizer needs Sudachi's {name} dictionary, which isn't installed: pip install "
+        "sudachidict-{name}"
+    )
     J023 = "The tokenizer can't find the file '{path}'. Check the paths in [initialize.tokenizer]."
-    J024 = "'{path}' doesn't hold Sudachi's settings, a JSON object such as the sudachi.json that comes with sudachipy: {reason}"
+    J024 = (
+        "'{path}' doesn't hold Sudachi's settings, a JSON object such as the sudachi.json that "
+        "comes with sudachipy: {reason}"
+    )
     J025 = (
-        "Sudachi can't use {files}: {reason}. Dictionaries have to be compiled, user dictionaries with "
-        "`sudachipy ubuild -s system.dic -o user.dic user.csv`; there can be 14 of them."
+        "Sudachi can't use {files}: {reason}. Dictionaries have to be compiled, user dictionaries "
+        "with `sudachipy ubuild -s system.dic -o user.dic user.csv`; there can be 14 of them."
     )
     J030 = (
-        "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an installed pipeline package, or a Hugging Face "
-        "checkpoint folder (config.json, the weights and the tokenizer's files)."
+        "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
+        "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "
+        "and the tokenizer's files)."
     )
-    J031 = "The pipeline has no encoder of spacy-jbert. Its components are: {names}. Give one with a jbert_transformer."
+    J031 = (
+        "The pipeline has no encoder of spacy-jbert. Its components are: {names}. Give one with a "
+        "jbert_transformer."
+    )
     J032 = "The text is empty. Give one, or - to read it from stdin."
-    J033 = "The text on stdin is not UTF-8 (byte {position}). Convert it first, for example: iconv -f CP932 -t UTF-8."
-    # --- J1xx: pretraining ------------------------------------------------------------------------------------------
-    J101 = "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting 'path'."
+    J033 = (
+        "The text on stdin is not UTF-8 (byte {position}). Convert it first, for example: iconv -f "
+        "CP932 -t UTF-8."
+    )
+    # --- J1xx: pretraining ------------------------------------------------------------------------
+    J101 = (
+        "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting "
+        "'path'."
+    )
     J102 = (
         "Nothing is left to train on after cleaning the text in {path}: {counts}. "
         "Give Japanese text, a sentence or a paragraph a line, or lower min_characters."
     )
-    J103 = "Pretraining can't find the component '{name}'. The pipeline has: {names}. Set component to the name of a jbert_transformer."
-    J104 = (
-        "The component '{name}' has no encoder to pretrain. Give one in [initialize.components.{name}.encoder], and run pretraining in "
-        "[initialize.after_init], not before_init."
+    J103 = (
+        "Pretraining can't find the component '{name}'. The pipeline has: {names}. Set component "
+        "to the name of a jbert_transformer."
     )
-    J105 = "The tokenizer {tokenizer} has no mask piece, so its encoder can't be trained as a masked language model."
+    J104 = (
+        "The component '{name}' has no encoder to pretrain. Give one in "
+        "[initialize.components.{name}.encoder], and run pretraining in [initialize.after_init], "
+        "not before_init."
+    )
+    J105 = (
+        "The tokenizer {tokenizer} has no mask piece, so its encoder can't be trained as a masked "
+        "language model."
+    )
     J106 = (
-        "The loss at step {step} is {loss}. Training stopped; the last complete checkpoint is kept, the batch is in {path} (torch.load). "
-        "Lower learn_rate, lengthen warmup, or use precision = 'fp32'."
+        "The loss at step {step} is {loss}. Training stopped; the last complete checkpoint is "
+        "kept, the batch is in {path} (torch.load). Lower learn_rate, lengthen warmup, or use "
+        "precision = 'fp32'."
     )
     J107 = "Can't write to the output folder '{path}': {reason}"
     J108 = "{setting} = {value!r} can't be used: {reason}"
     J109 = "Pretraining needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
-    J110 = "Pretraining was told to stop (SIGTERM) and wrote a checkpoint at step {step} of {steps}. Run the same command again to go on."
+    J110 = (
+        "Pretraining was told to stop (SIGTERM) and wrote a checkpoint at step {step} of {steps}. "
+        "Run the same command again to go on."
+    )
     J130 = (
-        "shard = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and an encoder whose layers have weights of "
-        "their own."
+        "shard = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and "
+        "an encoder whose layers have weights of their own."
     )
     J131 = "report_to = '{package}' needs a package: pip install {package}"
-    # --- J2xx: data -------------------------------------------------------------------------------------------------
+    # --- J2xx: data -------------------------------------------------------------------------------
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
-    J203 = "The file is not UTF-8 (byte {byte} at position {position}). Convert it first, for example: iconv -f {guess} -t UTF-8."
+    J203 = (
+        "The file is not UTF-8 (byte {byte} at position {position}). Convert it first, for "
+        "example: iconv -f {guess} -t UTF-8."
+    )
     J204 = "Broken JSON: {reason}"
     J205 = "Each record has to be a JSON object with its fields, not a {kind}."
     J206 = "There is no field '{field}'. The fields here are: {fields}."
@@ -140,63 +199,108 @@ class Errors(metaclass=_WithCodes):
     )
     J209 = "Can't read the table: {reason}"
     J210 = (
-        "The entity {entity!r} has none of the known forms: [start, end, label], "
-        '{{"start", "end", "label"}}, {{"start_offset", "end_offset", "label"}}, {{"span": [start, end], "type", "name"}}.'
+        'The entity {entity!r} has none of the known forms: [start, end, label], {{"start", "end", '
+        '"label"}}, {{"start_offset", "end_offset", "label"}}, {{"span": [start, end], "type", '
+        '"name"}}.'
     )
     J211 = (
-        "The span [{start!r}, {end!r}] can't be an entity of this text, which has {length} characters: "
-        "start and end have to be whole numbers with 0 <= start < end <= {length}."
+        "The span [{start!r}, {end!r}] can't be an entity of this text, which has {length} "
+        "characters: start and end have to be whole numbers with 0 <= start < end <= {length}."
     )
-    J212 = "The entity is named {name!r}, but its span holds {found!r}. Spans count characters, not bytes or UTF-16 units."
-    J213 = "The entities {first!r} and {second!r} overlap. Correct them, or keep the longest with --overlaps longest."
+    J212 = (
+        "The entity is named {name!r}, but its span holds {found!r}. Spans count characters, not "
+        "bytes or UTF-16 units."
+    )
+    J213 = (
+        "The entities {first!r} and {second!r} overlap. Correct them, or keep the longest with "
+        "--overlaps longest."
+    )
     J214 = "A label has to be a text that isn't empty, not {label!r}."
-    J215 = "The text {value!r} holds half a character (a lone surrogate, at position {position}). Correct the escape sequence."
+    J215 = (
+        "The text {value!r} holds half a character (a lone surrogate, at position {position}). "
+        "Correct the escape sequence."
+    )
     J216 = "The packed file is damaged or incomplete: {reason}"
     J217 = "No entity and no category in any of the files. Check which field or column holds them."
     J218 = "--split '{ratio}' has to be three whole numbers that add up to 100, such as 80/10/10."
-    J219 = "Nothing is left for '{name}'. Give more data or other settings; with --split, 0 is for a split that isn't wanted."
-    J220 = "The field '{field}' names the split {value!r}, which is none of train, dev (valid, validation, val) and test."
+    J219 = (
+        "Nothing is left for '{name}'. Give more data or other settings; with --split, 0 is for a "
+        "split that isn't wanted."
+    )
+    J220 = (
+        "The field '{field}' names the split {value!r}, which is none of train, dev (valid, "
+        "validation, val) and test."
+    )
     J221 = "Give either one file, which is then split, or files by --train, --dev and --test."
-    J222 = "The tag {tag!r} is neither O nor one of the prefixes B- I- E- L- S- U- M- with a label. Check --tag-column and --delimiter."
-    J223 = "The line has {found} columns instead of {expected}. Check --delimiter ({delimiter!r} is used) and the column numbers."
+    J222 = (
+        "The tag {tag!r} is neither O nor one of the prefixes B- I- E- L- S- U- M- with a label. "
+        "Check --tag-column and --delimiter."
+    )
+    J223 = (
+        "The line has {found} columns instead of {expected}. Check --delimiter ({delimiter!r} is "
+        "used) and the column numbers."
+    )
     J224 = "Not a spaCy DocBin, or a damaged one ({reason}). Write it again with DocBin.to_disk."
-    J225 = "The field '{field}' holds {count} labels, but one is expected. With --multi-label a text may have any number."
+    J225 = (
+        "The field '{field}' holds {count} labels, but one is expected. With --multi-label a text "
+        "may have any number."
+    )
     J226 = "The folder holds no .spacy file. Give a DocBin, or a folder of them."
-    # --- J3xx: evaluation and packaging -----------------------------------------------------------------------------
+    # --- J3xx: evaluation and packaging -----------------------------------------------------------
 
 
 class Warnings(metaclass=_WithCodes):
     JW001 = (
-        "Component '{name}': {count} of {total} entities in the training data start or end inside a token and can't be learned "
-        "(for example {example!r}). Their tokens are left out of the loss; in scores they count as missed. "
-        "The tokenizer has the fewest with split_mode A."
+        "Component '{name}': {count} of {total} entities in the training data start or end inside "
+        "a token and can't be learned (for example {example!r}). Their tokens are left out of the "
+        "loss; in scores they count as missed. The tokenizer has the fewest with split_mode A."
     )
-    JW002 = "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the training data; it can never be predicted."
+    JW002 = (
+        "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the "
+        "training data; it can never be predicted."
+    )
     JW050 = (
-        "Component '{name}': {count} of {total} entities in the training data start or end inside a token (for example {example!r}). "
-        "They are learned as the tokens that cover them, so what is predicted there is longer than the annotation and counts as wrong."
+        "Component '{name}': {count} of {total} entities in the training data start or end inside "
+        "a token (for example {example!r}). They are learned as the tokens that cover them, so "
+        "what is predicted there is longer than the annotation and counts as wrong."
     )
     JW051 = (
-        "Component '{name}': {count} of {total} entities in the training data start or end inside a token (for example {example!r}). "
-        "They are learned, and tokens are split for what is found, where a wordpiece starts or ends there too."
+        "Component '{name}': {count} of {total} entities in the training data start or end inside "
+        "a token (for example {example!r}). They are learned, and tokens are split for what is "
+        "found, where a wordpiece starts or ends there too."
     )
     JW052 = (
-        "Component '{name}': the entity {text!r} starts or ends inside a wordpiece and can't be learned there; its wordpieces are left "
-        "out of the loss. {count} different entities so far."
+        "Component '{name}': the entity {text!r} starts or ends inside a wordpiece and can't be "
+        "learned there; its wordpieces are left out of the loss. {count} different entities so far."
     )
-    # --- JW1xx: pretraining -----------------------------------------------------------------------------------------
-    JW101 = "The checkpoint '{path}' is incomplete (it was being written when the run ended) and is skipped."
+    # --- JW1xx: pretraining -----------------------------------------------------------------------
+    JW101 = (
+        "The checkpoint '{path}' is incomplete (it was being written when the run ended) and is "
+        "skipped."
+    )
     JW102 = (
-        "The text is one single document, so its last sentences are held out. Put blank lines between documents (or use JSONL) for an "
-        "honest evaluation."
+        "The text is one single document, so its last sentences are held out. Put blank lines "
+        "between documents (or use JSONL) for an honest evaluation."
     )
-    JW130 = "The checkpoint '{path}' is of another run (other settings, text or first weights) and is skipped."
-    JW131 = "The checkpoint at step {step} could not be written ({reason}). Training goes on; the last complete one is: {last}."
+    JW130 = (
+        "The checkpoint '{path}' is of another run (other settings, text or first weights) and is "
+        "skipped."
+    )
+    JW131 = (
+        "The checkpoint at step {step} could not be written ({reason}). Training goes on; the last "
+        "complete one is: {last}."
+    )
     JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
-    # --- JW2xx: data ------------------------------------------------------------------------------------------------
-    JW201 = "{count} labels are in the dev or test data but not in the training data, so they can never be predicted: {labels}"
+    # --- JW2xx: data ------------------------------------------------------------------------------
+    JW201 = (
+        "{count} labels are in the dev or test data but not in the training data, so they can "
+        "never be predicted: {labels}"
+    )
     JW202 = "{count} texts of one split are in another split too: results on them will be too good."
     JW203 = "{count} records have an empty text, or only white space, and were skipped."
     JW204 = "{count} entities overlapped a longer one and were left out."
-    JW205 = "{count} tags that go on with an entity (I-, L-, E-, M-) followed none of the same label and were read as B-."
+    JW205 = (
+        "{count} tags that go on with an entity (I-, L-, E-, M-) followed none of the same label "
+        "and were read as B-."
+    )
     JW206 = "{count} records were left out for their label."

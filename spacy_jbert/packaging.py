@@ -1,4 +1,7 @@
-"""What makes a trained pipeline whole: it names no path or hub model, and it says which packages its tokenizer needs."""
+"""What makes a trained pipeline whole:
+
+it names no path or hub model, and it says which packages its tokenizer needs.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +10,24 @@ from spacy.language import Language
 from transformers import BertJapaneseTokenizer
 
 from .pipeline.transformer import JBertTransformer
-from .tokenizer import SudachiTokenizer
+from .tokenizer.sudachi import SudachiTokenizer
 
-# What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it in the config.
-_MECAB_DICTIONARIES = {"unidic_lite": "unidic-lite>=1.0.8", "ipadic": "ipadic>=1.0", "unidic": "unidic>=1.1"}
+# What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it
+# in the config.
+_MECAB_DICTIONARIES = {
+    "unidic_lite": "unidic-lite>=1.0.8",
+    "ipadic": "ipadic>=1.0",
+    "unidic": "unidic>=1.1",
+}
 
 
 def portable() -> Callable[[Language], Language]:
     """`spacy-jbert.portable.v1`, a callback for [training.before_to_disk].
 
-    Empties [paths] and the encoder loaders in [initialize] of the config that is saved: what they named is in the pipeline now, and
-    doesn't exist on the machine it is installed on. Adds the packages of the tokenizer to `nlp.meta["requirements"]`, from where
-    `spacy package` takes them. Calling it twice changes nothing.
+    Empties [paths] and the encoder loaders in [initialize] of the config that is saved: what they
+    named is in the pipeline now, and doesn't exist on the machine it is installed on. Adds the
+    packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them.
+    Calling it twice changes nothing.
 
     RETURNS (Callable[[Language], Language]): The callback.
     """
@@ -37,10 +46,18 @@ def portable() -> Callable[[Language], Language]:
         nlp.config = config
         requirements = nlp.meta.setdefault("requirements", [])
         if isinstance(nlp.tokenizer, SudachiTokenizer):
-            requirements += [needed for needed in nlp.tokenizer.dictionaries.requirements() if needed not in requirements]
+            requirements += [
+                needed
+                for needed in nlp.tokenizer.dictionaries.requirements()
+                if needed not in requirements
+            ]
         for _, pipe in nlp.pipeline:
             if isinstance(pipe, JBertTransformer):
-                requirements += [needed for needed in _tokenizer_requirements(pipe.encoder.tokenizer) if needed not in requirements]
+                requirements += [
+                    needed
+                    for needed in _tokenizer_requirements(pipe.encoder.tokenizer)
+                    if needed not in requirements
+                ]
         return nlp
 
     return make_portable
@@ -58,4 +75,7 @@ def _tokenizer_requirements(tokenizer: Any) -> list[str]:
     if not isinstance(tokenizer, BertJapaneseTokenizer) or tokenizer.word_tokenizer_type != "mecab":
         return ["sentencepiece>=0.2"] if hasattr(tokenizer, "sp_model") else []
     dictionary = (tokenizer.mecab_kwargs or {}).get("mecab_dic", "unidic_lite")
-    return ["fugashi>=1.3", *([_MECAB_DICTIONARIES[dictionary]] if dictionary in _MECAB_DICTIONARIES else [])]
+    return [
+        "fugashi>=1.3",
+        *([_MECAB_DICTIONARIES[dictionary]] if dictionary in _MECAB_DICTIONARIES else []),
+    ]

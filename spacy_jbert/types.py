@@ -22,9 +22,12 @@ TextCatModel: TypeAlias = Model[list[Doc], Floats2d]
 class TagScores(NamedTuple):
     """Scores (logits) of BILUO tags, or the gradient of a loss by them.
 
-    tokens: One array a document. *Shape:* `(n_tokens, 1 + 4 * n_labels)`. transitions: What it adds that an entity of one label, or
-    O, is followed by the beginning of another; None if nothing was learned about that. *Shape:* `(1 + n_labels, 1 + n_labels)`.
-    ends: where each document's units end (`units.py`), in characters; then `tokens` has a row for each of these; None if it is tokens.
+    tokens: One array a document. *Shape:* `(n_tokens, 1 + 4 * n_labels)`. transitions: What it adds
+        that an entity of one label, or
+    O, is followed by the beginning of another; None if nothing was learned about that. *Shape:* `(1
+    + n_labels, 1 + n_labels)`.
+    ends: where each document's units end (`units.py`), in characters; then `tokens` has a row for
+        each of these; None if it is tokens.
     """
 
     tokens: list[Floats2d]
@@ -33,7 +36,8 @@ class TagScores(NamedTuple):
 
 
 class UnitVectors(NamedTuple):
-    """Vectors of units instead of tokens, one array a document, *shape* `(n_units, width)`, and where each unit ends, in characters.
+    """Vectors of units instead of tokens, one array a document, *shape* `(n_units, width)`, and
+    where each unit ends, in characters.
 
     Their gradient is that of `vectors`.
     """
@@ -48,8 +52,10 @@ TaggerModel: TypeAlias = Model[list[Doc], TagScores]
 class Pieces(NamedTuple):
     """The wordpieces of one text, in order, without special pieces.
 
-    ids: *Shape:* `(n_pieces,)`. starts, ends: the characters of the text that a piece stands for, `text[start:end]`. Both never fall
-    from one piece to the next; several pieces may share a character (㍿ -> 株式, 会社) and one may span several tokens.
+    ids: *Shape:* `(n_pieces,)`.
+    starts, ends: The characters of the text that a piece stands for, `text[start:end]`. Both never
+        fall from one piece to the next; several pieces may share a character (㍿ -> 株式, 会社) and
+        one may span several tokens. *Shape:* `(n_pieces,)`.
     """
 
     ids: Ints

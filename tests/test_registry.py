@@ -1,4 +1,6 @@
-"""Each entry point resolves through spaCy's registry, can be called, and has its row in docs/registry.md."""
+"""Each entry point resolves through spaCy's registry, can be called, and has its row in
+docs/registry.md.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,9 +13,21 @@ import spacy
 from spacy import registry
 from thinc.api import Model
 
-ENTRY_POINTS = [entry for entry in distribution("spacy-jbert").entry_points if entry.group.startswith("spacy_")]
-KINDS = {"spacy_factories": "factory", "spacy_architectures": "architecture", "spacy_misc": "misc", "spacy_callbacks": "callback"}
-KINDS |= {"spacy_tokenizers": "tokenizer", "spacy_readers": "reader", "spacy_cli": "command", "spacy_scorers": "scorer"}
+ENTRY_POINTS = [
+    entry for entry in distribution("spacy-jbert").entry_points if entry.group.startswith("spacy_")
+]
+KINDS = {
+    "spacy_factories": "factory",
+    "spacy_architectures": "architecture",
+    "spacy_misc": "misc",
+    "spacy_callbacks": "callback",
+}
+KINDS |= {
+    "spacy_tokenizers": "tokenizer",
+    "spacy_readers": "reader",
+    "spacy_cli": "command",
+    "spacy_scorers": "scorer",
+}
 
 
 def test_the_table_lists_them_all() -> None:
@@ -27,7 +41,9 @@ def tok2vec() -> Model:
 
 
 CALLS: dict[str, Callable[[Any], Any]] = {
-    "spacy-jbert.SudachiTokenizer.v1": lambda build: build(split_mode="C", attributes="words", dict="core"),
+    "spacy-jbert.SudachiTokenizer.v1": lambda build: build(
+        split_mode="C", attributes="words", dict="core"
+    ),
     "spacy-jbert.JapaneseTransformer.v1": lambda build: build(window=128, overlap=8),
     "spacy-jbert.Tok2VecTransformer.v1": lambda build: build(pooling="first"),
     "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
@@ -51,7 +67,13 @@ def test_each_resolves_and_can_be_called(entry: Any) -> None:
         nlp = spacy.blank("ja")
         assert nlp.add_pipe(entry.name).name == entry.name
         return
-    if entry.group not in ("spacy_tokenizers", "spacy_architectures", "spacy_misc", "spacy_callbacks", "spacy_scorers"):
+    if entry.group not in (
+        "spacy_tokenizers",
+        "spacy_architectures",
+        "spacy_misc",
+        "spacy_callbacks",
+        "spacy_scorers",
+    ):
         assert callable(entry.load())
         return
     found = getattr(registry, entry.group.removeprefix("spacy_")).get(entry.name)

@@ -17,7 +17,9 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.mark.parametrize("name", ["ner", "textcat"])
-def test_config_trains_and_loads(name: str, checkpoint: Callable, ner_examples: Callable, japanese: Language, tmp_path: Path) -> None:
+def test_config_trains_and_loads(
+    name: str, checkpoint: Callable, ner_examples: Callable, japanese: Language, tmp_path: Path
+) -> None:
     docs = [eg.reference for eg in ner_examples(japanese)]
     for i, doc in enumerate(docs):
         doc.cats = {"even": float(i % 2 == 0), "odd": float(i % 2)}
@@ -31,7 +33,10 @@ def test_config_trains_and_loads(name: str, checkpoint: Callable, ner_examples: 
         "training.eval_frequency": 1,
         "training.accumulate_gradient": 2,
     }
-    config = load_config(CONFIGS / f"{name}.cfg", overrides={**overrides, "training.logger": {"@loggers": "spacy.ConsoleLogger.v1"}})
+    config = load_config(
+        CONFIGS / f"{name}.cfg",
+        overrides={**overrides, "training.logger": {"@loggers": "spacy.ConsoleLogger.v1"}},
+    )
     nlp = init_nlp(config)
     (tmp_path / "out").mkdir()
     train(nlp, tmp_path / "out", use_gpu=-1)
@@ -39,5 +44,7 @@ def test_config_trains_and_loads(name: str, checkpoint: Callable, ner_examples: 
     assert loaded.pipe_names == ["transformer", name]
     for doc in loaded.pipe(SENTENCES):
         assert name == "ner" or sum(doc.cats.values()) == pytest.approx(1.0, abs=1e-5)
-    assert [doc.to_json() for doc in loaded.pipe(SENTENCES)] == [loaded(text).to_json() for text in SENTENCES] or name == "textcat"
+    assert [doc.to_json() for doc in loaded.pipe(SENTENCES)] == [
+        loaded(text).to_json() for text in SENTENCES
+    ] or name == "textcat"
     assert loaded.meta["performance"]["transformer_loss"] >= 0.0

@@ -1,4 +1,7 @@
-"""Check the embedded sample: spans, labels, topics, sentiments, duplicates. Prints what it holds; exits 1 if anything is wrong."""
+"""Check the embedded sample:
+
+spans, labels, topics, sentiments, duplicates. Prints what it holds; exits 1 if anything is wrong.
+"""
 
 import json
 import sys
@@ -32,7 +35,12 @@ def main(path: Path) -> None:
     path (Path): JSONL with text, entities ([start, end, label]), topic, sentiment and register.
     """
     problems: list[str] = []
-    counts = {"topic": Counter[str](), "sentiment": Counter[str](), "register": Counter[str](), "entities": Counter[str]()}
+    counts = {
+        "topic": Counter[str](),
+        "sentiment": Counter[str](),
+        "register": Counter[str](),
+        "entities": Counter[str](),
+    }
     lines = path.read_text(encoding="utf-8").splitlines()
     texts: dict[str, int] = {}
     for number, line in enumerate(lines, 1):

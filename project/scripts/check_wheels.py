@@ -1,8 +1,9 @@
-"""Install packaged pipelines into an empty virtual environment and use them there with the network off.
+"""Install packaged pipelines into an empty virtual environment and use them there with the network
+off.
 
-What a user does on another machine: `pip install` the wheels, `spacy.load` them by name, annotate. The new environment knows nothing of
-this checkout; while the pipelines load and run, opening a connection raises an error.
-"""
+What a user does on another machine: `pip install` the wheels, `spacy.load` them by name, annotate.
+The new environment knows nothing of this checkout; while the pipelines load and run, opening a
+connection raises an error."""
 
 import json
 import subprocess
@@ -18,20 +19,23 @@ SENTENCES = [
     "金沢精機は17日、2026年度の売上高が前年度を1割上回るとの見通しを発表した。",
 ]
 
-# Runs inside the new environment, isolated (-I) from this checkout and from the user's own settings.
+# Runs inside the new environment, isolated (-I) from this checkout and from the user's own
+# settings.
 PROGRAM = """
 import json, socket, sys
 
 def refuse(*args, **kwargs):
     raise OSError("the network is off: a packaged pipeline must not need it")
 
-socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.create_connection = socket.getaddrinfo = refuse
 
 import spacy
 
 for name in json.loads(sys.argv[1]):
     nlp = spacy.load(name)
-    assert "spacy_jbert" not in sys.modules or sys.modules["spacy_jbert"].__file__.startswith(sys.prefix), sys.modules["spacy_jbert"]
+    library = sys.modules.get("spacy_jbert")
+    assert library is None or library.__file__.startswith(sys.prefix), library
     print(f"{name} {nlp.meta['version']}: {', '.join(nlp.pipe_names)}")
     for doc in nlp.pipe(json.loads(sys.argv[2])):
         print(" ", doc.text)
@@ -42,26 +46,57 @@ for name in json.loads(sys.argv[1]):
 """
 
 
-def main(wheels: list[Path], constraints: Path = Path("constraints.txt"), source: Path = Path(".")) -> None:
-    """Install wheels into an empty environment, load the pipelines there without network, and annotate three sentences.
+def main(
+    wheels: list[Path], constraints: Path = Path("constraints.txt"), source: Path = Path(".")
+) -> None:
+    """Install wheels into an empty environment, load the pipelines there without network, and
+    annotate three sentences.
 
     wheels (list[Path]): Wheels of pipelines, or folders to look for them in.
     constraints (Path): Versions for pip.
     source (Path): The spacy-jbert checkout to build the library's own wheel from.
     """
-    found = [wheel for path in wheels for wheel in ([path] if path.is_file() else sorted(path.rglob("*.whl")))]
+    found = [
+        wheel
+        for path in wheels
+        for wheel in ([path] if path.is_file() else sorted(path.rglob("*.whl")))
+    ]
     if not found:
-        print(f"No wheel in {', '.join(map(str, wheels))}: run `spacy project run package` first.", file=sys.stderr)
+        print(
+            f"No wheel in {', '.join(map(str, wheels))}: run `spacy project run package` first.",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
     names = [wheel.name.split("-")[0] for wheel in found]
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder) / "venv"
         python = venv / ("Scripts" if sys.platform == "win32" else "bin") / "python"
         library = Path(folder) / "library"
-        _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", library, source)
+        _run(
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            library,
+            source,
+        )
         _run(sys.executable, "-m", "venv", venv)
         print(f"Installing {', '.join(names)} into an empty environment …", flush=True)
-        _run(python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", constraints.resolve(), *library.glob("*.whl"), *found)
+        _run(
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            "-c",
+            constraints.resolve(),
+            *library.glob("*.whl"),
+            *found,
+        )
         _run(python, "-I", "-c", PROGRAM, json.dumps(names), json.dumps(SENTENCES), cwd=folder)
 
 

@@ -1,7 +1,8 @@
-"""Converted corpora, each with its own kind of annotation -> one corpus with all of it, for configs/joint.cfg.
+"""Converted corpora, each with its own kind of annotation -> one corpus with all of it, for
+configs/joint.cfg.
 
-python project/scripts/combine.py project/corpus/sample_ner project/corpus/sample_topic --out project/corpus/sample_joint
-"""
+python project/scripts/combine.py project/corpus/sample_ner project/corpus/sample_topic --out
+project/corpus/sample_joint"""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 from spacy.tokens import Doc, DocBin
 
-from spacy_jbert import data
+from spacy_jbert.corpora import data
 from spacy_jbert.errors import DataError, Errors
 
 
@@ -18,9 +19,9 @@ def combine(
     *,
     out: data.Out,
 ) -> None:
-    """Combine corpora, split by split. A text with entities in one and categories in another becomes one document. The others keep what
-    they have: what a document lacks stays unknown, and isn't taken for "none".
-    """
+    """Combine corpora, split by split. A text with entities in one and categories in another
+    becomes one document. The others keep what they have: what a document lacks stays unknown, and
+    isn't taken for "none"."""
     vocab = data.japanese_tokenizer().vocab
     splits: data.Splits = {}
     for folder in folders:
@@ -35,7 +36,9 @@ def combine(
 
 
 def merge(docs: list[Doc]) -> list[Doc]:
-    """Move the categories of a text to the Doc that has its entities, as those come with tokens of their own."""
+    """Move the categories of a text to the Doc that has its entities, as those come with tokens of
+    their own.
+    """
     categorised = {doc.text: doc for doc in docs if doc.cats and not doc.has_annotation("ENT_IOB")}
     moved = set()
     for doc in docs:

@@ -1,7 +1,7 @@
 """Tokens with IOB tags, one a line (CoNLL, .bio; BILUO and BIOES too) -> one DocBin a split.
 
-python project/scripts/convert_iob.py --train train.bio --dev dev.bio --test test.bio --sentences-per-doc 10 --out project/corpus/gsd
-"""
+python project/scripts/convert_iob.py --train train.bio --dev dev.bio --test test.bio
+--sentences-per-doc 10 --out project/corpus/gsd"""
 
 import csv
 import re
@@ -15,7 +15,7 @@ import typer
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from spacy_jbert import data
+from spacy_jbert.corpora import data
 from spacy_jbert.errors import DataError, Errors, Warnings
 
 Delimiter = Literal["auto", "tab", "comma", "space"]
@@ -35,11 +35,19 @@ def convert_iob(
     split: data.Ratio = "80/10/10",
     seed: data.Seed = 42,
     delimiter: Annotated[Delimiter, typer.Option(help="What stands between the columns")] = "auto",
-    token_column: Annotated[int, typer.Option(help="Column of the token, from 0; -1 is the last")] = 0,
+    token_column: Annotated[
+        int, typer.Option(help="Column of the token, from 0; -1 is the last")
+    ] = 0,
     tag_column: Annotated[int, typer.Option(help="Column of the tag, from 0; -1 is the last")] = -1,
-    sentences_per_doc: Annotated[int, typer.Option(min=1, help="How many sentences make a document")] = 1,
+    sentences_per_doc: Annotated[
+        int, typer.Option(min=1, help="How many sentences make a document")
+    ] = 1,
 ) -> None:
-    """Convert tagged tokens. The tokens of the file are kept; as it doesn't tell where spaces are, there are none in the texts."""
+    """Convert tagged tokens.
+
+    The tokens of the file are kept; as it doesn't tell where spaces are, there are none in the
+    texts.
+    """
     vocab, notes = data.japanese_tokenizer().vocab, data.Notes()
 
     def read(path: Path) -> Iterator[Doc]:
@@ -52,7 +60,9 @@ def convert_iob(
         if group:
             yield make_doc(vocab, group)
 
-    splits = data.read_splits(read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed)
+    splits = data.read_splits(
+        read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed
+    )
     data.write_splits(out, splits)
     data.report(splits, notes)
 
@@ -64,8 +74,12 @@ def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
     return Doc(vocab, words=words, spaces=[False] * len(words), sent_starts=starts, ents=tags)
 
 
-def read_sentences(path: Path, delimiter: Delimiter, token_column: int, tag_column: int, notes: data.Notes) -> Iterator[Sentence]:
-    """Read the sentences of a file, with an empty one where the file has a border between documents (-DOCSTART-)."""
+def read_sentences(
+    path: Path, delimiter: Delimiter, token_column: int, tag_column: int, notes: data.Notes
+) -> Iterator[Sentence]:
+    """Read the sentences of a file, with an empty one where the file has a border between documents
+    (-DOCSTART-).
+    """
     lines = [(number, line.rstrip("\r\n")) for number, line in data.read_lines(path)]
     columns = Columns(path, [line for _, line in lines], delimiter, token_column, tag_column)
     sentence: Sentence = []
@@ -97,16 +111,27 @@ class Columns:
     lines (list[str]): All its lines, to find the delimiter and the number of columns.
     """
 
-    def __init__(self, path: Path, lines: list[str], delimiter: Delimiter, token_column: int, tag_column: int) -> None:
-        lines = [line for line in lines if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))]
+    def __init__(
+        self, path: Path, lines: list[str], delimiter: Delimiter, token_column: int, tag_column: int
+    ) -> None:
+        lines = [
+            line for line in lines if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))
+        ]
         first = next(iter(lines), "")
         if delimiter == "auto":
             delimiter = "tab" if "\t" in first else "space" if " " in first.strip(" ") else "comma"
         self.path, self.delimiter = path, delimiter
-        self.count = Counter(len(self.split(line)) for line in lines).most_common(1)[0][0] if lines else 2
+        self.count = (
+            Counter(len(self.split(line)) for line in lines).most_common(1)[0][0] if lines else 2
+        )
         for column in (token_column, tag_column):
             if not -self.count <= column < self.count:
-                raise DataError(Errors.J223.format(found=self.count, expected=f"at least {column + 1}", delimiter=delimiter), path=path)
+                raise DataError(
+                    Errors.J223.format(
+                        found=self.count, expected=f"at least {column + 1}", delimiter=delimiter
+                    ),
+                    path=path,
+                )
         self.token, self.tag = token_column % self.count, tag_column % self.count
 
     def split(self, line: str) -> list[str]:
@@ -117,7 +142,9 @@ class Columns:
     def is_comment(self, line: str) -> bool:
         """Whether a line that starts with # is a comment; the token can be a # as well."""
         cells = self.split(line)
-        return line.startswith("#") and not (len(cells) == self.count and TAG.fullmatch(cells[self.tag]))
+        return line.startswith("#") and not (
+            len(cells) == self.count and TAG.fullmatch(cells[self.tag])
+        )
 
     def read(self, line: str, number: int) -> tuple[str, str]:
         """The token and the tag of a line."""
@@ -125,7 +152,9 @@ class Columns:
         if self.delimiter == "comma":
             cells = self._whole(line, cells)
         if len(cells) != self.count or not cells[self.token]:
-            found = Errors.J223.format(found=sum(map(bool, cells)), expected=self.count, delimiter=self.delimiter)
+            found = Errors.J223.format(
+                found=sum(map(bool, cells)), expected=self.count, delimiter=self.delimiter
+            )
             raise DataError(found, path=self.path, line=number)
         tag = cells[self.tag].strip()
         if not TAG.fullmatch(tag):
@@ -133,7 +162,8 @@ class Columns:
         return cells[self.token], tag
 
     def _whole(self, line: str, cells: list[str]) -> list[str]:
-        # A token can be a comma or a quote, or hold one ("1,000"), in quotes as in a CSV file or just so.
+        # A token can be a comma or a quote, or hold one ("1,000"), in quotes as in a CSV file or
+        # just so.
         try:
             quoted = next(csv.reader([line], strict=True))
         except csv.Error:

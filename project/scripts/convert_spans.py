@@ -1,8 +1,9 @@
-"""Entities as character spans (Stockmark's JSON array, doccano's or any other JSONL, CSV) -> one DocBin a split.
+"""Entities as character spans (Stockmark's JSON array, doccano's or any other JSONL, CSV) -> one
+DocBin a split.
 
 python project/scripts/convert_spans.py ner.json --out project/corpus/stockmark
-python project/scripts/convert_spans.py --train train.jsonl --dev dev.jsonl --out project/corpus/mine
-"""
+python project/scripts/convert_spans.py --train train.jsonl --dev dev.jsonl --out
+project/corpus/mine"""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from spacy.tokens import Doc
 
-from spacy_jbert import data
+from spacy_jbert.corpora import data
 from spacy_jbert.errors import Errors, Warnings
 
 
@@ -27,17 +28,31 @@ def convert_spans(
     seed: data.Seed = 42,
     split_field: data.SplitField = None,
     text_field: Annotated[str, typer.Option(help="Field that holds the text")] = "text",
-    entities_field: Annotated[str | None, typer.Option(help="Field that holds the entities [default: entities, labels or label]")] = None,
-    overlaps: Annotated[Literal["refuse", "longest"], typer.Option(help="What to do with entities that overlap")] = "refuse",
+    entities_field: Annotated[
+        str | None,
+        typer.Option(help="Field that holds the entities [default: entities, labels or label]"),
+    ] = None,
+    overlaps: Annotated[
+        Literal["refuse", "longest"], typer.Option(help="What to do with entities that overlap")
+    ] = "refuse",
     split_mode: data.SplitMode = "A",
 ) -> None:
-    """Convert texts with character spans. Tokens are cut where an entity starts or ends inside, so that every entity is kept."""
+    """Convert texts with character spans.
+
+    Tokens are cut where an entity starts or ends inside, so that every entity is kept.
+    """
     tokenizer, notes = data.japanese_tokenizer(split_mode), data.Notes()
 
     def read(path: Path) -> Iterator[Doc]:
         for row in data.read_rows(path):
             text = row.text(text_field)
-            found = row.get(entities_field or next((name for name in ("entities", "labels", "label") if name in row.fields), "entities"))
+            found = row.get(
+                entities_field
+                or next(
+                    (name for name in ("entities", "labels", "label") if name in row.fields),
+                    "entities",
+                )
+            )
             entities = read_entities(row, text, found)
             kept = longest(entities)
             if overlaps == "refuse" and len(kept) < len(entities):
@@ -52,7 +67,9 @@ def convert_spans(
                 notes[Warnings.JW203] += 1
 
     files = {"train": train, "dev": dev, "test": test}
-    splits = data.read_splits(read, source, files, ratio=split, seed=seed, by_field=split_field is not None)
+    splits = data.read_splits(
+        read, source, files, ratio=split, seed=seed, by_field=split_field is not None
+    )
     data.write_splits(out, splits)
     data.report(splits, notes)
 
@@ -60,7 +77,9 @@ def convert_spans(
 def read_entities(row: data.Row, text: str, found: Any) -> list[data.Entity]:
     """Check the entities of a record, in whichever of the known forms they are, and sort them."""
     if not isinstance(found, list):
-        raise row.error(Errors.J207.format(field="entities", expected="a list of entities", value=found))
+        raise row.error(
+            Errors.J207.format(field="entities", expected="a list of entities", value=found)
+        )
     return sorted(read_entity(row, text, entity) for entity in found)
 
 
@@ -72,7 +91,10 @@ def read_entity(row: data.Row, text: str, entity: Any) -> data.Entity:
             if "span" in entity:
                 start, end = entity["span"]
             else:
-                start, end = (entity[name] if name in entity else entity[f"{name}_offset"] for name in ("start", "end"))
+                start, end = (
+                    entity[name] if name in entity else entity[f"{name}_offset"]
+                    for name in ("start", "end")
+                )
         else:
             start, end, label = entity
     except (KeyError, TypeError, ValueError):
@@ -88,7 +110,9 @@ def read_entity(row: data.Row, text: str, entity: Any) -> data.Entity:
 def longest(entities: list[data.Entity]) -> list[data.Entity]:
     """Leave out every entity that overlaps a longer one (of two as long, the first stays)."""
     kept: list[data.Entity] = []
-    for start, end, label in sorted(entities, key=lambda entity: (entity[0] - entity[1], entity[0])):
+    for start, end, label in sorted(
+        entities, key=lambda entity: (entity[0] - entity[1], entity[0])
+    ):
         if all(end <= other_start or other_end <= start for other_start, other_end, _ in kept):
             kept.append((start, end, label))
     return sorted(kept)

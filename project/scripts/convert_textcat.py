@@ -1,8 +1,10 @@
 """Texts with categories, one label each or several (JSONL, JSON, CSV, TSV) -> one DocBin a split.
 
-    python project/scripts/convert_textcat.py topics.jsonl --text-field utterances.0.text --label-field meta.topic \
+    python project/scripts/convert_textcat.py topics.jsonl --text-field utterances.0.text
+    --label-field meta.topic \
         --split-field purpose --out project/corpus/asdc
-    python project/scripts/convert_textcat.py --train train.csv --dev val.csv --text-field sent --out project/corpus/morality
+    python project/scripts/convert_textcat.py --train train.csv --dev val.csv --text-field sent
+    --out project/corpus/morality
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from spacy.tokens import Doc
 
-from spacy_jbert import data
+from spacy_jbert.corpora import data
 from spacy_jbert.errors import Errors, Warnings
 
 
@@ -26,11 +28,22 @@ def convert_textcat(
     split: data.Ratio = "80/10/10",
     seed: data.Seed = 42,
     split_field: data.SplitField = None,
-    text_field: Annotated[str, typer.Option(help="Field that holds the text; dots go down: utterances.0.text")] = "text",
-    label_field: Annotated[str, typer.Option(help="Field that holds the label or labels")] = "label",
-    multi_label: Annotated[bool, typer.Option("--multi-label", help="A text can have any number of labels")] = False,
-    separator: Annotated[str, typer.Option(help="With --multi-label: what stands between labels that aren't a JSON list")] = ",",
-    exclude_label_containing: Annotated[str | None, typer.Option(help="Leave out records with such a label")] = None,
+    text_field: Annotated[
+        str, typer.Option(help="Field that holds the text; dots go down: utterances.0.text")
+    ] = "text",
+    label_field: Annotated[
+        str, typer.Option(help="Field that holds the label or labels")
+    ] = "label",
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A text can have any number of labels")
+    ] = False,
+    separator: Annotated[
+        str,
+        typer.Option(help="With --multi-label: what stands between labels that aren't a JSON list"),
+    ] = ",",
+    exclude_label_containing: Annotated[
+        str | None, typer.Option(help="Leave out records with such a label")
+    ] = None,
     split_mode: data.SplitMode = "A",
 ) -> None:
     """Convert texts with categories. Every document gets every label of the data, as 1.0 or 0.0."""
@@ -40,7 +53,9 @@ def convert_textcat(
         for row in data.read_rows(path):
             text = row.text(text_field)
             labels = read_labels(row, label_field, separator if multi_label else None)
-            if exclude_label_containing and any(exclude_label_containing in label for label in labels):
+            if exclude_label_containing and any(
+                exclude_label_containing in label for label in labels
+            ):
                 notes[Warnings.JW206] += 1
             elif not text.strip():
                 notes[Warnings.JW203] += 1
@@ -51,7 +66,9 @@ def convert_textcat(
                 yield doc
 
     files = {"train": train, "dev": dev, "test": test}
-    splits = data.read_splits(read, source, files, ratio=split, seed=seed, by_field=split_field is not None)
+    splits = data.read_splits(
+        read, source, files, ratio=split, seed=seed, by_field=split_field is not None
+    )
     docs = [doc for docs in splits.values() for doc in docs]
     label_set = sorted({label for doc in docs for label in doc.cats})
     for doc in docs:
@@ -61,7 +78,10 @@ def convert_textcat(
 
 
 def read_labels(row: data.Row, name: str, separator: str | None) -> list[str]:
-    """The labels of a record: a list, or text; with a separator any number of them, without one exactly one."""
+    """The labels of a record:
+
+    a list, or text; with a separator any number of them, without one exactly one.
+    """
     value: Any = row.get(name)
     if separator and isinstance(value, str):
         value = [label.strip() for label in value.split(separator) if label.strip()]

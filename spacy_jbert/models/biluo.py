@@ -1,8 +1,9 @@
-"""Decoding of BILUO tags: the best sequence that is well-formed, and how probable each of its entities is.
+"""Decoding of BILUO tags: the best sequence that is well-formed, and how probable each of its
+entities is.
 
-Tags are numbered O, then B, I, L, U of the first label, of the second, and so on. No entity may be left open or closed by another
-label's tag. Documents run together, longest first, one NumPy step a token position.
-"""
+Tags are numbered O, then B, I, L, U of the first label, of the second, and so on. No entity may be
+left open or closed by another label's tag. Documents run together, longest first, one NumPy step a
+token position."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..windows import batch_windows
+from ..wordpieces.windows import batch_windows
 from .crf import Floats, Lattice, pad
 
 # Token positions, padding included, whose tables are in memory at once.
@@ -18,7 +19,9 @@ _MOST_POSITIONS = 2**15
 
 
 class Entity(NamedTuple):
-    """Tokens `start:end`, the label's number, and the probability, among all well-formed sequences, of just this entity."""
+    """Tokens `start:end`, the label's number, and the probability, among all well-formed sequences,
+    of just this entity.
+    """
 
     start: int
     end: int
@@ -27,7 +30,9 @@ class Entity(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A document's entities in order, and all spans that may be one, in order too; these may overlap."""
+    """A document's entities in order, and all spans that may be one, in order too; these may
+    overlap.
+    """
 
     entities: list[Entity]
     candidates: list[Entity]
@@ -50,14 +55,22 @@ def entity_tags(length: int, label: int) -> list[int]:
 
 
 def decode(
-    scores: Sequence[NDArray], transitions: NDArray | None = None, *, temperature: float = 1.0, threshold: float | None = None
+    scores: Sequence[NDArray],
+    transitions: NDArray | None = None,
+    *,
+    temperature: float = 1.0,
+    threshold: float | None = None,
 ) -> list[Decoded]:
     """Find the best entities of each document by Viterbi, and score them by forward-backward.
 
-    scores: For each document, a logit for each tag of each token. *Shape:* `(n_tokens, 1 + 4 * n_labels)`.
-    transitions (NDArray | None): What it adds that one label, or O, follows another. *Shape:* `(1 + n_labels, 1 + n_labels)`.
-    temperature (float): Divides all scores where they become probabilities; what is best doesn't depend on it.
-    threshold (float | None): The probability from which a span is a candidate; None for no candidates.
+    scores: For each document, a logit for each tag of each token. *Shape:* `(n_tokens, 1 + 4 *
+        n_labels)`.
+    transitions (NDArray | None): What it adds that one label, or O, follows another. *Shape:* `(1 +
+        n_labels, 1 + n_labels)`.
+    temperature (float): Divides all scores where they become probabilities; what is best doesn't
+        depend on it.
+    threshold (float | None): The probability from which a span is a candidate; None for no
+        candidates.
     RETURNS (list[Decoded]): For each document.
     """
     found = [Decoded([], [])] * len(scores)
@@ -68,7 +81,10 @@ def decode(
         for i, number in enumerate(batch):
             best = _backtrace(came_inside[:, :, i], came_from[:, i], len(scores[number]))
             found[number] = Decoded(
-                [Entity(start, end, label, lattice.probability(i, start, end, label)) for start, end, label in best],
+                [
+                    Entity(start, end, label, lattice.probability(i, start, end, label))
+                    for start, end, label in best
+                ],
                 [Entity(*span) for span in likely[i]],
             )
     return found
@@ -96,7 +112,9 @@ def span_probabilities(
 
 
 def _padded(scores: Sequence[NDArray]) -> Iterator[tuple[list[int], Floats]]:
-    for batch in batch_windows([len(doc) for doc in scores], _MOST_POSITIONS, overhead=_MOST_POSITIONS):
+    for batch in batch_windows(
+        [len(doc) for doc in scores], _MOST_POSITIONS, overhead=_MOST_POSITIONS
+    ):
         yield batch, pad([scores[i] for i in batch])
 
 
@@ -105,9 +123,9 @@ def _viterbi(moves: Floats, transitions: NDArray | None) -> tuple[NDArray, NDArr
 
     moves (Floats): From `pad`.
     transitions (NDArray | None): See `decode`.
-    RETURNS: Whether the best way to each state after token t was inside an entity before t; what the best way to begin something at t had
-        ended before, in one column for all where there are no transitions. *Shapes:* `(longest, 2, n_docs, width)`,
-        `(longest, n_docs, width or 1)`.
+    RETURNS: Whether the best way to each state after token t was inside an entity before t; what
+        the best way to begin something at t had ended before, in one column for all where there are
+        no transitions. *Shapes:* `(longest, 2, n_docs, width)`, `(longest, n_docs, width or 1)`.
     """
     length, _, _, n_docs, width = moves.shape
     if transitions is None:

@@ -1,4 +1,7 @@
-"""How a head reads the transformer: wordpiece vectors to one vector a token (or a window), for a whole batch at once."""
+"""How a head reads the transformer:
+
+wordpiece vectors to one vector a token (or a window), for a whole batch at once.
+"""
 
 from typing import Any, cast
 
@@ -12,18 +15,23 @@ from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
 from ..types import ListenerModel, Tok2VecModel, UnitVectors
-from ..units import units
+from ..wordpieces.units import units
 
 POOLINGS = ("mean", "first", "cls", "units")
 
 
-def build_listener(pooling: str = "mean", grad_factor: float = 1.0, upstream: str = "*") -> Tok2VecModel:
-    """`spacy-jbert.TransformerListener.v1`: connects a head to the transformer before it in the pipeline.
+def build_listener(
+    pooling: str = "mean", grad_factor: float = 1.0, upstream: str = "*"
+) -> Tok2VecModel:
+    """`spacy-jbert.TransformerListener.v1`: connects a head to the transformer before it in the
+    pipeline.
 
-    pooling (str): "mean" of a token's wordpieces or the "first" of them, a row a token; "cls": the vector of the piece before the text
-        (for BERT, [CLS]), a row a window, for classifying documents; "units": the mean for each part of a token that ends with a
-        wordpiece, for `jbert_ner` with misaligned = "split", which no other component understands.
-    grad_factor (float): Scales what flows back to the encoder; with 0.0 nothing does, and nothing is computed for it.
+    pooling (str): "mean" of a token's wordpieces or the "first" of them, a row a token; "cls": the
+        vector of the piece before the text (for BERT, [CLS]), a row a window, for classifying
+        documents; "units": the mean for each part of a token that ends with a wordpiece, for
+        `jbert_ner` with misaligned = "split", which no other component understands.
+    grad_factor (float): Scales what flows back to the encoder; with 0.0 nothing does, and nothing
+        is computed for it.
     upstream (str): The transformer's name in the pipeline, "*" for whichever there is.
     RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`; with "units" `List[Doc] -> UnitVectors`.
     RAISES: ValueError J015.
@@ -57,7 +65,9 @@ def forward_units(model: Model, docs: list[Doc], is_train: bool) -> tuple[UnitVe
     datas, backprop_vectors = vectors(docs, is_train)
     cut = [units(doc, data) for doc, data in zip(docs, datas, strict=True)]
     rows, backprop_rows = pooled([data for _, data in cut], is_train)
-    return UnitVectors(rows, [ends for ends, _ in cut]), lambda d_rows: backprop_vectors(backprop_rows(d_rows))
+    return UnitVectors(rows, [ends for ends, _ in cut]), lambda d_rows: backprop_vectors(
+        backprop_rows(d_rows)
+    )
 
 
 def pool_tokens(pooling: str, grad_factor: float) -> Model[list[TransformerData], list[Floats2d]]:
@@ -67,16 +77,21 @@ def pool_tokens(pooling: str, grad_factor: float) -> Model[list[TransformerData]
     return Model("pool_tokens", forward, attrs={"pooling": pooling, "grad_factor": grad_factor})
 
 
-def forward(model: Model, datas: list[TransformerData], is_train: bool) -> tuple[list[Floats2d], Any]:
+def forward(
+    model: Model, datas: list[TransformerData], is_train: bool
+) -> tuple[list[Floats2d], Any]:
     ops, pooling = model.ops, model.attrs["pooling"]
     hidden = [data.model_output.get("last_hidden_state") for data in datas]
-    # Stock empties (a document without tokens, a disabled transformer) have no vectors, or none of any width.
+    # Stock empties (a document without tokens, a disabled transformer) have no vectors, or none of
+    # any width.
     rows = [h.reshape(-1, h.shape[-1]) for h in hidden if h is not None and h.size]
     if not rows:
         width = next((h.shape[-1] for h in hidden if h is not None), 0)
         return [ops.alloc2f(len(data.align.lengths), width) for data in datas], lambda d_outputs: []
     flat = rows[0] if len(rows) == 1 else ops.xp.concatenate(rows)
-    shape = flat.shape  # all that the backward pass needs: the vectors of a long document needn't wait for it
+    shape = (
+        flat.shape
+    )  # all that the backward pass needs: the vectors of a long document needn't wait for it
     index, lengths, counts = _rows_to_pool(datas, hidden, pooling)
     picked = flat[ops.asarray(index)]
     lengths = ops.asarray1i(lengths)
@@ -94,26 +109,39 @@ def forward(model: Model, datas: list[TransformerData], is_train: bool) -> tuple
             if h is not None and h.size:
                 n = h.shape[-2] * h.shape[0]
                 d_hidden = d_flat[at : at + n].reshape(h.shape)
-                d_datas.append(TransformerData(data.wordpieces, ModelOutput(last_hidden_state=d_hidden), data.align))
+                d_datas.append(
+                    TransformerData(
+                        data.wordpieces, ModelOutput(last_hidden_state=d_hidden), data.align
+                    )
+                )
                 at += n
         return d_datas
 
     return outputs, backprop
 
 
-def _rows_to_pool(datas: list[TransformerData], hidden: list[Any], pooling: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """The rows of the flat batch to average, how many go into each output row, how many output rows each document has."""
+def _rows_to_pool(
+    datas: list[TransformerData], hidden: list[Any], pooling: str
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """The rows of the flat batch to average, how many go into each output row, how many output rows
+    each document has.
+    """
     index, lengths, counts, at = [], [], [], 0
     for data, h in zip(datas, hidden, strict=True):
         if pooling == "cls":
             window = data.wordpieces.token_type_ids
             begins = (
-                np.unique(window, return_index=True)[1] if window is not None else np.zeros(min(1, h.size if h is not None else 0), int)
+                np.unique(window, return_index=True)[1]
+                if window is not None
+                else np.zeros(min(1, h.size if h is not None else 0), int)
             )
             index.append(begins + at)
             lengths.append(np.ones(len(begins), dtype=np.int32))
         else:
-            aligned, per_token = _as_numpy(data.align.data).reshape(-1), _as_numpy(data.align.lengths)
+            aligned, per_token = (
+                _as_numpy(data.align.data).reshape(-1),
+                _as_numpy(data.align.lengths),
+            )
             if pooling == "first":
                 firsts = (np.cumsum(per_token) - per_token)[per_token > 0]
                 aligned, per_token = aligned[firsts], np.minimum(per_token, 1)

@@ -1,4 +1,7 @@
-"""The torch side of `JapaneseTransformer`: running the encoder, training it step by step, its bytes."""
+"""The torch side of `JapaneseTransformer`:
+
+running the encoder, training it step by step, its bytes.
+"""
 
 import contextlib
 import tempfile
@@ -14,14 +17,15 @@ from thinc.shims.shim import Shim
 from thinc.util import get_torch_default_device
 from torch.utils.checkpoint import checkpoint
 
-from ..encoder import Encoder
+from ..encoder.checkpoint import Encoder
 from ..errors import Errors
-from ..pieces import Segmenter, make_segmenter
+from ..wordpieces.segmentation import Segmenter, make_segmenter
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LAYERS = ("last", "mix")
-# An Adam step is as large as the rate. What suits an encoder's weights would hardly move the softmax of the mix in a whole training.
+# An Adam step is as large as the rate. What suits an encoder's weights would hardly move the
+# softmax of the mix in a whole training.
 _MIX_RATE = 50.0
 
 
@@ -45,8 +49,18 @@ class EncoderShim(Shim):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__(None)
-        self.words, self.device, self.precision, self.storage, self.layers = words, device, precision, storage, layers
-        self.layer_decay, self.train_layers, self.unfreeze_steps = layer_decay, train_layers, unfreeze_steps
+        self.words, self.device, self.precision, self.storage, self.layers = (
+            words,
+            device,
+            precision,
+            storage,
+            layers,
+        )
+        self.layer_decay, self.train_layers, self.unfreeze_steps = (
+            layer_decay,
+            train_layers,
+            unfreeze_steps,
+        )
         self.gradient_checkpointing = gradient_checkpointing
         self._encoder: Encoder | None = None
         self._segmenter: Segmenter | None = None
@@ -61,7 +75,14 @@ class EncoderShim(Shim):
 
     def __getstate__(self) -> dict[str, Any]:
         # Caches, and the optimizer's moments, are of this process.
-        return {**self.__dict__, "_segmenter": None, "_strings": None, "_optimizer": None, "_scaler": None, "_steps": 0}
+        return {
+            **self.__dict__,
+            "_segmenter": None,
+            "_strings": None,
+            "_optimizer": None,
+            "_scaler": None,
+            "_steps": 0,
+        }
 
     @property
     def encoder(self) -> Encoder | None:
@@ -107,7 +128,9 @@ class EncoderShim(Shim):
     def _device(self) -> torch.device:
         return get_torch_default_device() if self.device == "auto" else torch.device(self.device)
 
-    def run(self, windows: list[np.ndarray], *, learn: bool = False, recompute: bool = False) -> torch.Tensor:
+    def run(
+        self, windows: list[np.ndarray], *, learn: bool = False, recompute: bool = False
+    ) -> torch.Tensor:
         """Run one batch of windows.
 
         windows (list[ndarray]): Ids, special ones included. *Shape:* `(n_pieces,)` each.
@@ -123,7 +146,11 @@ class EncoderShim(Shim):
             row[: len(window)] = window
         # A mask costs time even when it masks nothing.
         padded = lengths.min() < lengths.max()
-        mask = send((np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64), device) if padded else None
+        mask = (
+            send((np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64), device)
+            if padded
+            else None
+        )
         dtype = PRECISIONS[self.precision]
         autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
         if encoder.model.training != learn:
@@ -157,18 +184,20 @@ class EncoderShim(Shim):
         torch.autograd.backward(output, gradient.to(output.dtype))
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Step AdamW over all weights at once, with the rate, decay and clipping that spaCy's optimizer has at this step.
+        """Step AdamW over all weights at once, with the rate, decay and clipping that spaCy's
+        optimizer has at this step.
 
-        As in BERT (Devlin et al. 2019, arXiv:1810.04805), biases and LayerNorm are not decayed and gradients are clipped together, by
-        their global norm.
-        """
+        As in BERT (Devlin et al. 2019, arXiv:1810.04805), biases and LayerNorm are not decayed and
+        gradients are clipped together, by their global norm."""
         if self._encoder is None:
             return
         self._steps += 1
         weights = [p for p in self._encoder.model.parameters() if p.grad is not None]
         if not weights and (self._encoder.mix is None or self._encoder.mix.grad is None):
             return
-        adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(self._groups(), lr=0.0, fused=True)
+        adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(
+            self._groups(), lr=0.0, fused=True
+        )
         self._optimizer = adamw
         if self._scaler is not None:
             self._scaler.unscale_(adamw)
@@ -191,10 +220,15 @@ class EncoderShim(Shim):
         layers = _layers(encoder)
         top = max(layers.values())
         for name, weight in encoder.model.named_parameters():
-            groups.setdefault((self.layer_decay ** (top - layers[name]), weight.ndim > 1), []).append(weight)
+            groups.setdefault(
+                (self.layer_decay ** (top - layers[name]), weight.ndim > 1), []
+            ).append(weight)
         if encoder.mix is not None:
             groups[_MIX_RATE, False] = [encoder.mix]
-        return [{"params": weights, "scale": scale, "decayed": decayed} for (scale, decayed), weights in groups.items()]
+        return [
+            {"params": weights, "scale": scale, "decayed": decayed}
+            for (scale, decayed), weights in groups.items()
+        ]
 
     def to_device(self, device_type: str, device_id: int) -> None:
         if self._encoder is not None and self.device == "auto":
@@ -219,7 +253,10 @@ class EncoderShim(Shim):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "encoder"
             self.save(path)
-            return cast(bytes, srsly.msgpack_dumps({file.name: file.read_bytes() for file in path.iterdir()}))
+            return cast(
+                bytes,
+                srsly.msgpack_dumps({file.name: file.read_bytes() for file in path.iterdir()}),
+            )
 
     def from_bytes(self, data: bytes) -> "EncoderShim":
         if data:
@@ -231,14 +268,22 @@ class EncoderShim(Shim):
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Put an array on the encoder's device. To a GPU from pinned memory, so that nobody waits for what the GPU is still doing."""
+    """Put an array on the encoder's device.
+
+    To a GPU from pinned memory, so that nobody waits for what the GPU is still doing.
+    """
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )
 
 
 @contextlib.contextmanager
 def _rows_of_embeddings(encoder: Encoder) -> Iterator[None]:
-    """On a CPU, let each batch send back only the rows of the embeddings that it used, not a gradient for all rows.
+    """On a CPU, let each batch send back only the rows of the embeddings that it used, not a
+    gradient for all rows.
 
     With 40,000 rows of 384 and seven batches of short sentences a step that saved 9 % of the whole.
     """
@@ -249,9 +294,14 @@ def _rows_of_embeddings(encoder: Encoder) -> Iterator[None]:
 
 
 def _layers(encoder: Encoder) -> dict[str, int]:
-    """The number of the layer that each weight is in; -1 for the embeddings, the last for anything behind it."""
+    """The number of the layer that each weight is in; -1 for the embeddings, the last for anything
+    behind it.
+    """
     names = [name for name, _ in encoder.model.named_parameters()]
-    # The first number in a name is the layer's. ALBERT has one layer, used again and again: the highest number counts, not the depth.
-    layers = {name: int(part) for name in names for part in reversed(name.split(".")) if part.isdigit()}
+    # The first number in a name is the layer's. ALBERT has one layer, used again and again: the
+    # highest number counts, not the depth.
+    layers = {
+        name: int(part) for name in names for part in reversed(name.split(".")) if part.isdigit()
+    }
     top = max(layers.values(), default=0)
     return {name: layers.get(name, -1 if "embed" in name else top) for name in names}

@@ -1,9 +1,22 @@
-"""Document scores from everything a document has: the model behind stock `textcat` and `textcat_multilabel`."""
+"""Document scores from everything a document has:
+
+the model behind stock `textcat` and `textcat_multilabel`.
+"""
 
 from collections.abc import Callable
 from functools import partial
 
-from thinc.api import Dropout, Linear, Model, ParametricAttention, chain, list2ragged, reduce_mean, reduce_sum, zero_init
+from thinc.api import (
+    Dropout,
+    Linear,
+    Model,
+    ParametricAttention,
+    chain,
+    list2ragged,
+    reduce_mean,
+    reduce_sum,
+    zero_init,
+)
 from thinc.layers.resizable import resizable, resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
@@ -24,23 +37,28 @@ def build_pooled_textcat(
 ) -> TextCatModel:
     """`spacy-jbert.PooledTextCat.v1`. However long a document is, all its windows count.
 
-    tok2vec (Tok2VecModel): `spacy-jbert.TransformerListener.v1` with pooling "mean" for a row a token, "cls" for the [CLS] vector of each
-        window. Any other tok2vec layer works too.
+    tok2vec (Tok2VecModel): `spacy-jbert.TransformerListener.v1` with pooling "mean" for a row a
+        token, "cls" for the [CLS] vector of each window. Any other tok2vec layer works too.
     exclusive_classes (bool): One label a document (softmax), or any number (a logistic for each).
-    pooling (str): What makes one vector of a document's rows: their "mean", or "attention", a mean with weights from a learned query.
+    pooling (str): What makes one vector of a document's rows: their "mean", or "attention", a mean
+        with weights from a learned query.
     dropout (float): Of the document vector, in training.
     learn_rate_factor (float): How many times faster than the encoder the output layer learns.
     nO (int | None): The number of labels; set by the component.
-    RETURNS (TextCatModel): `List[Doc] -> Floats2d`, *shape* `(n_docs, n_labels)`. Its part "logits" gives the scores that its part
-        "probabilities" makes the probabilities of.
+    RETURNS (TextCatModel): `List[Doc] -> Floats2d`, *shape* `(n_docs, n_labels)`. Its part "logits"
+        gives the scores that its part "probabilities" makes the probabilities of.
     RAISES: ValueError J015.
     """
     if pooling not in POOLINGS:
         raise ValueError(Errors.J015.format(pooling=pooling, choices=", ".join(POOLINGS)))
     pool = chain(ParametricAttention(), reduce_sum()) if pooling == "attention" else reduce_mean()
     linear: Model[Floats2d, Floats2d] = Linear(nO=nO, init_W=zero_init)
-    output = resizable(linear, resize_layer=partial(resize_linear_weighted, fill_defaults={"b": 0.0}))
-    logits: TextCatModel = chain(tok2vec, list2ragged(), pool, Dropout(dropout), scale(learn_rate_factor), output)
+    output = resizable(
+        linear, resize_layer=partial(resize_linear_weighted, fill_defaults={"b": 0.0})
+    )
+    logits: TextCatModel = chain(
+        tok2vec, list2ragged(), pool, Dropout(dropout), scale(learn_rate_factor), output
+    )
     activation = probabilities(exclusive_classes)
     model: TextCatModel = chain(logits, activation)
     model.set_ref("tok2vec", tok2vec)
@@ -62,20 +80,25 @@ def _resize(model: TextCatModel, new_nO: int, *, output: Model) -> TextCatModel:
 def probabilities(exclusive_classes: bool) -> Model[Floats2d, Floats2d]:
     """Softmax or logistic, at a temperature.
 
-    The gradient is the stock layers': of the cross-entropy for the softmax, of the squared error for the logistic (with which ASDC's 60
-    labels were learned as well as with the cross-entropy, or better). But it is that of the mean over documents: of their sum, seven
-    times as much as from `jbert_ner` reached a shared encoder.
+    The gradient is the stock layers': of the cross-entropy for the softmax, of the squared error
+    for the logistic (with which ASDC's 60 labels were learned as well as with the cross-entropy, or
+    better). But it is that of the mean over documents: of their sum, seven times as much as from
+    `jbert_ner` reached a shared encoder.
 
-    Predictions are made at attrs["temperature"], see `spacy_jbert.calibration`. Training is at 1 and goes back to it: what was fitted to
-    other weights says nothing of these.
+    Predictions are made at attrs["temperature"], see `spacy_jbert.evaluation.calibration`. Training
+    is at 1 and goes back to it: what was fitted to other weights says nothing of these.
 
     exclusive_classes (bool): Which of the two.
     RETURNS (Model[Floats2d, Floats2d]): *Shape:* `(n_docs, n_labels)`, both.
     """
-    return Model("probabilities", forward, attrs={"exclusive_classes": exclusive_classes, "temperature": 1.0})
+    return Model(
+        "probabilities", forward, attrs={"exclusive_classes": exclusive_classes, "temperature": 1.0}
+    )
 
 
-def forward(model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool) -> tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+def forward(
+    model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
     if is_train:
         model.attrs["temperature"] = 1.0
     exclusive = model.attrs["exclusive_classes"]
@@ -83,7 +106,8 @@ def forward(model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool) -> tu
     Y = model.ops.softmax(X) if exclusive else model.ops.sigmoid(X)
 
     def backprop(dY: Floats2d) -> Floats2d:
-        # What comes in is probability minus truth: behind a softmax, that is the gradient of the cross-entropy already.
+        # What comes in is probability minus truth: behind a softmax, that is the gradient of the
+        # cross-entropy already.
         return (dY if exclusive else dY * model.ops.dsigmoid(Y)) / len(dY)
 
     return Y, backprop

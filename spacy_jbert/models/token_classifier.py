@@ -13,25 +13,34 @@ from .scale import scale
 
 DECODERS = ("softmax", "crf")
 
-# The score that tags of a label start with that is added to a trained model: e^-20 as likely as one of score 0.
+# The score that tags of a label start with that is added to a trained model: e^-20 as likely as one
+# of score 0.
 _NEVER = -20.0
 
 
 def build_token_classifier(
-    tok2vec: Tok2VecModel, learn_rate_factor: float = 10.0, decoder: str = "crf", nO: int | None = None
+    tok2vec: Tok2VecModel,
+    learn_rate_factor: float = 10.0,
+    decoder: str = "crf",
+    nO: int | None = None,
 ) -> TaggerModel:
     """`spacy-jbert.TokenClassifier.v1`: scores (logits) for each tag of each token.
 
-    tok2vec (Tok2VecModel): Token vectors, normally `spacy-jbert.TransformerListener.v1`. If its pooling is "units", each unit has scores.
-    learn_rate_factor (float): How many times faster than the encoder this layer, which starts from nothing, learns.
-    decoder (str): "crf": the whole sequence is learned, and which label, or O, follows which; "softmax": each token's tag by itself, up
-        to a tenth faster. Both predict the best well-formed sequence.
+    tok2vec (Tok2VecModel): Token vectors, normally `spacy-jbert.TransformerListener.v1`. If its
+        pooling is "units", each unit has scores.
+    learn_rate_factor (float): How many times faster than the encoder this layer, which starts from
+        nothing, learns.
+    decoder (str): "crf": the whole sequence is learned, and which label, or O, follows which;
+        "softmax": each token's tag by itself, up to a tenth faster. Both predict the best
+        well-formed sequence.
     nO (int | None): The number of tags; set by the component.
     RETURNS (TaggerModel): `List[Doc] -> TagScores`.
     RAISES: ValueError J040.
     """
     if decoder not in DECODERS:
-        raise ValueError(Errors.J040.format(name="decoder", value=decoder, choices=", ".join(DECODERS)))
+        raise ValueError(
+            Errors.J040.format(name="decoder", value=decoder, choices=", ".join(DECODERS))
+        )
     output = Linear(nO=nO, init_W=zero_init)
     last = transitions(decoder == "crf", learn_rate_factor, nO)
     each = with_array(chain(Dropout(0.0), scale(learn_rate_factor), output))
@@ -46,7 +55,9 @@ def build_token_classifier(
 def with_units(layer: Model[list[Floats2d], list[Floats2d]]) -> Model[UnitVectors, UnitVectors]:
     """Applies a layer to vectors of units and leaves beside the result where these end."""
 
-    def forward(model: Model, X: UnitVectors, is_train: bool) -> tuple[UnitVectors, Callable[[list[Floats2d]], list[Floats2d]]]:
+    def forward(
+        model: Model, X: UnitVectors, is_train: bool
+    ) -> tuple[UnitVectors, Callable[[list[Floats2d]], list[Floats2d]]]:
         Y, backprop = model.layers[0](X.vectors, is_train)
         return UnitVectors(Y, X.ends), backprop
 
@@ -56,7 +67,9 @@ def with_units(layer: Model[list[Floats2d], list[Floats2d]]) -> Model[UnitVector
     return Model("with_units", forward, init=init, layers=[layer])
 
 
-def transitions(learned: bool, learn_rate_factor: float, nO: int | None = None) -> Model[list[Floats2d], TagScores]:
+def transitions(
+    learned: bool, learn_rate_factor: float, nO: int | None = None
+) -> Model[list[Floats2d], TagScores]:
     """Puts the scores of transitions beside those of tokens. They start at 0.
 
     learned (bool): Whether there are any.
@@ -65,10 +78,21 @@ def transitions(learned: bool, learn_rate_factor: float, nO: int | None = None) 
     RETURNS (Model[list[Floats2d], TagScores]): The layer.
     """
     params = {"T": None} if learned else {}
-    return Model("transitions", forward, init=init, dims={"nO": nO}, params=params, attrs={"factor": learn_rate_factor})
+    return Model(
+        "transitions",
+        forward,
+        init=init,
+        dims={"nO": nO},
+        params=params,
+        attrs={"factor": learn_rate_factor},
+    )
 
 
-def init(model: Model[list[Floats2d], TagScores], X: list[Floats2d] | None = None, Y: TagScores | None = None) -> None:
+def init(
+    model: Model[list[Floats2d], TagScores],
+    X: list[Floats2d] | None = None,
+    Y: TagScores | None = None,
+) -> None:
     if "T" in model.param_names:
         width = 1 + (model.get_dim("nO") - 1) // 4
         model.set_param("T", model.ops.alloc2f(width, width))

@@ -17,15 +17,15 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..calibration import fit_temperature
 from ..errors import Errors, Warnings
-from ..evaluation import expected_calibration_error
+from ..evaluation.calibration import fit_temperature
+from ..evaluation.scorers import expected_calibration_error
 from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
 from ..models.crf import log_shares
 from ..models.listener import is_units
-from ..pieces import token_offsets
 from ..types import Ints, TaggerModel, TagScores
-from ..units import split_tokens, unit_doc, unit_starts
+from ..wordpieces.segmentation import token_offsets
+from ..wordpieces.units import split_tokens, unit_doc, unit_starts
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,13 @@ scorer = {"@scorers": "spacy-jbert.ner_scorer.v1"}
     "jbert_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
     default_config=DEFAULT_CONFIG["ner"],
-    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None, "ents_ece": None},
+    default_score_weights={
+        "ents_f": 1.0,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+        "ents_ece": None,
+    },
 )
 def make_ner(
     nlp: Language,
@@ -67,15 +73,21 @@ def make_ner(
 ) -> "JBertNER":
     """Construct a named entity component.
 
-    model (TaggerModel): Scores for each BILUO tag: `spacy-jbert.TokenClassifier.v1`. Its `decoder` says how they are learned.
-    incorrect_spans_key (str | None): As in the stock `ner`: `reference.spans[key]` are spans that are no entities of their label.
-    misaligned (str): What to learn from an entity that starts or ends inside a token. "count": nothing, its tokens are left out of the
-        loss; "expand": the tokens that cover it are the entity; "split": it is learned and found where it is, as far as a wordpiece begins
-        or ends there too, and what is found inside a token cuts it in the Doc (see `split_tokens`; attributes set by components before
-        this one go to the parts). "split" needs pooling = "units" in `spacy-jbert.TransformerListener.v1`; the component can't be among
-        the `annotating_components`, since listeners of the same batch would find other tokens than the transformer did.
-    candidates_key (str | None): Where to put every span that may be an entity, `doc.spans[key]`, with `attrs["scores"]`; None for nowhere.
-        Tokens aren't split for candidates: one that isn't an entity and has a border inside a token is left out.
+    model (TaggerModel): Scores for each BILUO tag: `spacy-jbert.TokenClassifier.v1`. Its `decoder`
+        says how they are learned.
+    incorrect_spans_key (str | None): As in the stock `ner`: `reference.spans[key]` are spans that
+        are no entities of their label.
+    misaligned (str): What to learn from an entity that starts or ends inside a token. "count":
+        nothing, its tokens are left out of the loss; "expand": the tokens that cover it are the
+        entity; "split": it is learned and found where it is, as far as a wordpiece begins or ends
+        there too, and what is found inside a token cuts it in the Doc (see `split_tokens`;
+        attributes set by components before this one go to the parts). "split" needs pooling =
+        "units" in `spacy-jbert.TransformerListener.v1`; the component can't be among the
+        `annotating_components`, since listeners of the same batch would find other tokens than the
+        transformer did.
+    candidates_key (str | None): Where to put every span that may be an entity, `doc.spans[key]`,
+        with `attrs["scores"]`; None for nowhere. Tokens aren't split for candidates: one that isn't
+        an entity and has a border inside a token is left out.
     candidates_threshold (float): The probability from which a span is one.
     scorer (Callable | None): As in the stock `ner`. The default adds `ents_ece`.
     """
@@ -92,7 +104,8 @@ def make_ner(
 
 
 def ner_scorer() -> Callable[..., dict[str, Any]]:
-    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected calibration error of `ent._.score`.
+    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected
+    calibration error of `ent._.score`.
 
     RETURNS (Callable): The scorer.
     """
@@ -100,17 +113,28 @@ def ner_scorer() -> Callable[..., dict[str, Any]]:
 
 
 def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
-    """See `ner_scorer`. RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a confidence."""
+    """See `ner_scorer`.
+
+    RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a
+    confidence.
+    """
     examples = list(examples)
     scores: dict[str, Any] = get_ner_prf(examples, **settings)
-    judged = [(ent._.score, right) for eg in examples for ent, right in _judge(eg) if ent._.score is not None]
+    judged = [
+        (ent._.score, right)
+        for eg in examples
+        for ent, right in _judge(eg)
+        if ent._.score is not None
+    ]
     sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
     scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
     return scores
 
 
 def _judge(eg: Example) -> Iterator[tuple[Span, bool]]:
-    """Each predicted entity, and whether it is right; none of those about whose tokens the annotation says nothing, as in `get_ner_prf`."""
+    """Each predicted entity, and whether it is right; none of those about whose tokens the
+    annotation says nothing, as in `get_ner_prf`.
+    """
     gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
     for ent in eg.predicted.ents:
         tokens = eg.alignment.x2y[ent.start : ent.end]
@@ -119,18 +143,29 @@ def _judge(eg: Example) -> Iterator[tuple[Span, bool]]:
 
 
 def _get_score(span: Span) -> float | None:
-    """`span._.score`. spaCy keeps it by characters; with the label it can't pass to an entity that something else puts there later."""
-    label, score = span.doc.user_data.get(("._.", "score", span.start_char, span.end_char), (None, None))
+    """`span._.score`.
+
+    spaCy keeps it by characters; with the label it can't pass to an entity that something else puts
+    there later.
+    """
+    label, score = span.doc.user_data.get(
+        ("._.", "score", span.start_char, span.end_char), (None, None)
+    )
     return score if label == span.label_ else None
 
 
 def _set_score(span: Span, score: float | list) -> None:
     # Doc.from_json gives back what Doc.to_json wrote: the label too.
-    span.doc.user_data["._.", "score", span.start_char, span.end_char] = score if isinstance(score, list) else [span.label_, score]
+    span.doc.user_data["._.", "score", span.start_char, span.end_char] = (
+        score if isinstance(score, list) else [span.label_, score]
+    )
 
 
 class Found(NamedTuple):
-    """What `predict` says of a document: see `Decoded`. Entities count tokens or, if it is known where these end, units: `units.py`."""
+    """What `predict` says of a document:
+
+    see `Decoded`. Entities count tokens or, if it is known where these end, units: `units.py`.
+    """
 
     entities: list[Entity]
     candidates: list[Entity]
@@ -147,7 +182,9 @@ def _among(ent: Span, ends: Ints | None) -> tuple[int, int]:
     """Start and end of an entity counted in tokens, or in units."""
     if ends is None:
         return ent.start, ent.end
-    return int(np.searchsorted(ends, ent.start_char, "right")), int(np.searchsorted(ends, ent.end_char)) + 1
+    return int(np.searchsorted(ends, ent.start_char, "right")), int(
+        np.searchsorted(ends, ent.end_char)
+    ) + 1
 
 
 def _on_tokens(doc: Doc, entities: Sequence[Entity], starts: Ints, ends: Ints) -> Iterator[Entity]:
@@ -161,9 +198,10 @@ def _on_tokens(doc: Doc, entities: Sequence[Entity], starts: Ints, ends: Ints) -
 class JBertNER(TrainablePipe):
     """Tags tokens with BILUO tags and decodes the best well-formed sequence.
 
-    Each entity's confidence, `ent._.score`, is its probability among all well-formed sequences. It is kept by `DocBin` and `to_bytes`
-    (user data) and is None for entities that something else set. As with the stock `ner`, entities that are there already stay, and no
-    entity is found in blocked tokens.
+    Each entity's confidence, `ent._.score`, is its probability among all well-formed sequences. It
+    is kept by `DocBin` and `to_bytes` (user data) and is None for entities that something else set.
+    As with the stock `ner`, entities that are there already stay, and no entity is found in blocked
+    tokens.
 
     vocab (Vocab): The pipeline's.
     model (TaggerModel): See `make_ner`.
@@ -185,7 +223,11 @@ class JBertNER(TrainablePipe):
         scorer: Callable | None = score_ner,
     ) -> None:
         if misaligned not in MISALIGNED:
-            raise ValueError(Errors.J040.format(name="misaligned", value=misaligned, choices=", ".join(MISALIGNED)))
+            raise ValueError(
+                Errors.J040.format(
+                    name="misaligned", value=misaligned, choices=", ".join(MISALIGNED)
+                )
+            )
         if not 0.0 < candidates_threshold <= 1.0:
             raise ValueError(Errors.J050.format(threshold=candidates_threshold))
         if (misaligned == "split") != any(map(is_units, model.walk())):
@@ -215,8 +257,8 @@ class JBertNER(TrainablePipe):
         return list(self.cfg["labels"])
 
     def add_label(self, label: str) -> int:
-        """Add an entity type. If the model is initialised, its output grows: the new label is found nowhere until it is learned, all else
-        is found as before.
+        """Add an entity type. If the model is initialised, its output grows: the new label is found
+        nowhere until it is learned, all else is found as before.
 
         RETURNS (int): 0 if it was there, otherwise 1.
         RAISES: ValueError J012.
@@ -232,9 +274,14 @@ class JBertNER(TrainablePipe):
         return 1
 
     def initialize(
-        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None, labels: Iterable[str] | None = None
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
     ) -> None:
-        """Find the labels and build the output layer; say how many entities start or end inside a token.
+        """Find the labels and build the output layer; say how many entities start or end inside a
+        token.
 
         get_examples (Callable): Gives the training examples.
         nlp (Language): The pipeline.
@@ -251,14 +298,24 @@ class JBertNER(TrainablePipe):
             entities = eg.reference.ents
             found.update(ent.label_ for ent in entities)
             total += len(entities)
-            misaligned += [ent.text for ent in entities if eg.predicted.char_span(ent.start_char, ent.end_char) is None]
+            misaligned += [
+                ent.text
+                for ent in entities
+                if eg.predicted.char_span(ent.start_char, ent.end_char) is None
+            ]
         for label in labels if labels is not None else sorted(found):
             self.add_label(label)
         if not self.labels:
             raise ValueError(Errors.J013.format(name=self.name))
         if misaligned:
-            message = {"count": Warnings.JW001, "expand": Warnings.JW050, "split": Warnings.JW051}[self.misaligned]
-            logger.warning(message.format(name=self.name, count=len(misaligned), total=total, example=misaligned[0]))
+            message = {"count": Warnings.JW001, "expand": Warnings.JW050, "split": Warnings.JW051}[
+                self.misaligned
+            ]
+            logger.warning(
+                message.format(
+                    name=self.name, count=len(misaligned), total=total, example=misaligned[0]
+                )
+            )
         for layer in ("output_layer", "transitions"):
             self.model.get_ref(layer).set_dim("nO", len(tag_names(self.labels)))
         self.cfg["temperature"] = 1.0
@@ -266,7 +323,10 @@ class JBertNER(TrainablePipe):
         self.model.initialize(X=sample or None)
 
     def predict(self, docs: Iterable[Doc]) -> list[Found]:
-        """RETURNS (list[Found]): The entities of each document, and its candidates if they are wanted."""
+        """RETURNS (list[Found]):
+
+        The entities of each document, and its candidates if they are wanted.
+        """
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [Found([], [], None)] * len(docs)
@@ -275,16 +335,29 @@ class JBertNER(TrainablePipe):
             # What something else has found stays, and blocked tokens stay free.
             doc_scores[np.isin(_of_each(doc, ENT_IOB, doc_ends), (1, 3)), 1:] = -np.inf
         threshold = self.candidates_threshold if self.candidates_key is not None else None
-        found = decode(scores, transitions, temperature=self.cfg["temperature"], threshold=threshold)
+        found = decode(
+            scores, transitions, temperature=self.cfg["temperature"], threshold=threshold
+        )
         return [Found(*spans, doc_ends) for spans, doc_ends in zip(found, ends, strict=True)]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: list[Found]) -> None:
-        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the candidates; split tokens if an entity needs it."""
+        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the
+        candidates; split tokens if an entity needs it.
+        """
         for doc, (entities, candidates, ends) in zip(docs, predictions, strict=True):
             if ends is not None:
                 starts = unit_starts(*token_offsets(doc), ends)
-                split_tokens(doc, [border for entity in entities for border in (starts[entity.start], ends[entity.end - 1])])
-                entities, candidates = (list(_on_tokens(doc, of, starts, ends)) for of in (entities, candidates))
+                split_tokens(
+                    doc,
+                    [
+                        border
+                        for entity in entities
+                        for border in (starts[entity.start], ends[entity.end - 1])
+                    ],
+                )
+                entities, candidates = (
+                    list(_on_tokens(doc, of, starts, ends)) for of in (entities, candidates)
+                )
             spans = self._spans(doc, entities)
             for span, entity in zip(spans, entities, strict=True):
                 span._.score = entity.score
@@ -293,7 +366,12 @@ class JBertNER(TrainablePipe):
             doc.set_ents([*doc.ents, *spans], blocked=blocked)
             if self.candidates_key is not None:
                 scores = np.array([entity.score for entity in candidates], dtype="f")
-                group = SpanGroup(doc, name=self.candidates_key, attrs={"scores": scores}, spans=self._spans(doc, candidates))
+                group = SpanGroup(
+                    doc,
+                    name=self.candidates_key,
+                    attrs={"scores": scores},
+                    spans=self._spans(doc, candidates),
+                )
                 doc.spans[self.candidates_key] = group
 
     def update(
@@ -304,7 +382,10 @@ class JBertNER(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch. RETURNS (dict[str, float]): The losses, with this component's: see `get_loss`."""
+        """Learn from a batch.
+
+        RETURNS (dict[str, float]): The losses, with this component's: see `get_loss`.
+        """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -321,21 +402,34 @@ class JBertNER(TrainablePipe):
         return losses
 
     def score(self, examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
-        """Evaluate; say, once for each, which labels of the data this component doesn't know. RETURNS (dict[str, Any]): The scores."""
+        """Evaluate; say, once for each, which labels of the data this component doesn't know.
+
+        RETURNS (dict[str, Any]): The scores.
+        """
         examples = list(examples)
-        unknown = {ent.label_ for eg in examples for ent in eg.reference.ents}.difference(self.labels, self._reported)
+        unknown = {ent.label_ for eg in examples for ent in eg.reference.ents}.difference(
+            self.labels, self._reported
+        )
         for label in sorted(unknown):
             logger.warning(Warnings.JW002.format(name=self.name, label=label))
         self._reported |= unknown
         return super().score(examples, **settings)
 
     def calibrate(self, examples: Iterable[Example]) -> None:
-        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right. `spacy-jbert.calibrate.v1` calls this.
+        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right.
+        `spacy-jbert.calibrate.v1` calls this.
 
         examples (Iterable[Example]): Held out; `predicted` went through the pipeline as it is now.
         """
         examples = [eg for eg in examples if eg.predicted.ents]
-        judged = [[(ent, right) for ent, right in _judge(eg) if ent._.score is not None and ent.label_ in self.labels] for eg in examples]
+        judged = [
+            [
+                (ent, right)
+                for ent, right in _judge(eg)
+                if ent._.score is not None and ent.label_ in self.labels
+            ]
+            for eg in examples
+        ]
         if not any(judged):
             return
         right = np.array([is_right for entities in judged for _, is_right in entities])
@@ -344,25 +438,32 @@ class JBertNER(TrainablePipe):
             [(*_among(ent, doc_ends), self.labels.index(ent.label_)) for ent, _ in entities]
             for entities, doc_ends in zip(judged, ends, strict=True)
         ]
-        # As if one more entity had been seen each way (Platt 1999): where all are right, no temperature would be low enough.
+        # As if one more entity had been seen each way (Platt 1999): where all are right, no
+        # temperature would be low enough.
         wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
         def cross_entropy(temperature: float) -> float:
-            sure = span_probabilities(scores, spans, transitions, temperature=temperature).clip(1e-12, 1.0 - 1e-12)
+            sure = span_probabilities(scores, spans, transitions, temperature=temperature).clip(
+                1e-12, 1.0 - 1e-12
+            )
             return -float((wanted * np.log(sure) + (1.0 - wanted) * np.log1p(-sure)).mean())
 
         self.cfg["temperature"] = fit_temperature(cross_entropy)
-        logger.info("%s: temperature %.3f from %d entities", self.name, self.cfg["temperature"], len(right))
+        logger.info(
+            "%s: temperature %.3f from %d entities", self.name, self.cfg["temperature"], len(right)
+        )
 
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))
 
     def get_loss(self, examples: Iterable[Example], scores: TagScores) -> tuple[float, TagScores]:
-        """How improbable the annotation is, as a negative logarithm: of each known tag by itself, or, with transitions, of all sequences
-        that agree with what is known of a document. Spans that are known to be no entities add how improbable it is that they are none.
+        """How improbable the annotation is, as a negative logarithm: of each known tag by itself,
+        or, with transitions, of all sequences that agree with what is known of a document. Spans
+        that are known to be no entities add how improbable it is that they are none.
 
-        The mean over what is known. With spaCy's sum over tokens the gradient's norm is some hundred, so that `grad_clip` cuts each step
-        (on UD_Japanese-GSD F was 2 points lower) and classification beside it in one pipeline hardly reaches the encoder.
+        The mean over what is known. With spaCy's sum over tokens the gradient's norm is some
+        hundred, so that `grad_clip` cuts each step (on UD_Japanese-GSD F was 2 points lower) and
+        classification beside it in one pipeline hardly reaches the encoder.
 
         scores (TagScores): What the model says of each example.
         RETURNS (tuple[float, TagScores]): The loss and its gradient by the scores.
@@ -370,17 +471,27 @@ class JBertNER(TrainablePipe):
         xp = self.model.ops.xp
         examples = list(examples)
         if scores.ends is not None:
-            examples = [self._with_units(eg, ends) for eg, ends in zip(examples, scores.ends, strict=True)]
+            examples = [
+                self._with_units(eg, ends) for eg, ends in zip(examples, scores.ends, strict=True)
+            ]
         tags = [self._known_tags(eg) for eg in examples]
         flat = xp.concatenate(scores.tokens)
-        incorrect = [(i, self._only(span)) for i, eg in enumerate(examples) for span in self._incorrect_spans(eg)]
+        incorrect = [
+            (i, self._only(span))
+            for i, eg in enumerate(examples)
+            for span in self._incorrect_spans(eg)
+        ]
         if scores.transitions is None:
             loss, d_flat = self._token_loss(flat, np.concatenate(tags))
             right = []
         else:
             loss, d_flat = 0.0, xp.zeros_like(flat)
             every = np.arange(flat.shape[1])
-            right = [(i, (known[:, None] == every) | (known[:, None] < 0)) for i, known in enumerate(tags) if (known >= 0).any()]
+            right = [
+                (i, (known[:, None] == every) | (known[:, None] < 0))
+                for i, known in enumerate(tags)
+                if (known >= 0).any()
+            ]
         d_transitions = None if scores.transitions is None else xp.zeros_like(scores.transitions)
         if right or incorrect:
             tokens = self._to_numpy(scores.tokens)
@@ -398,10 +509,15 @@ class JBertNER(TrainablePipe):
         d_flat /= n_known
         if d_transitions is not None:
             d_transitions /= n_known
-        return loss / n_known, TagScores(xp.split(d_flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1]), d_transitions)
+        return loss / n_known, TagScores(
+            xp.split(d_flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1]), d_transitions
+        )
 
     def _token_loss(self, flat: Floats2d, tags: NDArray) -> tuple[float, Floats2d]:
-        """The cross-entropy of the tags that are known, each by itself. *Shapes:* `(n_tokens, n_tags)`, `(n_tokens,)`."""
+        """The cross-entropy of the tags that are known, each by itself.
+
+        *Shapes:* `(n_tokens, n_tags)`, `(n_tokens,)`.
+        """
         xp = self.model.ops.xp
         (at,) = np.nonzero(tags >= 0)
         known, gold = xp.asarray(at), xp.asarray(tags[at])
@@ -413,16 +529,28 @@ class JBertNER(TrainablePipe):
         return -float(xp.log(xp.maximum(picked, 1e-12)).sum()), d_flat
 
     def _with_units(self, eg: Example, ends: Ints) -> Example:
-        """The example with units as the tokens of its prediction. Reports, once each, the entities that even these can't express."""
+        """The example with units as the tokens of its prediction.
+
+        Reports, once each, the entities that even these can't express.
+        """
         predicted = unit_doc(eg.predicted, ends)
         for ent in eg.reference.ents:
-            if predicted.char_span(ent.start_char, ent.end_char) is None and ent.text not in self._not_in_units:
+            if (
+                predicted.char_span(ent.start_char, ent.end_char) is None
+                and ent.text not in self._not_in_units
+            ):
                 self._not_in_units.add(ent.text)
-                logger.warning(Warnings.JW052.format(name=self.name, text=ent.text, count=len(self._not_in_units)))
+                logger.warning(
+                    Warnings.JW052.format(
+                        name=self.name, text=ent.text, count=len(self._not_in_units)
+                    )
+                )
         return Example(predicted, eg.reference)
 
     def _known_tags(self, eg: Example) -> NDArray:
-        """The number of each token's tag; -1 where the annotation says nothing, or an entity starts or ends inside the token."""
+        """The number of each token's tag; -1 where the annotation says nothing, or an entity starts
+        or ends inside the token.
+        """
         numbers = {tag: i for i, tag in enumerate(tag_names(self.labels))}
         tags = np.array([numbers.get(tag, -1) for tag in eg.get_aligned_ner()], dtype=np.int64)
         if self.misaligned == "expand":
@@ -430,7 +558,11 @@ class JBertNER(TrainablePipe):
                 span = eg.predicted.char_span(ent.start_char, ent.end_char, alignment_mode="expand")
                 # Two entities that share a token can't both have it.
                 fits = (span.start_char, span.end_char) == (ent.start_char, ent.end_char)
-                if not fits and ent.label_ in self.labels and (tags[span.start : span.end] <= 0).all():
+                if (
+                    not fits
+                    and ent.label_ in self.labels
+                    and (tags[span.start : span.end] <= 0).all()
+                ):
                     tags[span.start : span.end] = self._tags_of(span, ent.label_)
         return tags
 
@@ -438,12 +570,23 @@ class JBertNER(TrainablePipe):
         return entity_tags(len(span), self.labels.index(label))
 
     def _incorrect_spans(self, eg: Example) -> Iterator[Span]:
-        """Spans that are known not to be an entity of their label, one that can be predicted. RAISES: ValueError J051."""
-        spans = eg.reference.spans.get(self.incorrect_spans_key, []) if self.incorrect_spans_key is not None else []
+        """Spans that are known not to be an entity of their label, one that can be predicted.
+
+        RAISES: ValueError J051.
+        """
+        spans = (
+            eg.reference.spans.get(self.incorrect_spans_key, [])
+            if self.incorrect_spans_key is not None
+            else []
+        )
         entities = {(ent.start_char, ent.end_char, ent.label_) for ent in eg.reference.ents}
         for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
             if (span.start_char, span.end_char, span.label_) in entities:
-                raise ValueError(Errors.J051.format(text=span.text, label=span.label_, key=self.incorrect_spans_key))
+                raise ValueError(
+                    Errors.J051.format(
+                        text=span.text, label=span.label_, key=self.incorrect_spans_key
+                    )
+                )
             if span.label_ in self.labels:
                 yield span
 
@@ -455,11 +598,16 @@ class JBertNER(TrainablePipe):
         return allowed
 
     def _spans(self, doc: Doc, entities: Sequence[Entity]) -> list[Span]:
-        return [Span(doc, entity.start, entity.end, label=self.labels[entity.label]) for entity in entities]
+        return [
+            Span(doc, entity.start, entity.end, label=self.labels[entity.label])
+            for entity in entities
+        ]
 
-    def _scores(self, docs: Sequence[Doc]) -> tuple[list[NDArray], NDArray | None, Sequence[Ints | None]]:
-        """What the model says, as arrays one may write to, and where units end. No entity begins or ends with white space: O and I are all
-        that it can be."""
+    def _scores(
+        self, docs: Sequence[Doc]
+    ) -> tuple[list[NDArray], NDArray | None, Sequence[Ints | None]]:
+        """What the model says, as arrays one may write to, and where units end. No entity begins or
+        ends with white space: O and I are all that it can be."""
         scores = self.model.predict(docs)
         tokens = self._to_numpy(scores.tokens)
         borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
@@ -474,4 +622,8 @@ class JBertNER(TrainablePipe):
         return np.split(flat, np.cumsum([len(doc) for doc in tokens])[:-1])
 
     def _transitions(self, scores: TagScores) -> NDArray | None:
-        return None if scores.transitions is None else cast(NDArray, self.model.ops.to_numpy(scores.transitions))
+        return (
+            None
+            if scores.transitions is None
+            else cast(NDArray, self.model.ops.to_numpy(scores.transitions))
+        )

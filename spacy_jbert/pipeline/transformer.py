@@ -1,4 +1,7 @@
-"""`jbert_transformer`: spacy-transformers' component with an encoder, storage and training of our own."""
+"""`jbert_transformer`:
+
+spacy-transformers' component with an encoder, storage and training of our own.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -17,11 +20,11 @@ from spacy_transformers.layers import TransformerListener
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Config, Optimizer, set_dropout_rate
 
-from ..encoder import Encoder, EncoderLoader
+from ..encoder.checkpoint import Encoder, EncoderLoader
 from ..errors import Errors
 from ..models.shim import EncoderShim
-from ..pieces import Segmenter, choose_words
 from ..types import TransformerModel
+from ..wordpieces.segmentation import Segmenter, choose_words
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +41,24 @@ DEFAULT_CONFIG = Config().from_str(
 )
 
 
-@Language.factory("jbert_transformer", assigns=["doc._.trf_data"], default_config=DEFAULT_CONFIG["transformer"])
-def make_transformer(nlp: Language, name: str, model: TransformerModel, set_extra_annotations: Callable) -> "JBertTransformer":
+@Language.factory(
+    "jbert_transformer", assigns=["doc._.trf_data"], default_config=DEFAULT_CONFIG["transformer"]
+)
+def make_transformer(
+    nlp: Language, name: str, model: TransformerModel, set_extra_annotations: Callable
+) -> "JBertTransformer":
     """Construct a Japanese transformer component.
 
     model (TransformerModel): `spacy-jbert.JapaneseTransformer.v1`.
-    set_extra_annotations (Callable): As in spacy-transformers: called with the documents and the batch after `doc._.trf_data` is set.
+    set_extra_annotations (Callable): As in spacy-transformers: called with the documents and the
+        batch after `doc._.trf_data` is set.
     """
     return JBertTransformer(nlp.vocab, model, set_extra_annotations, name=name)
 
 
 class JBertTransformer(Transformer):
-    """A Japanese encoder whose wordpiece vectors other components listen to. They are on `doc._.trf_data` too.
+    """A Japanese encoder whose wordpiece vectors other components listen to. They are on
+    `doc._.trf_data` too.
 
     vocab (Vocab): The pipeline's.
     model (TransformerModel): `spacy-jbert.JapaneseTransformer.v1`.
@@ -58,7 +67,12 @@ class JBertTransformer(Transformer):
     """
 
     def __init__(
-        self, vocab: Vocab, model: TransformerModel, set_extra_annotations: Callable = null_annotation_setter, *, name: str = "transformer"
+        self,
+        vocab: Vocab,
+        model: TransformerModel,
+        set_extra_annotations: Callable = null_annotation_setter,
+        *,
+        name: str = "transformer",
     ) -> None:
         super().__init__(vocab, model, set_extra_annotations, name=name)
         self.cfg: dict[str, Any] = {}
@@ -69,7 +83,10 @@ class JBertTransformer(Transformer):
 
     @property
     def encoder(self) -> Encoder:
-        """RETURNS (Encoder): The live torch encoder and its tokenizer. RAISES: ValueError J001 if there is none yet."""
+        """RETURNS (Encoder):
+
+        The live torch encoder and its tokenizer. RAISES: ValueError J001 if there is none yet.
+        """
         return self._shim.require_encoder(self.name)
 
     @encoder.setter
@@ -84,13 +101,18 @@ class JBertTransformer(Transformer):
         return self._shim.segmenter
 
     def initialize(
-        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None, encoder: EncoderLoader | None = None
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        encoder: EncoderLoader | None = None,
     ) -> None:
         """Load or build the encoder and connect the listeners.
 
         get_examples (Callable): Not used.
         nlp (Language): The pipeline.
-        encoder (EncoderLoader | None): From [initialize.components.<name>.encoder]. May be left out if the component has an encoder.
+        encoder (EncoderLoader | None): From [initialize.components.<name>.encoder]. May be left out
+            if the component has an encoder.
         RAISES: ValueError J001 if there is no encoder after all, J002-J004 if it can't be loaded.
         """
         if encoder is not None:
@@ -99,7 +121,9 @@ class JBertTransformer(Transformer):
         logger.info("%s: words = '%s' (%s)", self.name, words, why)
         self.model.initialize()
         if nlp is not None:
-            at = next((i for i, (_, pipe) in enumerate(nlp.pipeline) if pipe is self), len(nlp.pipeline))
+            at = next(
+                (i for i, (_, pipe) in enumerate(nlp.pipeline) if pipe is self), len(nlp.pipeline)
+            )
             for _, pipe in nlp.pipeline[at:]:
                 self.find_listeners(pipe)
 
@@ -108,8 +132,9 @@ class JBertTransformer(Transformer):
         return self.model.predict(list(docs))
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
-        """Apply the component to a stream of documents. Windows of a whole batch are sorted by length before they are cut into the
-        encoder's batches, so a larger `batch_size` wastes less on padding."""
+        """Apply the component to a stream of documents. Windows of a whole batch are sorted by
+        length before they are cut into the encoder's batches, so a larger `batch_size` wastes less
+        on padding."""
         for docs in util.minibatch(stream, batch_size):
             self.set_annotations(docs, self.predict(docs))
             yield from docs
@@ -122,9 +147,11 @@ class JBertTransformer(Transformer):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Run the encoder and hand its vectors to the listeners; the last of them sends the gradient of all back.
+        """Run the encoder and hand its vectors to the listeners; the last of them sends the
+        gradient of all back.
 
-        RETURNS (dict[str, float]): The losses, with this component's: the squared norm of the gradient that reached it.
+        RETURNS (dict[str, float]): The losses, with this component's: the squared norm of the
+            gradient that reached it.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -144,13 +171,16 @@ class JBertTransformer(Transformer):
                 if gradient is None:
                     gradient = received
                 else:
-                    gradient.model_output["last_hidden_state"] += received.model_output["last_hidden_state"]
+                    gradient.model_output["last_hidden_state"] += received.model_output[
+                        "last_hidden_state"
+                    ]
 
         def accumulate_and_backprop(d_datas: list[TransformerData]) -> list[Doc]:
             accumulate(d_datas)
             if gradient is None:
                 return []
-            # Before the backward pass is queued: a GPU has finished what this waits for, and works on while the next batch is prepared.
+            # Before the backward pass is queued: a GPU has finished what this waits for, and works
+            # on while the next batch is prepared.
             losses[self.name] += float((gradient.model_output["last_hidden_state"] ** 2).sum())
             d_docs = backprop(gradient)
             if sgd:
@@ -167,10 +197,20 @@ class JBertTransformer(Transformer):
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder."""
         has_encoder = self._shim.encoder is not None
-        util.to_disk(path, {"cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}), "model": self._shim.save}, exclude)
+        util.to_disk(
+            path,
+            {
+                "cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}),
+                "model": self._shim.save,
+            },
+            exclude,
+        )
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
-        """Read the component's folder. RAISES: ValueError J009 if its encoder is missing or damaged."""
+        """Read the component's folder.
+
+        RAISES: ValueError J009 if its encoder is missing or damaged.
+        """
 
         def read_model(folder: Path) -> None:
             if not self.cfg.get("has_encoder", folder.is_dir()):
@@ -180,7 +220,11 @@ class JBertTransformer(Transformer):
             except ValueError as error:
                 raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
 
-        util.from_disk(path, {"cfg": lambda p: self.cfg.update(srsly.read_json(p)), "model": read_model}, exclude)
+        util.from_disk(
+            path,
+            {"cfg": lambda p: self.cfg.update(srsly.read_json(p)), "model": read_model},
+            exclude,
+        )
         return self
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "JBertTransformer":

@@ -1,5 +1,5 @@
 """Masked-LM pretraining inside `nlp.initialize()`.
 
-From text to encoder: `text` reads and cleans, `vocabulary` trains wordpieces, `corpus` packs samples on disk, `batches` and `masking` turn
-a position in training into tensors, `objective` is the module that is trained, `trainer` trains it, `callback` ties it all to a config.
-"""
+From text to encoder: `text` reads and cleans, `vocabulary` trains wordpieces, `corpus` packs
+samples on disk, `batches` and `masking` turn a position in training into tensors, `objective` is
+the module that is trained, `trainer` trains it, `callback` ties it all to a config."""

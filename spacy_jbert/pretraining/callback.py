@@ -1,4 +1,7 @@
-"""`spacy-jbert.pretrain_mlm.v1`: pretrains the pipeline's encoder in place when `nlp` is initialised."""
+"""`spacy-jbert.pretrain_mlm.v1`:
+
+pretrains the pipeline's encoder in place when `nlp` is initialised.
+"""
 
 import copy
 import json
@@ -16,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from spacy.language import Language
 
-from ..encoder import Encoder
+from ..encoder.checkpoint import Encoder
 from ..errors import Errors
 from ..packaging import portable as make_portable
-from ..pieces import DocPieces
+from ..wordpieces.segmentation import DocPieces
 from .once import file_fingerprint, fingerprint
 from .text import Cleaning
 
@@ -28,14 +31,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Settings that change neither what comes out nor how a checkpoint goes on; of the text its content counts, not its path. Of `accumulate`
-# and the processes their product counts: eight GPUs can go on with what four began.
-_INDIFFERENT = {"path", "output", "corpus", "enabled", "component", "device", "resume", "report_to", "portable", "accumulate", "shard"}
-_INDIFFERENT |= {"eval_steps", "eval_samples", "save_steps", "log_steps", "keep", "workers", "loader_workers"}
+# Settings that change neither what comes out nor how a checkpoint goes on; of the text its content
+# counts, not its path. Of `accumulate` and the processes their product counts: eight GPUs can go on
+# with what four began.
+_INDIFFERENT = {
+    "path",
+    "output",
+    "corpus",
+    "enabled",
+    "component",
+    "device",
+    "resume",
+    "report_to",
+    "portable",
+    "accumulate",
+    "shard",
+}
+_INDIFFERENT |= {
+    "eval_steps",
+    "eval_samples",
+    "save_steps",
+    "log_steps",
+    "keep",
+    "workers",
+    "loader_workers",
+}
 # What keeps each it on this machine unless the user has said otherwise.
 _REPORTERS: dict[str, dict[str, str]] = {
     "tensorboard": {},
-    "wandb": {"WANDB_MODE": "offline", "WANDB_DIR": "{logs}", "WANDB_PROJECT": "spacy-jbert", "WANDB_ERROR_REPORTING": "false"},
+    "wandb": {
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": "{logs}",
+        "WANDB_PROJECT": "spacy-jbert",
+        "WANDB_ERROR_REPORTING": "false",
+    },
     "mlflow": {
         "MLFLOW_TRACKING_URI": "sqlite:///{logs}/mlflow.db",
         "MLFLOW_EXPERIMENT_NAME": "spacy-jbert",
@@ -46,7 +75,18 @@ _MANY = 10**9
 _RANGES = {
     "epochs": (0.001, _MANY),
     **dict.fromkeys(
-        ("steps", "batch_size", "accumulate", "eval_steps", "eval_samples", "save_steps", "log_steps", "keep", "workers"), (1, _MANY)
+        (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "eval_steps",
+            "eval_samples",
+            "save_steps",
+            "log_steps",
+            "keep",
+            "workers",
+        ),
+        (1, _MANY),
     ),
     **dict.fromkeys(("held_out", "warmup", "decay"), (0, 1)),
     **dict.fromkeys(("rate", "final_rate"), (0.01, 0.99)),
@@ -96,46 +136,64 @@ def pretrain_mlm(
     report_to: str | list[str] = "none",
     portable: bool = False,
 ) -> Callable[[Language], Language]:
-    """Pretrain an encoder as a masked language model, with whole words masked: for `[initialize.after_init]`.
+    """Pretrain an encoder as a masked language model, with whole words masked: for
+    `[initialize.after_init]`.
 
-    The encoder goes on from the weights it has: new ones, or a checkpoint's (domain adaptation). Where the output folder holds a
-    finished run with the same settings and text, its result is loaded; where it holds an unfinished one, that run goes on.
+    The encoder goes on from the weights it has: new ones, or a checkpoint's (domain adaptation).
+    Where the output folder holds a finished run with the same settings and text, its result is
+    loaded; where it holds an unfinished one, that run goes on.
 
-    path (str | list[str]): Text, JSONL, CSV, Parquet and wikiextractor's files, or folders of them; packed (.gz, .xz) or not. In plain
-        text a line is a sentence or a paragraph, a blank line ends a document; a record is a document.
-    output (str): A folder for `encoder/` (a plain Hugging Face folder), `metrics.json`, `runs/` (checkpoints) and the corpus.
+    path (str | list[str]): Text, JSONL, CSV, Parquet and wikiextractor's files, or folders of them;
+        packed (.gz, .xz) or not. In plain text a line is a sentence or a paragraph, a blank line
+        ends a document; a record is a document.
+    output (str): A folder for `encoder/` (a plain Hugging Face folder), `metrics.json`, `runs/`
+        (checkpoints) and the corpus.
     component (str): The transformer component whose encoder is trained.
     enabled (bool): False: do nothing.
-    corpus (str | None): A folder for prepared corpora, by default `corpus/` in the output folder. Runs can share it.
-    normalization (str | None): The Unicode form to bring the text into; None leaves it, as the pipeline will see it.
-    min_characters (int): Shorter lines are dropped. text_field (str): The field of a record that holds its text.
-    workers (int | None): Processes that cut the text into words and pieces; None: one for each core.
-    max_pieces (int | None): The length of a sample, special pieces included; None: as much as the encoder takes.
+    corpus (str | None): A folder for prepared corpora, by default `corpus/` in the output folder.
+        Runs can share it.
+    normalization (str | None): The Unicode form to bring the text into; None leaves it, as the
+        pipeline will see it.
+    min_characters (int): Shorter lines are dropped. text_field (str): The field of a record that
+        holds its text.
+    workers (int | None): Processes that cut the text into words and pieces; None: one for each
+        core.
+    max_pieces (int | None): The length of a sample, special pieces included; None: as much as the
+        encoder takes.
     held_out (float): The share of the text, in whole documents, that is evaluated on.
-    rate, final_rate (float): The share of pieces that is masked at the beginning and, changing linearly, at the end.
-    sentence_objective (str): nsp: next sentence prediction, sop: sentence order prediction, beside the masked pieces.
+    rate, final_rate (float): The share of pieces that is masked at the beginning and, changing
+        linearly, at the end.
+    sentence_objective (str): nsp: next sentence prediction, sop: sentence order prediction, beside
+        the masked pieces.
     steps (int | None): Updates in all; None: as many as `epochs` passes over the text take.
     epochs (float): See `steps`.
-    batch_size (int): The pieces (padding counted) or samples of a batch, as `batch_by` says, on each device.
+    batch_size (int): The pieces (padding counted) or samples of a batch, as `batch_by` says, on
+        each device.
     accumulate (int): Batches for one update.
-    learn_rate (float): Its highest value, after the share `warmup` of all steps; it falls in the last share, `decay` (Hu et al. 2024,
-        arXiv:2404.06395).
-    weight_decay (float): Of AdamW; not on biases and LayerNorm. clip (float): The largest norm of a gradient.
+    learn_rate (float): Its highest value, after the share `warmup` of all steps; it falls in the
+        last share, `decay` (Hu et al. 2024, arXiv:2404.06395).
+    weight_decay (float): Of AdamW; not on biases and LayerNorm. clip (float): The largest norm of a
+        gradient.
     precision (str): bf16 computes in bfloat16 where that is safe; weights stay fp32.
     torch_compile (bool): Compile the model first: minutes at the beginning, faster afterwards.
     device (str): auto takes a CUDA GPU if there is one; several by torchrun.
-    shard (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold. False: a copy on each (DDP).
-    loader_workers (int): Processes that build batches; 0: the training process itself. The batches are the same.
+    shard (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold.
+        False: a copy on each (DDP).
+    loader_workers (int): Processes that build batches; 0: the training process itself. The batches
+        are the same.
     seed (int): For everything random.
-    eval_steps (int | None): Evaluate whenever so many steps are done; None: ten times in all, but at most every 100 steps. There is one
-        evaluation before the first step and one after the last anyway. save_steps, log_steps (int): The same for checkpoints and the log.
-    eval_samples (int): The most samples of the held-out part that are evaluated on, spread evenly over it.
+    eval_steps (int | None): Evaluate whenever so many steps are done; None: ten times in all, but
+        at most every 100 steps. There is one evaluation before the first step and one after the
+        last anyway. save_steps, log_steps (int): The same for checkpoints and the log.
+    eval_samples (int): The most samples of the held-out part that are evaluated on, spread evenly
+        over it.
     keep (int): The latest checkpoints that are kept, two at least.
     resume (str): never: train anew whatever there is.
-    report_to (str | list[str]): none, tensorboard, wandb or mlflow. Nothing leaves the machine unless WANDB_MODE or MLFLOW_TRACKING_URI
-        says so.
-    portable (bool): Afterwards, leave no path and no name of a checkpoint in the pipeline's config, as `spacy-jbert.portable.v1` does: for
-        `spacy assemble`, where nothing comes after pretraining.
+    report_to (str | list[str]): none, tensorboard, wandb or mlflow. Nothing leaves the machine
+        unless WANDB_MODE or MLFLOW_TRACKING_URI says so.
+    portable (bool): Afterwards, leave no path and no name of a checkpoint in the pipeline's config,
+        as `spacy-jbert.portable.v1` does: for `spacy assemble`, where nothing comes after
+        pretraining.
     RETURNS (Callable[[Language], Language]): The callback.
     """
     settings = dict(locals())
@@ -156,7 +214,9 @@ def pretrain_mlm(
         pipe = _component(nlp, component)
         encoder: Encoder = pipe.encoder
         folder = _writable(Path(output))
-        n_special = sum(map(len, encoder.special_ids)) + (len(encoder.between_ids) if sentence_objective != "none" else 0)
+        n_special = sum(map(len, encoder.special_ids)) + (
+            len(encoder.between_ids) if sentence_objective != "none" else 0
+        )
         prepared = corpora.prepare(
             nlp,
             encoder.tokenizer,
@@ -190,7 +250,9 @@ def pretrain_mlm(
     return pretrain
 
 
-def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: dict[str, Any]) -> None:
+def _run(
+    encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: dict[str, Any]
+) -> None:
     """Train, or go on training, and write the result."""
     from accelerate import PartialState
 
@@ -207,7 +269,14 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
     checkpoint = last_checkpoint(run, key)
     shared = {name: settings[name] for name in ("sentence_objective", "seed")}
     shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
-    train = Batches(corpus.train, encoder, rate=settings["rate"], final_rate=settings["final_rate"], **shape, **shared)
+    train = Batches(
+        corpus.train,
+        encoder,
+        rate=settings["rate"],
+        final_rate=settings["final_rate"],
+        **shape,
+        **shared,
+    )
     n_held_out = len(corpus.held_out)
     n_evaluated = min(settings["eval_samples"], n_held_out)
     held_out = corpus.held_out.select([i * n_held_out // n_evaluated for i in range(n_evaluated)])
@@ -216,7 +285,18 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
     steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // together))
     train.n_batches = steps * together
     every = (settings["eval_steps"] or max(100, -(-steps // 10))) if evaluation else None
-    names = {"accumulate", "learn_rate", "warmup", "decay", "weight_decay", "clip", "precision", "torch_compile", "device", "seed"}
+    names = {
+        "accumulate",
+        "learn_rate",
+        "warmup",
+        "decay",
+        "weight_decay",
+        "clip",
+        "precision",
+        "torch_compile",
+        "device",
+        "seed",
+    }
     names |= {"save_steps", "log_steps", "keep", "loader_workers"}
     arguments = training_arguments(
         run,
@@ -228,7 +308,9 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
         **{name: settings[name] for name in names},
     )
     home = encoder.model.device
-    model = whole = MaskedLM(encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"])
+    model = whole = MaskedLM(
+        encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"]
+    )
     if settings["shard"]:
         whole = copy.deepcopy(model)  # of the other, each process will have a part only
     trainer = PretrainingTrainer(model, arguments, train, evaluation, key)
@@ -239,14 +321,20 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.state.global_step < steps:
             saved = last_checkpoint(run, key)
-            raise SystemExit(Errors.J110.format(steps=steps, step=saved.name.rpartition("-")[2] if saved else "0"))
+            raise SystemExit(
+                Errors.J110.format(
+                    steps=steps, step=saved.name.rpartition("-")[2] if saved else "0"
+                )
+            )
         evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
         if evaluation and (not evaluations or evaluations[-1]["step"] < steps):
             trainer.evaluate()
             evaluations.append(trainer.state.log_history[-1])
     finally:
         if settings["shard"]:
-            if weights := trainer.accelerator.get_state_dict(trainer.model_wrapped):  # in the first process
+            if weights := trainer.accelerator.get_state_dict(
+                trainer.model_wrapped
+            ):  # in the first process
                 whole.load_state_dict(weights)
             encoder.model = whole.encoder
         encoder.model.to(home).eval()
@@ -261,13 +349,19 @@ def _run(encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: d
             "steps": steps,
             "seconds": round(seconds, 1),
             "steps_per_second": round((steps - first) / seconds, 3),
-            "pieces_per_second": median(entry["pieces_per_second"] for entry in log) if log else None,
+            "pieces_per_second": median(entry["pieces_per_second"] for entry in log)
+            if log
+            else None,
             "before": _figures(evaluations[0]) if evaluations else None,
             "after": _figures(evaluations[-1]) if evaluations else None,
             "evaluations": [_figures(entry) for entry in evaluations],
             "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in log],
             "corpus": corpus.counts
-            | {"samples trained on": len(corpus.train), "samples held out": n_held_out, "samples evaluated": n_evaluated},
+            | {
+                "samples trained on": len(corpus.train),
+                "samples held out": n_held_out,
+                "samples evaluated": n_evaluated,
+            },
             "settings": settings,
         }
         new = folder / ".metrics.json"
@@ -282,10 +376,17 @@ def _processes() -> int:
 
 
 def _layers(encoder: Encoder) -> list[str]:
-    """RETURNS (list[str]): The class of the encoder's layers. RAISES: ValueError J130 where weights can't be shared out."""
+    """RETURNS (list[str]):
+
+    The class of the encoder's layers. RAISES: ValueError J130 where weights can't be shared out.
+    """
     from torch import cuda, nn
 
-    lists = [module for module in encoder.model.modules() if isinstance(module, nn.ModuleList) and len(module) == encoder.depth]
+    lists = [
+        module
+        for module in encoder.model.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == encoder.depth
+    ]
     if not lists or not cuda.is_available() or _processes() == 1:
         raise ValueError(Errors.J130)
     return sorted({type(layers[0]).__name__ for layers in lists})
@@ -304,7 +405,11 @@ def _reporters(names: str | list[str], logs: Path) -> list[str]:
 
 
 def _figures(entry: dict[str, Any]) -> dict[str, Any]:
-    return {"step": entry["step"]} | {name.removeprefix("eval_"): value for name, value in entry.items() if name.startswith("eval_")}
+    return {"step": entry["step"]} | {
+        name.removeprefix("eval_"): value
+        for name, value in entry.items()
+        if name.startswith("eval_")
+    }
 
 
 def _finished(folder: Path, key: str) -> bool:
@@ -316,21 +421,36 @@ def _finished(folder: Path, key: str) -> bool:
 
 
 def _origin(nlp: Language, component: str) -> Any:
-    """Where the encoder's first weights come from, as the config has it, with the content of checkpoints that are folders here; of a
-    component that comes from another pipeline, the weights themselves."""
+    """Where the encoder's first weights come from, as the config has it, with the content of
+    checkpoints that are folders here; of a component that comes from another pipeline, the weights
+    themselves."""
     block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
     if not block:
         digest = blake2b(digest_size=20)
         for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()
-    files = [file for value in block.values() if isinstance(value, str) and Path(value).is_dir() for file in Path(value).glob("*")]
-    return [block, [file_fingerprint(file) for file in sorted(files) if file.suffix in (".safetensors", ".bin")]]
+    files = [
+        file
+        for value in block.values()
+        if isinstance(value, str) and Path(value).is_dir()
+        for file in Path(value).glob("*")
+    ]
+    return [
+        block,
+        [
+            file_fingerprint(file)
+            for file in sorted(files)
+            if file.suffix in (".safetensors", ".bin")
+        ],
+    ]
 
 
 def _component(nlp: Language, name: str) -> Any:
     if name not in nlp.component_names:
-        raise ValueError(Errors.J103.format(name=name, names=", ".join(nlp.component_names) or "none"))
+        raise ValueError(
+            Errors.J103.format(name=name, names=", ".join(nlp.component_names) or "none")
+        )
     pipe = nlp.get_pipe(name)
     try:
         encoder = getattr(pipe, "encoder", None)
@@ -359,9 +479,23 @@ def _check(settings: dict[str, Any]) -> None:
     for name, (low, high) in _RANGES.items():
         value = settings[name]
         if value is not None and not low <= value <= high:
-            raise ValueError(Errors.J108.format(setting=name, value=value, reason=f"it has to be between {low} and {high}."))
+            raise ValueError(
+                Errors.J108.format(
+                    setting=name, value=value, reason=f"it has to be between {low} and {high}."
+                )
+            )
     if settings["warmup"] + settings["decay"] > 1:
-        raise ValueError(Errors.J108.format(setting="decay", value=settings["decay"], reason="together with warmup it is more than 1."))
+        raise ValueError(
+            Errors.J108.format(
+                setting="decay",
+                value=settings["decay"],
+                reason="together with warmup it is more than 1.",
+            )
+        )
     names = settings["report_to"]
     if set([names] if isinstance(names, str) else names) - {"none", *_REPORTERS}:
-        raise ValueError(Errors.J108.format(setting="report_to", value=names, reason=f"choose none, {', '.join(_REPORTERS)}."))
+        raise ValueError(
+            Errors.J108.format(
+                setting="report_to", value=names, reason=f"choose none, {', '.join(_REPORTERS)}."
+            )
+        )

@@ -1,4 +1,7 @@
-"""The pretraining corpus: clean documents packed into samples of full length, on disk as memory-mapped Arrow, made once."""
+"""The pretraining corpus:
+
+clean documents packed into samples of full length, on disk as memory-mapped Arrow, made once.
+"""
 
 import json
 import logging
@@ -18,8 +21,8 @@ from spacy.tokens import Doc
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..errors import Errors, Warnings
-from ..pieces import make_segmenter, token_offsets
 from ..types import Ints, Pieces
+from ..wordpieces.segmentation import make_segmenter, token_offsets
 from .once import file_fingerprint, fingerprint, first_rank
 from .parallel import Part, characters, in_processes, parts
 from .progress import progress
@@ -41,7 +44,10 @@ _COLUMNS = pa.schema(
 
 
 class Corpus(NamedTuple):
-    """train, held_out (Dataset): Samples, a document never in both. key (str): Stands for all of it. counts (dict[str, int])."""
+    """train, held_out (Dataset):
+
+    Samples, a document never in both. key (str): Stands for all of it. counts (dict[str, int]).
+    """
 
     train: Dataset
     held_out: Dataset
@@ -52,7 +58,8 @@ class Corpus(NamedTuple):
 class Sample(NamedTuple):
     """Consecutive sentences of one document, without special pieces.
 
-    ids: *Shape:* `(n_pieces,)`. words: the word each piece belongs to, counted from 0. *Shape:* `(n_pieces,)`.
+    ids: *Shape:* `(n_pieces,)`. words: the word each piece belongs to, counted from 0. *Shape:*
+        `(n_pieces,)`.
     sentences: where the sentences start. *Shape:* `(n_sentences,)`.
     """
 
@@ -74,18 +81,22 @@ def prepare(
     text_field: str = "text",
     workers: int = 1,
 ) -> Corpus:
-    """Read, clean, cut and pack the text, or take what an earlier run left in the folder for the same text and settings.
+    """Read, clean, cut and pack the text, or take what an earlier run left in the folder for the
+    same text and settings.
 
-    An earlier run that was ended half-way is gone on with: the text is read and cleaned again, which is fast, but no part that is on the
-    disk is cut again. Under torchrun the first process does it, the others wait.
+    An earlier run that was ended half-way is gone on with: the text is read and cleaned again,
+    which is fast, but no part that is on the disk is cut again. Under torchrun the first process
+    does it, the others wait.
 
-    tokenizer (PreTrainedTokenizerBase): The encoder's; its vocabulary is a part of the corpus's key.
+    tokenizer (PreTrainedTokenizerBase): The encoder's; its vocabulary is a part of the corpus's
+        key.
     words (str): What cuts a Doc into wordpieces: doc or native.
     folder (Path): Where corpora are kept, each in a folder named by its key.
     length (int): The most pieces of a sample, special ones not counted.
     held_out (float): The share of documents to be held out, chosen by their content.
     text_field (str): The field of a record that holds its text.
-    workers (int): Processes that cut the text into words and pieces; they change nothing but the time it takes.
+    workers (int): Processes that cut the text into words and pieces; they change nothing but the
+        time it takes.
     RAISES: ValueError J101, J102; DataError for a file that can't be read.
     """
     files = find_files(path)
@@ -96,7 +107,9 @@ def prepare(
         text_field,
         length,
         nlp.config["nlp"]["tokenizer"],
-        tokenizer.backend_tokenizer.to_str() if isinstance(tokenizer, PreTrainedTokenizerFast) else tokenizer.get_vocab(),
+        tokenizer.backend_tokenizer.to_str()
+        if isinstance(tokenizer, PreTrainedTokenizerFast)
+        else tokenizer.get_vocab(),
         words,
     )
     place = folder / key
@@ -106,8 +119,12 @@ def prepare(
         counts: Counter[str] = Counter()
         packer = Packer(place, nlp.tokenizer, tokenizer, words, length)
         try:
-            _write_shards(packer, clean(read_documents(files, text_field), cleaning, counts), workers)
-        except ValueError:  # the text is broken; mended, it has another key, and nobody comes back to these shards
+            _write_shards(
+                packer, clean(read_documents(files, text_field), cleaning, counts), workers
+            )
+        except (
+            ValueError
+        ):  # the text is broken; mended, it has another key, and nobody comes back to these shards
             shutil.rmtree(place)
             raise
         _merge(place, tokenizer.unk_token_id, counts)
@@ -139,7 +156,14 @@ class Packer:
     length (int): The most pieces of a sample.
     """
 
-    def __init__(self, place: Path, make_doc: Callable[[str], Doc], tokenizer: PreTrainedTokenizerBase, words: str, length: int) -> None:
+    def __init__(
+        self,
+        place: Path,
+        make_doc: Callable[[str], Doc],
+        tokenizer: PreTrainedTokenizerBase,
+        words: str,
+        length: int,
+    ) -> None:
         self.settings = place, make_doc, tokenizer, words, length
         self.place, self.make_doc, self.length = place, make_doc, length
         self.segmenter = make_segmenter(tokenizer, words)
@@ -148,7 +172,8 @@ class Packer:
         return Packer, self.settings  # a segmenter has locks, and caches of its process
 
     def __call__(self, part: Part) -> int:
-        """Write the samples as one Arrow record batch. The file appears under its name when it is complete.
+        """Write the samples as one Arrow record batch. The file appears under its name when it is
+        complete.
 
         RETURNS (int): The characters that were cut.
         """
@@ -160,7 +185,9 @@ class Packer:
             keys += [document.key] * (len(samples) - len(keys))
         columns = list(map(list, zip(*samples, strict=True))) or [[], [], []]
         lengths = pa.array([len(ids) for ids in columns[0]], pa.int32())
-        batch = pa.RecordBatch.from_arrays([*map(_lists, columns), lengths, pa.array(keys, pa.int64())], schema=_COLUMNS)
+        batch = pa.RecordBatch.from_arrays(
+            [*map(_lists, columns), lengths, pa.array(keys, pa.int64())], schema=_COLUMNS
+        )
         file = _shard(self.place, number)
         new = file.with_name(f".{file.name}.{os.getpid()}")
         with pa.OSFile(str(new), "wb") as sink, pa.ipc.new_stream(sink, _COLUMNS) as writer:
@@ -169,14 +196,17 @@ class Packer:
         return characters(documents)
 
     def cut(self, lines: list[list[str]]) -> Iterator[tuple[Ints, Ints]]:
-        """Cut lines into pieces, as a whole: where a sentence is no beginning, its first piece has no `▁`.
+        """Cut lines into pieces, as a whole: where a sentence is no beginning, its first piece has
+        no `▁`.
 
         YIELDS: The pieces of each sentence, and the word that each belongs to.
         """
         docs = [self.make_doc("".join(line)) for line in lines]
         for line, doc, pieces in zip(lines, docs, self.segmenter(docs), strict=True):
             words = word_numbers(*token_offsets(doc), pieces)
-            borders = np.searchsorted(pieces.starts, np.cumsum([len(sentence) for sentence in line[:-1]]))
+            borders = np.searchsorted(
+                pieces.starts, np.cumsum([len(sentence) for sentence in line[:-1]])
+            )
             yield from zip(np.split(pieces.ids, borders), np.split(words, borders), strict=True)
 
 
@@ -222,12 +252,15 @@ def _merge(place: Path, unknown: int | None, counts: Counter[str]) -> None:
                     ends = batch["words"].offsets.to_numpy()[1:]
                     counts["words"] += int((words[ends - 1] + 1).sum())
                     counts["pieces"] += len(ids)
-                    counts["unknown pieces"] += int((ids == unknown).sum()) if unknown is not None else 0
+                    counts["unknown pieces"] += (
+                        int((ids == unknown).sum()) if unknown is not None else 0
+                    )
     new.replace(place / "samples.arrow")
 
 
 def word_numbers(token_starts: Ints, token_ends: Ints, pieces: Pieces) -> Ints:
-    """Number the words of a text as the Doc's tokens have them; tokens that share a piece are one word.
+    """Number the words of a text as the Doc's tokens have them; tokens that share a piece are one
+    word.
 
     token_starts, token_ends: *Shape:* `(n_tokens,)`.
     RETURNS (Ints): The word of each piece, counted from 0. *Shape:* `(n_pieces,)`.
@@ -238,9 +271,11 @@ def word_numbers(token_starts: Ints, token_ends: Ints, pieces: Pieces) -> Ints:
 
 
 def pack(sentences: Iterable[tuple[Ints, Ints]], length: int) -> Iterator[Sample]:
-    """Put the sentences of one document into samples, as many in each as fit; a sentence that is too long for one is cut between words.
+    """Put the sentences of one document into samples, as many in each as fit; a sentence that is
+    too long for one is cut between words.
 
-    Never past the document's end (DOC-SENTENCES of Liu et al. 2019, arXiv:1907.11692, slightly better than filling up).
+    Never past the document's end (DOC-SENTENCES of Liu et al. 2019, arXiv:1907.11692, slightly
+    better than filling up).
 
     sentences: The pieces of each sentence and their words.
     length (int): The most pieces of a sample.
@@ -278,17 +313,23 @@ def _join(parts: list[tuple[Ints, Ints]]) -> Sample:
 
 
 def choose_held_out(documents: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Choose the samples to hold out: of all documents whose hash lies within the share, so that a text's choice never changes, whatever
-    is added to the corpus. One document is chosen, and one isn't, at least.
+    """Choose the samples to hold out: of all documents whose hash lies within the share, so that a
+    text's choice never changes, whatever is added to the corpus. One document is chosen, and one
+    isn't, at least.
 
-    documents: The hash of each sample's document; samples of one document are neighbours. *Shape:* `(n_samples,)`.
+    documents: The hash of each sample's document; samples of one document are neighbours. *Shape:*
+        `(n_samples,)`.
     RETURNS: *Shape:* `(n_samples,)`.
     """
     if not share or len(documents) == 1:
         return np.zeros(len(documents), dtype=bool)
     if (documents == documents[0]).all():
         logger.warning(Warnings.JW102)
-        return np.arange(len(documents)) >= min(round((1 - share) * len(documents)), len(documents) - 1)
+        return np.arange(len(documents)) >= min(
+            round((1 - share) * len(documents)), len(documents) - 1
+        )
     place = documents.astype(np.float64) / 2**64 + 0.5  # 0 to 1
-    chosen: NDArray[np.bool_] = place <= np.clip(share, place.min(), place[documents != documents.max()].max())
+    chosen: NDArray[np.bool_] = place <= np.clip(
+        share, place.min(), place[documents != documents.max()].max()
+    )
     return chosen

@@ -26,12 +26,18 @@ def draw(log: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 8), layout="constrained")
-    for axes, (title, curves) in zip(figure.subplots(len(_PANELS), sharex=True), _PANELS.items(), strict=True):
+    for axes, (title, curves) in zip(
+        figure.subplots(len(_PANELS), sharex=True), _PANELS.items(), strict=True
+    ):
         axes.set_ylabel(title)
         for name, label in curves.items():
             points = [(entry["step"], entry[name]) for entry in log if name in entry]
             if points:
-                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None, label=label)
+                axes.plot(
+                    *zip(*points, strict=True),
+                    marker="." if len(points) < 50 else None,
+                    label=label,
+                )
         if len(curves) > 1:
             axes.legend()
     axes.set_xlabel("step")

@@ -1,4 +1,7 @@
-"""The module that is pretrained: an encoder, BERT's masked-LM head on masked positions only, and a sentence head by setting."""
+"""The module that is pretrained:
+
+an encoder, BERT's masked-LM head on masked positions only, and a sentence head by setting.
+"""
 
 import copy
 import logging
@@ -15,14 +18,20 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.utils import cached_file
 
-from ..encoder import Encoder
+from ..encoder.checkpoint import Encoder
 
 logger = logging.getLogger(__name__)
 
-# Of families whose masked-LM class has BERT's head, by `model_type`: the class, the encoder's prefix in it, and its names for the dense
-# layer, the LayerNorm and the bias.
+# Of families whose masked-LM class has BERT's head, by `model_type`: the class, the encoder's
+# prefix in it, and its names for the dense layer, the LayerNorm and the bias.
 _HEADS = {
-    "bert": ("BertForMaskedLM", "bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+    "bert": (
+        "BertForMaskedLM",
+        "bert.",
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.bias",
+    ),
     "deberta-v2": (
         "DebertaV2ForMaskedLM",
         "deberta.",
@@ -37,27 +46,54 @@ _HEADS = {
         "generator_predictions.LayerNorm",
         "generator_lm_head.bias",
     ),
-    "albert": ("AlbertForMaskedLM", "albert.", "predictions.dense", "predictions.LayerNorm", "predictions.bias"),
-    "roberta": ("RobertaForMaskedLM", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    "xlm-roberta": ("XLMRobertaForMaskedLM", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    "camembert": ("CamembertForMaskedLM", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "albert": (
+        "AlbertForMaskedLM",
+        "albert.",
+        "predictions.dense",
+        "predictions.LayerNorm",
+        "predictions.bias",
+    ),
+    "roberta": (
+        "RobertaForMaskedLM",
+        "roberta.",
+        "lm_head.dense",
+        "lm_head.layer_norm",
+        "lm_head.bias",
+    ),
+    "xlm-roberta": (
+        "XLMRobertaForMaskedLM",
+        "roberta.",
+        "lm_head.dense",
+        "lm_head.layer_norm",
+        "lm_head.bias",
+    ),
+    "camembert": (
+        "CamembertForMaskedLM",
+        "roberta.",
+        "lm_head.dense",
+        "lm_head.layer_norm",
+        "lm_head.bias",
+    ),
 }
 # Where the head of any other family is kept.
 _HEAD_FILE = "masked_lm_head.safetensors"
 
 
 class MaskedLM(nn.Module):
-    """Predicts masked pieces, and whether two segments belong together, as BERT does (Devlin et al. 2019, arXiv:1810.04805).
+    """Predicts masked pieces, and whether two segments belong together, as BERT does (Devlin et al.
+    2019, arXiv:1810.04805).
 
-    The head is a dense layer, GELU and LayerNorm, then the input embeddings once more (Press & Wolf 2017, arXiv:1608.05859) and a
-    bias. It runs on masked positions only: the same loss for a seventh of the largest matrix product.
+    The head is a dense layer, GELU and LayerNorm, then the input embeddings once more (Press & Wolf
+    2017, arXiv:1608.05859) and a bias. It runs on masked positions only: the same loss for a
+    seventh of the largest matrix product.
 
     encoder (Encoder): Trained in place.
     sentences (bool): Whether there is a sentence objective: BERT's pooler and two classes.
     seed (int): For the weights of a new head.
     """
 
-    accepts_loss_kwargs = True  # transformers' Trainer then tells how many pieces are masked in all accumulated batches
+    # transformers' Trainer then tells how many pieces are masked in all accumulated batches.
+    accepts_loss_kwargs = True
 
     def __init__(self, encoder: Encoder, *, sentences: bool = False, seed: int = 0) -> None:
         super().__init__()
@@ -73,7 +109,9 @@ class MaskedLM(nn.Module):
         random = torch.Generator().manual_seed(seed)
         for layer in (self.dense, self.pooler, self.pair):
             if layer is not None:
-                nn.init.normal_(layer.weight, std=getattr(config, "initializer_range", 0.02), generator=random)
+                nn.init.normal_(
+                    layer.weight, std=getattr(config, "initializer_range", 0.02), generator=random
+                )
                 nn.init.zeros_(layer.bias)
         self._load_head(str(config._name_or_path))
 
@@ -94,19 +132,27 @@ class MaskedLM(nn.Module):
         """Loss of a batch.
 
         input_ids, attention_mask, token_type_ids: *Shape:* `(n_samples, length)`.
-        positions: Masked positions in the flattened batch; labels: the pieces there. *Shape:* `(n_masked,)`.
+        positions: Masked positions in the flattened batch; labels: the pieces there. *Shape:*
+            `(n_masked,)`.
         sentence_labels: 0: as in the text, 1: not, -100: no pair. *Shape:* `(n_samples,)`.
-        num_items_in_batch: The masked pieces of all batches that make up one step; None: this is the only one.
-        RETURNS: loss; in evaluation also the sum of the loss over masked pieces and the number of those predicted right, and the same
-            for pairs.
+        num_items_in_batch: The masked pieces of all batches that make up one step; None: this is
+            the only one.
+        RETURNS: loss; in evaluation also the sum of the loss over masked pieces and the number of
+            those predicted right, and the same for pairs.
         """
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        hidden = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, **types
+        ).last_hidden_state
         logits = self.logits(hidden.flatten(0, 1)[positions])  # (n_masked, n_vocabulary)
         total = F.cross_entropy(logits, labels, reduction="sum")
         n_masked = max(len(labels), 1)
         loss = total / (n_masked if num_items_in_batch is None else num_items_in_batch)
-        output = {} if self.training else {"masked_loss": total, "masked_right": (logits.argmax(-1) == labels).sum()}
+        output = (
+            {}
+            if self.training
+            else {"masked_loss": total, "masked_right": (logits.argmax(-1) == labels).sum()}
+        )
         if sentence_labels is not None and self.pooler is not None and self.pair is not None:
             scores = self.pair(torch.tanh(self.pooler(hidden[:, 0])))  # (n_samples, 2)
             pairs = F.cross_entropy(scores, sentence_labels, reduction="sum", ignore_index=-100)
@@ -115,7 +161,10 @@ class MaskedLM(nn.Module):
             weight = 1.0 if num_items_in_batch is None else n_masked / num_items_in_batch
             loss = loss + weight * pairs / n_pairs.clamp(min=1)
             if not self.training:
-                output |= {"pairs": n_pairs, "pairs_right": (scores.argmax(-1) == sentence_labels).sum()}
+                output |= {
+                    "pairs": n_pairs,
+                    "pairs_right": (scores.argmax(-1) == sentence_labels).sum(),
+                }
         return {"loss": loss, **output}
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -124,36 +173,55 @@ class MaskedLM(nn.Module):
         hidden: *Shape:* `(n, width)`.
         RETURNS: *Shape:* `(n, n_vocabulary)`.
         """
-        return F.linear(self.norm(self.activation(self.dense(hidden))), self._embeddings(), self.bias)
+        return F.linear(
+            self.norm(self.activation(self.dense(hidden))), self._embeddings(), self.bias
+        )
 
     def head(self) -> dict[str, Tensor]:
-        """RETURNS (dict[str, Tensor]): The heads, under the names that the family's own masked-LM class has for them, else under BERT's."""
+        """RETURNS (dict[str, Tensor]):
+
+        The heads, under the names that the family's own masked-LM class has for them, else under
+        BERT's.
+        """
         _, _, dense, norm, bias = _HEADS.get(self.encoder.config.model_type, _HEADS["bert"])
         layers: dict[str, nn.Module] = {dense: self.dense, norm: self.norm}
         if self.pooler is not None and self.pair is not None:
             layers |= {"bert.pooler.dense": self.pooler, "cls.seq_relationship": self.pair}
-        named: dict[str, Tensor] = {f"{name}.{kind}": tensor for name, layer in layers.items() for kind, tensor in layer.named_parameters()}
+        named: dict[str, Tensor] = {
+            f"{name}.{kind}": tensor
+            for name, layer in layers.items()
+            for kind, tensor in layer.named_parameters()
+        }
         return named | {bias: self.bias}
 
     @torch.no_grad()
     def _load_head(self, checkpoint: str) -> None:
-        """Go on with the head that the encoder's checkpoint was pretrained with, where it has one of BERT's layout."""
+        """Go on with the head that the encoder's checkpoint was pretrained with, where it has one
+        of BERT's layout.
+        """
         for name in (_HEAD_FILE, "model.safetensors"):
             try:
                 file = cached_file(checkpoint, name, local_files_only=True)
-            except (OSError, ValueError):  # a new encoder, or a checkpoint that is gone or has no such file
+            except (
+                OSError,
+                ValueError,
+            ):  # a new encoder, or a checkpoint that is gone or has no such file
                 continue
             with safe_open(file, framework="pt") as weights:
                 stored = set(weights.keys())
                 named = {name: tensor for name, tensor in self.head().items() if name in stored}
-                if named and all(tensor.shape == tuple(weights.get_slice(name).get_shape()) for name, tensor in named.items()):
+                if named and all(
+                    tensor.shape == tuple(weights.get_slice(name).get_shape())
+                    for name, tensor in named.items()
+                ):
                     for name, tensor in named.items():
                         tensor.copy_(weights.get_tensor(name))
                     logger.info("The masked-LM head of %s goes on being trained", checkpoint)
                     return
 
     def save(self, encoder: Encoder, path: Path) -> None:
-        """Write a plain Hugging Face folder: with the heads where the family has a masked-LM class like BERT's, else with these apart.
+        """Write a plain Hugging Face folder: with the heads where the family has a masked-LM class
+        like BERT's, else with these apart.
 
         path (Path): The folder; replaced only by a complete one.
         """
@@ -165,10 +233,17 @@ class MaskedLM(nn.Module):
             model_type = encoder.model.config.model_type
             if model_type in _HEADS:
                 architecture, prefix, *_ = _HEADS[model_type]
-                weights = {f"{prefix}{name}": tensor.contiguous() for name, tensor in encoder.model.state_dict().items()}
+                weights = {
+                    f"{prefix}{name}": tensor.contiguous()
+                    for name, tensor in encoder.model.state_dict().items()
+                }
                 save_file(weights | head, new / "model.safetensors", {"format": "pt"})
                 config = copy.deepcopy(encoder.model.config)
-                config.architectures = [architecture if self.pooler is None or model_type != "bert" else "BertForPreTraining"]
+                config.architectures = [
+                    architecture
+                    if self.pooler is None or model_type != "bert"
+                    else "BertForPreTraining"
+                ]
                 config.save_pretrained(new)
             else:
                 save_file(head, new / _HEAD_FILE, {"format": "pt"})

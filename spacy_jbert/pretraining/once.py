@@ -1,4 +1,7 @@
-"""Work that is done once: found again by what it was made of, and done by one process for all of them under torchrun."""
+"""Work that is done once:
+
+found again by what it was made of, and done by one process for all of them under torchrun.
+"""
 
 import json
 import logging
@@ -16,7 +19,9 @@ _ASK_AGAIN = 0.5  # seconds
 
 def fingerprint(*parts: Any) -> str:
     """RETURNS (str): The same for the same values (JSON), on any machine."""
-    return blake2b(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode(), digest_size=10).hexdigest()
+    return blake2b(
+        json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode(), digest_size=10
+    ).hexdigest()
 
 
 def file_fingerprint(path: Path) -> str:
@@ -31,8 +36,9 @@ def file_fingerprint(path: Path) -> str:
 def first_rank(result: Path, make: Callable[[], None]) -> bool:
     """Have the first process make a file; the others wait until it is there.
 
-    A barrier won't do: it gives up after ten minutes (NCCL), and a large corpus takes hours. If the first process fails, torchrun ends the
-    others. On several machines the file has to be on a file system that all of them see.
+    A barrier won't do: it gives up after ten minutes (NCCL), and a large corpus takes hours. If the
+    first process fails, torchrun ends the others. On several machines the file has to be on a file
+    system that all of them see.
 
     result (Path): The file, which appears when it is complete.
     make (Callable[[], None]): Makes it; isn't called where the file is there already.

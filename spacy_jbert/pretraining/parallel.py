@@ -28,7 +28,9 @@ def cores() -> int:
 
 def characters(documents: list[Document]) -> int:
     """RETURNS (int): How many there are in the documents."""
-    return sum(len(sentence) for document in documents for line in document.lines for sentence in line)
+    return sum(
+        len(sentence) for document in documents for line in document.lines for sentence in line
+    )
 
 
 def parts(documents: Iterable[Document]) -> Iterator[Part]:
@@ -44,8 +46,11 @@ def parts(documents: Iterable[Document]) -> Iterator[Part]:
         yield number, part
 
 
-def in_processes(work: Callable[[Part], Result], stream: Iterable[Part], workers: int) -> Iterator[Result]:
-    """Call a function for each part, in other processes if there are several parts. Few parts are in memory at a time.
+def in_processes(
+    work: Callable[[Part], Result], stream: Iterable[Part], workers: int
+) -> Iterator[Result]:
+    """Call a function for each part, in other processes if there are several parts. Few parts are
+    in memory at a time.
 
     work (Callable): Is pickled, once for each process.
     workers (int): Processes.
@@ -56,9 +61,14 @@ def in_processes(work: Callable[[Part], Result], stream: Iterable[Part], workers
     if len(some) < 2:
         yield from map(work, some)
         return
-    # Spawned, not forked: torch and tokenizers have threads by now, and only spawned processes can be replaced on the way.
+    # Spawned, not forked: torch and tokenizers have threads by now, and only spawned processes can
+    # be replaced on the way.
     pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(work,), max_tasks_per_child=_PARTS_A_PROCESS
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=_begin,
+        initargs=(work,),
+        max_tasks_per_child=_PARTS_A_PROCESS,
     )
     running: deque[Future[Result]] = deque()
     with pool:

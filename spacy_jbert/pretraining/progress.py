@@ -1,4 +1,6 @@
-"""Progress bars on a terminal; where there is none, as in a server's log file, a line every half minute."""
+"""Progress bars on a terminal; where there is none, as in a server's log file, a line every half
+minute.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,7 @@
-"""Raw text for pretraining: files to documents, documents to clean sentences, everything that is dropped counted."""
+"""Raw text for pretraining:
+
+files to documents, documents to clean sentences, everything that is dropped counted.
+"""
 
 import html
 import os
@@ -14,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data import Row, read_lines, read_rows
+from ..corpora.data import Row, read_lines, read_rows
 from ..errors import Errors
 
 _RECORDS = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
@@ -26,9 +29,12 @@ _JAPANESE = re.compile(r"[ぁ-ゖァ-ヺｦ-ﾝ々〆㐀-䶿一-鿿豈-﫿\U0002
 # Control characters, zero-width spaces and byte order marks amid the text.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\ufeff]")
 
-# Characters that are cut at a time: Sudachi takes 65,535 bytes after its own normalisation, which can make 33 of one character.
+# Characters that are cut at a time: Sudachi takes 65,535 bytes after its own normalisation, which
+# can make 33 of one character.
 _LONGEST = 1900
-_SENTENCE = re.compile(rf".{{1,{_LONGEST}}}?(?:[。！？]+[」』）】》〉〕］”’]*\s*|$)|.{{1,{_LONGEST}}}")
+_SENTENCE = re.compile(
+    rf".{{1,{_LONGEST}}}?(?:[。！？]+[」』）】》〉〕］”’]*\s*|$)|.{{1,{_LONGEST}}}"
+)
 _OPEN, _CLOSE = re.compile("[「『（【《〈〔［“(]"), re.compile("[」』）】》〉〕］”)]")
 _CLOSED_LAST = re.compile(r"[」』）】》〉〕］”’]*\s*$")
 
@@ -46,7 +52,8 @@ class Cleaning:
 
 
 class Document(NamedTuple):
-    """key (int): Of the text as it was read, 64 bits. lines (list[list[str]]): The sentences of each line that is left; a line of more than
+    """key (int): Of the text as it was read, 64 bits. lines (list[list[str]]): The sentences of
+        each line that is left; a line of more than
     1,900 characters is several."""
 
     key: int
@@ -54,10 +61,11 @@ class Document(NamedTuple):
 
 
 class Seen:
-    """Which lines were seen before: a hash table of 64-bit hashes, 12 to 24 bytes a line, where a set of Python takes about 100.
+    """Which lines were seen before: a hash table of 64-bit hashes, 12 to 24 bytes a line, where a
+    set of Python takes about 100.
 
-    Among 100 million lines the chance that two different ones share their hash, so that one is lost, is 0.03 %.
-    """
+    Among 100 million lines the chance that two different ones share their hash, so that one is
+    lost, is 0.03 %."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -89,19 +97,27 @@ class Seen:
         places = values & last
         while len(values):
             free = self.table[places] == 0
-            self.table[places[free]] = values[free]  # of several that want one place the last gets it
+            self.table[places[free]] = values[
+                free
+            ]  # of several that want one place the last gets it
             rest = self.table[places] != values
             values, places = values[rest], (places[rest] + np.uint64(1)) & last
 
 
 def find_files(paths: str | Sequence[str]) -> list[Path]:
-    """List the files to read: those named, and all text and record files in the folders named, sorted.
+    """List the files to read: those named, and all text and record files in the folders named,
+    sorted.
 
-    RAISES: ValueError J101 for a path that doesn't exist, a file that may not be read, or a folder without such files.
+    RAISES: ValueError J101 for a path that doesn't exist, a file that may not be read, or a folder
+        without such files.
     """
     files: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str) else paths):
-        inside = sorted(file for file in path.rglob("*") if file.is_file() and (_kind(file) in {".txt", *_RECORDS} or _is_wiki(file)))
+        inside = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and (_kind(file) in {".txt", *_RECORDS} or _is_wiki(file))
+        )
         found = [path] if path.is_file() else inside
         if not found:
             reason = (
@@ -112,7 +128,9 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
             raise ValueError(Errors.J101.format(path=path, reason=reason))
         for file in found:
             if not os.access(file, os.R_OK):
-                raise ValueError(Errors.J101.format(path=file, reason="Permission to read it is denied."))
+                raise ValueError(
+                    Errors.J101.format(path=file, reason="Permission to read it is denied.")
+                )
         files.extend(found)
     if not files:
         raise ValueError(Errors.J101.format(path="", reason="No path is given."))
@@ -132,7 +150,8 @@ def _is_wiki(path: Path) -> bool:
 
 
 def read_documents(files: Iterable[Path], text_field: str = "text") -> Iterator[list[str]]:
-    """Read documents, one at a time: records (JSONL, JSON, CSV, Parquet), wikiextractor's articles, or plain text.
+    """Read documents, one at a time: records (JSONL, JSON, CSV, Parquet), wikiextractor's articles,
+    or plain text.
 
     text_field (str): The field of a record that holds its text.
     YIELDS (list[str]): The lines of a document, a sentence or a paragraph each.
@@ -140,7 +159,9 @@ def read_documents(files: Iterable[Path], text_field: str = "text") -> Iterator[
     """
     for file in files:
         if _kind(file) in _RECORDS:
-            records = _read_parquet(file, text_field) if _kind(file) == ".parquet" else read_rows(file)
+            records = (
+                _read_parquet(file, text_field) if _kind(file) == ".parquet" else read_rows(file)
+            )
             for row in records:
                 yield row.text(text_field).splitlines()
         elif _is_wiki(file) and _first_line(file).startswith("{"):
@@ -165,7 +186,9 @@ def _read_parquet(file: Path, text_field: str) -> Iterator[Row]:
             raise Row(dict.fromkeys(table.schema_arrow.names), file, 1).error(
                 Errors.J206.format(field=text_field, fields=", ".join(table.schema_arrow.names))
             )
-        texts = chain.from_iterable(batch[text_field] for batch in table.iter_batches(batch_size=1000, columns=[text_field]))
+        texts = chain.from_iterable(
+            batch[text_field] for batch in table.iter_batches(batch_size=1000, columns=[text_field])
+        )
         for number, text in enumerate(texts, 1):
             yield Row({text_field: text.as_py()}, file, number)
     except lib.ArrowException as error:
@@ -173,7 +196,9 @@ def _read_parquet(file: Path, text_field: str) -> Iterator[Row]:
 
 
 def _read_plain(file: Path) -> Iterator[list[str]]:
-    """Plain text, in which a blank line or the file's end ends a document; between `<doc …>` and `</doc>` only the latter does."""
+    """Plain text, in which a blank line or the file's end ends a document; between `<doc …>` and
+    `</doc>` only the latter does.
+    """
     document: list[str] = []
     title = None
     for _, line in read_lines(file):
@@ -194,8 +219,11 @@ def _read_plain(file: Path) -> Iterator[list[str]]:
         yield document
 
 
-def clean(documents: Iterable[list[str]], cleaning: Cleaning, counts: Counter[str]) -> Iterator[Document]:
-    """Drop lines that are too short, not Japanese, or exact repetitions of an earlier one, and documents that have none left.
+def clean(
+    documents: Iterable[list[str]], cleaning: Cleaning, counts: Counter[str]
+) -> Iterator[Document]:
+    """Drop lines that are too short, not Japanese, or exact repetitions of an earlier one, and
+    documents that have none left.
 
     counts (Counter[str]): Told what was read and what was dropped.
     YIELDS (Document): The sentences that are left, and the document's key.
@@ -234,7 +262,10 @@ def clean(documents: Iterable[list[str]], cleaning: Cleaning, counts: Counter[st
 
 
 def printable(line: str) -> str:
-    """RETURNS (str): The line without control characters, zero-width spaces and byte order marks."""
+    """RETURNS (str):
+
+    The line without control characters, zero-width spaces and byte order marks.
+    """
     return _UNPRINTABLE.sub("", line)
 
 
@@ -251,10 +282,12 @@ def _lines(sentences: list[str]) -> Iterator[list[str]]:
 
 
 def split_sentences(line: str) -> list[str]:
-    """Cut a line behind 。！？ that stand outside brackets, with the brackets that close there; brackets that never close don't count.
+    """Cut a line behind 。！？ that stand outside brackets, with the brackets that close there;
+    brackets that never close don't count.
 
     line (str): A line without white space at its ends.
-    RETURNS (list[str]): Sentences of 1,900 characters at most, each with the white space behind it: joined, they are the line.
+    RETURNS (list[str]): Sentences of 1,900 characters at most, each with the white space behind it:
+        joined, they are the line.
     """
     parts: list[str] = _SENTENCE.findall(line)
     return list(_outside_brackets(parts)) if len(parts) > 1 and _OPEN.search(line) else parts

@@ -1,4 +1,8 @@
-"""The training loop: transformers' Trainer with batches by position, a held-out evaluation, and checkpoints that count only if whole."""
+"""The training loop:
+
+transformers' Trainer with batches by position, a held-out evaluation, and checkpoints that count
+only if whole.
+"""
 
 import json
 import logging
@@ -21,7 +25,14 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ..errors import Errors, Warnings
 from . import curve
@@ -35,23 +46,35 @@ _MANIFEST = "COMPLETE"
 
 
 class PretrainingTrainer(Trainer):
-    """Trainer for `Batches`: one of its "examples" is a whole batch, and its one "epoch" the whole run.
+    """Trainer for `Batches`: one of its "examples" is a whole batch, and its one "epoch" the whole
+    run.
 
     model (MaskedLM): What is trained.
     args (TrainingArguments): See `training_arguments`.
-    train_dataset, eval_dataset (Batches): The run, and the held-out part with masks that never change; None for no evaluation.
+    train_dataset, eval_dataset (Batches): The run, and the held-out part with masks that never
+        change; None for no evaluation.
     run (str): Stands for all that the run depends on; a checkpoint bears it.
     """
 
-    def __init__(self, model: MaskedLM, args: TrainingArguments, train_dataset: Batches, eval_dataset: Batches | None, run: str) -> None:
-        super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset)
+    def __init__(
+        self,
+        model: MaskedLM,
+        args: TrainingArguments,
+        train_dataset: Batches,
+        eval_dataset: Batches | None,
+        run: str,
+    ) -> None:
+        super().__init__(
+            model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset
+        )
         self.checkpoints = Checkpoints(self, run)
         self.add_callback(self.checkpoints)
         self.add_callback(LearningCurve())
         self.remove_callback(PrinterCallback)
         self.add_callback(Progress())
         self.last: tuple[Tensor, dict[str, Tensor]] | None = None
-        # Pieces (padding counted) since the last entry of the log, and its time, put off by what evaluations and checkpoints took since.
+        # Pieces (padding counted) since the last entry of the log, and its time, put off by what
+        # evaluations and checkpoints took since.
         self.pieces, self.clock = 0, 0.0
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -60,7 +83,10 @@ class PretrainingTrainer(Trainer):
             return super().train(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
-        """RETURNS (DataLoader): Batches in order; Trainer skips those that a resumed run has had, unbuilt."""
+        """RETURNS (DataLoader):
+
+        Batches in order; Trainer skips those that a resumed run has had, unbuilt.
+        """
         loader = DataLoader(
             self.train_dataset,
             batch_size=1,
@@ -70,8 +96,16 @@ class PretrainingTrainer(Trainer):
         )
         return self.accelerator.prepare(loader)
 
-    def training_step(self, model: torch.nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None) -> Tensor:
-        """As Trainer's, but stops at a loss that isn't finite. It is looked at when the next step begins: no GPU is waited for."""
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        num_items_in_batch: Tensor | None = None,
+    ) -> Tensor:
+        """As Trainer's, but stops at a loss that isn't finite.
+
+        It is looked at when the next step begins: no GPU is waited for.
+        """
         self.check_last()
         self.clock = self.clock or time.perf_counter()
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -80,21 +114,41 @@ class PretrainingTrainer(Trainer):
         return loss
 
     def check_last(self) -> None:
-        """Look at the loss of the last batch. RAISES: FloatingPointError J106; the batch is in a file then."""
+        """Look at the loss of the last batch.
+
+        RAISES: FloatingPointError J106; the batch is in a file then.
+        """
         if self.last is None:
             return
         (loss, inputs), self.last = self.last, None
         if not torch.isfinite(loss):
-            path = Path(self.args.output_dir) / f"not-finite-{self.state.global_step}-{self.args.process_index}.pt"
-            torch.save({"loss": loss.cpu(), **{name: tensor.cpu() for name, tensor in inputs.items()}}, path)
-            raise FloatingPointError(Errors.J106.format(step=self.state.global_step, loss=float(loss), path=path))
+            path = (
+                Path(self.args.output_dir)
+                / f"not-finite-{self.state.global_step}-{self.args.process_index}.pt"
+            )
+            torch.save(
+                {"loss": loss.cpu(), **{name: tensor.cpu() for name, tensor in inputs.items()}},
+                path,
+            )
+            raise FloatingPointError(
+                Errors.J106.format(step=self.state.global_step, loss=float(loss), path=path)
+            )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the speed of this run. Trainer's own figures count the steps before a resumption, but not their time."""
-        own = {name: value for name, value in logs.items() if not name.endswith(("_per_second", "_runtime"))}
+        """Log the speed of this run.
+
+        Trainer's own figures count the steps before a resumption, but not their time.
+        """
+        own = {
+            name: value
+            for name, value in logs.items()
+            if not name.endswith(("_per_second", "_runtime"))
+        }
         if "loss" in own:
             now = time.perf_counter()
-            own["pieces_per_second"] = round(self.pieces * self.args.world_size / (now - self.clock), 1)
+            own["pieces_per_second"] = round(
+                self.pieces * self.args.world_size / (now - self.clock), 1
+            )
             self.pieces, self.clock = 0, now
         super().log(own, start_time)
 
@@ -102,49 +156,81 @@ class PretrainingTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure on the held-out part, shared out among the processes.
 
-        RETURNS (dict[str, float]): eval_loss and eval_perplexity of masked pieces, eval_masked_accuracy; eval_pair_accuracy if there
-            are pairs.
+        RETURNS (dict[str, float]): eval_loss and eval_perplexity of masked pieces,
+            eval_masked_accuracy; eval_pair_accuracy if there are pairs.
         """
         begun = time.perf_counter()
-        model = self.model_wrapped if self.is_fsdp_enabled else self.accelerator.unwrap_model(self.model)
+        model = (
+            self.model_wrapped
+            if self.is_fsdp_enabled
+            else self.accelerator.unwrap_model(self.model)
+        )
         model.eval()
         sums: Counter[str] = Counter()
         for first in range(0, len(self.eval_dataset), self.args.world_size):
             position = first + self.args.process_index
             # Sharded weights need all processes for every batch; one too many isn't counted.
-            inputs = self._prepare_inputs(self.eval_dataset[min(position, len(self.eval_dataset) - 1)])
+            inputs = self._prepare_inputs(
+                self.eval_dataset[min(position, len(self.eval_dataset) - 1)]
+            )
             with self.compute_loss_context_manager():
                 output = model(**inputs)
             if position < len(self.eval_dataset):
-                sums.update({name: float(value) for name, value in output.items()} | {"masked": len(inputs["labels"])})
+                sums.update(
+                    {name: float(value) for name, value in output.items()}
+                    | {"masked": len(inputs["labels"])}
+                )
         names = ("masked", "masked_loss", "masked_right", "pairs", "pairs_right")
         # A process without a batch of its own has whole numbers only: all must send the same type.
-        own = torch.tensor([sums[name] for name in names], dtype=torch.float32, device=self.args.device)
+        own = torch.tensor(
+            [sums[name] for name in names], dtype=torch.float32, device=self.args.device
+        )
         summed = self.accelerator.reduce(own, reduction="sum")
         masked, masked_loss, masked_right, pairs, pairs_right = summed.tolist()
         loss = masked_loss / max(masked, 1)
-        metrics = {"eval_loss": loss, "eval_perplexity": perplexity(loss), "eval_masked_accuracy": masked_right / max(masked, 1)}
+        metrics = {
+            "eval_loss": loss,
+            "eval_perplexity": perplexity(loss),
+            "eval_masked_accuracy": masked_right / max(masked, 1),
+        }
         if pairs:
             metrics["eval_pair_accuracy"] = pairs_right / pairs
         self.log(metrics)
-        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
         self.clock += time.perf_counter() - begun if self.clock else 0
         return metrics
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Go on training where a checkpoint can't be written, for example on a full disk: the next one may be."""
-        begun, folder = time.perf_counter(), Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        """Go on training where a checkpoint can't be written, for example on a full disk:
+
+        the next one may be.
+        """
+        begun, folder = (
+            time.perf_counter(),
+            Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}",
+        )
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, SafetensorError, RuntimeError) as error:  # the last is what torch.save raises
+        except (
+            OSError,
+            SafetensorError,
+            RuntimeError,
+        ) as error:  # the last is what torch.save raises
             shutil.rmtree(folder, ignore_errors=True)
             older = last_checkpoint(folder.parent, None)
-            logger.warning(Warnings.JW131.format(step=self.state.global_step, reason=error, last=older.name if older else "none"))
+            logger.warning(
+                Warnings.JW131.format(
+                    step=self.state.global_step, reason=error, last=older.name if older else "none"
+                )
+            )
         self.clock += time.perf_counter() - begun
 
 
 class Checkpoints(TrainerCallback):
-    """Marks a checkpoint as complete when all of it is written; on SIGTERM has one written and training stopped.
+    """Marks a checkpoint as complete when all of it is written; on SIGTERM has one written and
+    training stopped.
 
     trainer (PretrainingTrainer): What it belongs to.
     run (str): What is written into every checkpoint.
@@ -163,7 +249,9 @@ class Checkpoints(TrainerCallback):
         def stop(number: int, frame: FrameType | None) -> None:
             self.terminated = True
 
-        if threading.current_thread() is not threading.main_thread():  # where signals can't be taken
+        if (
+            threading.current_thread() is not threading.main_thread()
+        ):  # where signals can't be taken
             yield
             return
         previous = signal.signal(signal.SIGTERM, stop)
@@ -172,7 +260,9 @@ class Checkpoints(TrainerCallback):
         finally:
             signal.signal(signal.SIGTERM, previous)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         if self._anyone_terminated():
             control.should_save = control.should_training_stop = True
 
@@ -184,25 +274,37 @@ class Checkpoints(TrainerCallback):
         dist.all_reduce(told, dist.ReduceOp.MAX, group=self.group)
         return bool(told)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         self.trainer.check_last()
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         self.trainer.check_last()
-        PartialState().wait_for_everyone()  # each process writes the state of its own random numbers
+        # Each process writes the state of its own random numbers.
+        PartialState().wait_for_everyone()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and len(list(checkpoint.glob("rng_state*"))) == args.world_size:
+        if (
+            state.is_world_process_zero
+            and len(list(checkpoint.glob("rng_state*"))) == args.world_size
+        ):
             write_manifest(checkpoint, self.run)
 
 
 class LearningCurve(TrainerCallback):
     """Draws the learning curve beside the checkpoints whenever there is more to draw."""
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         if state.is_world_process_zero and not curve.can_draw():
             logger.warning(Warnings.JW132)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         if state.is_world_process_zero and curve.can_draw():
             curve.draw(state.log_history, Path(args.output_dir) / "learning_curve.svg")
 
@@ -212,46 +314,76 @@ class LearningCurve(TrainerCallback):
 class Progress(TrainerCallback):
     """Shows how far training is, with the latest losses. Trainer's own bar would fill log files."""
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         disable = not state.is_world_process_zero
-        self.bar = progress("Pretraining", total=state.max_steps, initial=state.global_step, unit=" steps", disable=disable)
+        self.bar = progress(
+            "Pretraining",
+            total=state.max_steps,
+            initial=state.global_step,
+            unit=" steps",
+            disable=disable,
+        )
         self.losses: dict[str, float] = {}
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         self.bar.update()
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
     ) -> None:
         names = {"loss": "loss", "eval_loss": "held out"}
         self.losses |= {names[name]: value for name, value in (logs or {}).items() if name in names}
         self.bar.set_postfix(self.losses, refresh=False)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         self.bar.close()
 
 
 def write_manifest(checkpoint: Path, run: str) -> None:
     """Name the run, the files of a checkpoint and their sizes, once they are on the disk."""
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _MANIFEST)
+    files = sorted(
+        path for path in checkpoint.rglob("*") if path.is_file() and path.name != _MANIFEST
+    )
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     new = checkpoint / f".{_MANIFEST}"
-    manifest = {"run": run, "files": {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}}
+    manifest = {
+        "run": run,
+        "files": {str(path.relative_to(checkpoint)): path.stat().st_size for path in files},
+    }
     new.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     new.replace(checkpoint / _MANIFEST)
 
 
 def last_checkpoint(folder: Path, run: str | None) -> Path | None:
-    """Find the latest checkpoint that is complete; later ones that aren't, or are another run's, are warned of.
+    """Find the latest checkpoint that is complete; later ones that aren't, or are another run's,
+    are warned of.
 
     run (str | None): What its manifest has to say; None: anything.
     """
-    for checkpoint in sorted(folder.glob("checkpoint-[0-9]*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+    for checkpoint in sorted(
+        folder.glob("checkpoint-[0-9]*"),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+        reverse=True,
+    ):
         try:
             manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-            complete = all((checkpoint / name).stat().st_size == size for name, size in manifest["files"].items())
+            complete = all(
+                (checkpoint / name).stat().st_size == size
+                for name, size in manifest["files"].items()
+            )
         except (OSError, ValueError, KeyError):
             complete = False
         if not complete:
@@ -293,7 +425,8 @@ def training_arguments(
 ) -> TrainingArguments:
     """What transformers' Trainer is told; the settings are those of `pretrain_mlm`.
 
-    shard (list[str]): The classes of layers whose weights are shared out among the GPUs; none: each has a copy of all.
+    shard (list[str]): The classes of layers whose weights are shared out among the GPUs; none: each
+        has a copy of all.
     """
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -333,6 +466,7 @@ def training_arguments(
         average_tokens_across_devices=int(os.environ.get("WORLD_SIZE", "1")) > 1,
         seed=seed,
     )
-    # Batches hold positions in the flattened batch, which DataParallel would scatter: several GPUs are for torchrun.
+    # Batches hold positions in the flattened batch, which DataParallel would scatter: several GPUs
+    # are for torchrun.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -19,14 +19,27 @@ from .measure import SHARED, Row, Settings
 _NOT_BENCHMARKS = {"__main__", "measure", "pipelines", "scores"}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation"}
-_PACKAGES = ("spacy", "spacy-transformers", "torch", "transformers", "sudachipy", "sudachidict-core", "numpy")
+_PACKAGES = (
+    "spacy",
+    "spacy-transformers",
+    "torch",
+    "transformers",
+    "sudachipy",
+    "sudachidict-core",
+    "numpy",
+)
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help="Modules of tests/benchmarks; all but ablation if none is named")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Modules of tests/benchmarks; all but ablation if none is named"),
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Pairs of measurements of each row")] = 5,
     threads: Annotated[int, typer.Option(help="Threads of torch and BLAS")] = 1,
-    encoder: Annotated[Path, typer.Option(help="A checkpoint folder with real weights")] = SHARED / "models" / "me5-small-ja",
+    encoder: Annotated[Path, typer.Option(help="A checkpoint folder with real weights")] = SHARED
+    / "models"
+    / "me5-small-ja",
     out: Annotated[Path | None, typer.Option(help="Write the rows here too, as JSON")] = None,
 ) -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -35,7 +48,9 @@ def main(
 
     torch.set_num_threads(threads)
     settings = Settings(repeats=repeats, encoder=encoder if encoder.is_dir() else None)
-    there = [module.name for module in pkgutil.iter_modules(here) if module.name not in _NOT_BENCHMARKS]
+    there = [
+        module.name for module in pkgutil.iter_modules(here) if module.name not in _NOT_BENCHMARKS
+    ]
     if unknown := set(names or []).difference(there):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(there)}")
     rows: list[Row] = []
@@ -45,7 +60,9 @@ def main(
     versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
     Console().print(_table(rows), f"{machine}\n{versions}")
     if out is not None:
-        srsly.write_json(out, {"machine": machine, "versions": versions, "rows": [row._asdict() for row in rows]})
+        srsly.write_json(
+            out, {"machine": machine, "versions": versions, "rows": [row._asdict() for row in rows]}
+        )
 
 
 def _table(rows: list[Row]) -> Table:

@@ -1,4 +1,8 @@
-"""What each measure gives: ours as it is ("ours") beside ours with one thing done otherwise ("stock"), the pipeline being the same."""
+"""What each measure gives:
+
+ours as it is ("ours") beside ours with one thing done otherwise ("stock"), the pipeline being the
+same.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,11 +15,11 @@ from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Optimizer
 
-from spacy_jbert.encoder import Encoder
+from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.models import shim as shim_module
 from spacy_jbert.models import transformer as transformer_module
 from spacy_jbert.models.shim import EncoderShim
-from spacy_jbert.windows import batch_windows
+from spacy_jbert.wordpieces.windows import batch_windows
 
 from .measure import Row, Settings, compare, race
 from .pipelines import CORPORA, OURS, articles, build, fresh, gsd, queries, stockmark
@@ -25,7 +29,10 @@ Change = Callable[[Language], AbstractContextManager[Any]]
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Padding first, which is counted, not timed; then speed. Nothing without real weights and corpora."""
+    """Padding first, which is counted, not timed; then speed.
+
+    Nothing without real weights and corpora.
+    """
     if settings.encoder is None or not CORPORA.is_dir():
         return
     nlp, optimizer = build(OURS, settings.encoder, gsd)
@@ -33,7 +40,9 @@ def run(settings: Settings) -> Iterator[Row]:
     for name, examples in (("GSD documents", documents), ("Stockmark sentences", sentences)):
         for overhead in (8, 16, 64, 128, 10_000):
             pair = _padding(nlp, examples), _padding(nlp, examples, overhead=overhead)
-            yield compare(f"padding: {name} / overhead {overhead}", "% of pieces", [pair], less_is_better=True)
+            yield compare(
+                f"padding: {name} / overhead {overhead}", "% of pieces", [pair], less_is_better=True
+            )
     changes: dict[str, Change] = {
         "attention dropout 0.1": _attention_dropout,
         "all windows in one padded batch": _one_batch,
@@ -41,7 +50,9 @@ def run(settings: Settings) -> Iterator[Row]:
         "a mask where nothing is padded": _always_masked,
         "AdamW, a loop over weights": _adamw(foreach=False),
         "AdamW with foreach": _adamw(foreach=True),
-        "spaCy's Adam for each weight": lambda nlp: patch.object(EncoderShim, "finish_update", _spacy_adam),
+        "spaCy's Adam for each weight": lambda nlp: patch.object(
+            EncoderShim, "finish_update", _spacy_adam
+        ),
         "a gradient of all embeddings for each batch": lambda nlp: patch.object(
             shim_module, "_rows_of_embeddings", lambda encoder: nullcontext()
         ),
@@ -51,13 +62,21 @@ def run(settings: Settings) -> Iterator[Row]:
     for name, examples in (("GSD documents", documents), ("Stockmark sentences", sentences)):
         steps, work = update(nlp, optimizer, batches(examples, 1))
         for change, context in changes.items():
-            yield _ours_and(f"fine-tuning: {name} / {change}", nlp, steps, context, work=work, settings=settings)
+            yield _ours_and(
+                f"fine-tuning: {name} / {change}", nlp, steps, context, work=work, settings=settings
+            )
     piping: dict[str, Change] = {
         "all windows in one padded batch": _one_batch,
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64)},
-        **{f"{n} pieces at once": partial(_attributes, max_batch_pieces=n) for n in (1024, 2048, 8192)},
+        **{
+            f"{n} pieces at once": partial(_attributes, max_batch_pieces=n)
+            for n in (1024, 2048, 8192)
+        },
         **{f"windows of {n}": partial(_attributes, window=n) for n in (128, 256)},
-        **{f"windows of {n}, nothing shared": partial(_attributes, window=n, overlap=0) for n in (128, 256, 512)},
+        **{
+            f"windows of {n}, nothing shared": partial(_attributes, window=n, overlap=0)
+            for n in (128, 256, 512)
+        },
     }
     for name, texts in (
         ("ASDC queries", queries(192)),
@@ -67,10 +86,25 @@ def run(settings: Settings) -> Iterator[Row]:
         docs = [nlp.make_doc(text) for text in texts]
         for change, context in piping.items():
             pipe = lambda docs=docs: list(nlp.pipe(fresh(nlp, docs)))  # noqa: E731
-            yield _ours_and(f"pipe: {name} / {change}", nlp, pipe, context, work=sum(map(len, docs)), settings=settings)
+            yield _ours_and(
+                f"pipe: {name} / {change}",
+                nlp,
+                pipe,
+                context,
+                work=sum(map(len, docs)),
+                settings=settings,
+            )
 
 
-def _ours_and(what: str, nlp: Language, call: Callable[[], object], change: Change, *, work: int, settings: Settings) -> Row:
+def _ours_and(
+    what: str,
+    nlp: Language,
+    call: Callable[[], object],
+    change: Change,
+    *,
+    work: int,
+    settings: Settings,
+) -> Row:
     def changed() -> None:
         with change(nlp):
             call()
@@ -88,9 +122,15 @@ def _padding(nlp: Language, examples: Sequence[Example], **settings: int) -> flo
     )
     real = seen = 0
     for batch in batches(examples, len(examples)):
-        lengths = [min(len(pieces.ids) + special, limit) for pieces in transformer.segmenter([eg.predicted for eg in batch])]
+        lengths = [
+            min(len(pieces.ids) + special, limit)
+            for pieces in transformer.segmenter([eg.predicted for eg in batch])
+        ]
         real += sum(lengths)
-        seen += sum(len(windows) * lengths[windows[0]] for windows in batch_windows(lengths, budget, **settings))
+        seen += sum(
+            len(windows) * lengths[windows[0]]
+            for windows in batch_windows(lengths, budget, **settings)
+        )
     return 100 * (1 - real / seen)
 
 
@@ -98,13 +138,17 @@ def _shim(nlp: Language) -> EncoderShim:
     return nlp.get_pipe("transformer").model.shims[0]
 
 
-def _batching(batch: Callable[[Sequence[int], int], list[list[int]]]) -> AbstractContextManager[Any]:
+def _batching(
+    batch: Callable[[Sequence[int], int], list[list[int]]],
+) -> AbstractContextManager[Any]:
     return patch.object(transformer_module, "batch_windows", batch)
 
 
 def _one_batch(nlp: Language) -> AbstractContextManager[Any]:
     # The longest first, as EncoderShim.run and its caller expect.
-    return _batching(lambda lengths, budget: [sorted(range(len(lengths)), key=lambda i: -lengths[i])])
+    return _batching(
+        lambda lengths, budget: [sorted(range(len(lengths)), key=lambda i: -lengths[i])]
+    )
 
 
 def _overhead(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
@@ -126,7 +170,11 @@ def _attributes(nlp: Language, **attributes: int) -> Iterator[None]:
 
 @contextmanager
 def _attention_dropout(nlp: Language) -> Iterator[None]:
-    modules = [module for module in nlp.get_pipe("transformer").encoder.model.modules() if hasattr(module, "dropout_prob")]
+    modules = [
+        module
+        for module in nlp.get_pipe("transformer").encoder.model.modules()
+        if hasattr(module, "dropout_prob")
+    ]
     assert modules
     for module in modules:
         module.dropout_prob = 0.1
@@ -138,7 +186,9 @@ def _attention_dropout(nlp: Language) -> Iterator[None]:
 def _always_masked(nlp: Language) -> AbstractContextManager[Any]:
     run = Encoder.__call__
 
-    def masked(encoder: Encoder, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def masked(
+        encoder: Encoder, ids: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return run(encoder, ids, torch.ones_like(ids) if mask is None else mask)
 
     return patch.object(Encoder, "__call__", masked)
@@ -154,7 +204,11 @@ def _adamw(foreach: bool) -> Change:
         nonlocal kept
         shim = _shim(nlp)
         ours, shim._optimizer = shim._optimizer, kept
-        with patch.object(torch.optim, "AdamW", lambda groups, lr, fused: adamw(groups, lr=lr, foreach=foreach, fused=False)):
+        with patch.object(
+            torch.optim,
+            "AdamW",
+            lambda groups, lr, fused: adamw(groups, lr=lr, foreach=foreach, fused=False),
+        ):
             yield
         kept, shim._optimizer = shim._optimizer, ours
 
@@ -162,7 +216,10 @@ def _adamw(foreach: bool) -> Change:
 
 
 def _spacy_adam(shim: EncoderShim, optimizer: Optimizer) -> None:
-    """What thinc's PyTorchShim does: spaCy's own Adam, weight after weight, each clipped by its own norm."""
+    """What thinc's PyTorchShim does:
+
+    spaCy's own Adam, weight after weight, each clipped by its own norm.
+    """
     for name, weight in shim.require_encoder().model.named_parameters():
         if weight.grad is not None:
             updated, _ = optimizer((shim.id, name), weight.detach().numpy(), weight.grad.numpy())

@@ -1,8 +1,10 @@
-"""Memory and speed of preparing a pretraining corpus, in a process of its own: resident memory against bytes of text.
+"""Memory and speed of preparing a pretraining corpus, in a process of its own: resident memory
+against bytes of text.
 
-Of more text than there is in `../shared`, each further copy of a line ends with the copy's number, so that none is dropped as a repetition.
-Rows compare a text with one a quarter as long: memory that is flat has a ratio near 1. Nothing here has a stock part. For a larger
-text set CORPUS_MB (30 by default), the megabytes of text:
+Of more text than there is in `../shared`, each further copy of a line ends with the copy's number,
+so that none is dropped as a repetition. Rows compare a text with one a quarter as long: memory that
+is flat has a ratio near 1. Nothing here has a stock part. For a larger text set CORPUS_MB (30 by
+default), the megabytes of text:
 
     CORPUS_MB=1000 python -m tests.benchmarks corpus
 """
@@ -37,8 +39,18 @@ def run(settings: Settings) -> Iterator[Row]:
     sizes = f"{large['megabytes']:.0f} MB of text, against {small['megabytes']:.0f} MB"
     for name in ("peak", "workers"):
         what = "the reading process" if name == "peak" else "the processes that cut"
-        yield compare(f"peak memory of {what}: {sizes}", "MB", [(large[name], small[name])], less_is_better=True)
-    yield compare(f"preparing a corpus, one process: {sizes}", "s/GB", [(large["time"], small["time"])], less_is_better=True)
+        yield compare(
+            f"peak memory of {what}: {sizes}",
+            "MB",
+            [(large[name], small[name])],
+            less_is_better=True,
+        )
+    yield compare(
+        f"preparing a corpus, one process: {sizes}",
+        "s/GB",
+        [(large["time"], small["time"])],
+        less_is_better=True,
+    )
 
 
 def _write(path: Path, size: int) -> None:
@@ -68,7 +80,14 @@ def _prepare(path: Path, result: Path) -> None:
     from spacy_jbert.pretraining.text import Cleaning
     from spacy_jbert.pretraining.vocabulary import trained_vocabulary
 
-    nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1", "split_mode": "A"}}})
+    nlp = spacy.blank(
+        "ja",
+        config={
+            "nlp": {
+                "tokenizer": {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1", "split_mode": "A"}
+            }
+        },
+    )
     head = path.with_suffix(".head.txt")
     with path.open(encoding="utf-8") as file:
         head.write_text(file.read(200_000), encoding="utf-8")
@@ -76,15 +95,29 @@ def _prepare(path: Path, result: Path) -> None:
     largest = {"peak": 0, "workers": 0}
     threading.Thread(target=_watch, args=(largest,), daemon=True).start()
     begun = time.perf_counter()
-    prepare(nlp, tokenizer, words="doc", path=str(path), folder=path.parent, cleaning=Cleaning(), length=510, held_out=0.01)
+    prepare(
+        nlp,
+        tokenizer,
+        words="doc",
+        path=str(path),
+        folder=path.parent,
+        cleaning=Cleaning(),
+        length=510,
+        held_out=0.01,
+    )
     seconds = time.perf_counter() - begun
     megabytes = path.stat().st_size / 1e6
-    figures = {"megabytes": megabytes, "time": seconds / megabytes * 1e3} | {name: size / 1e6 for name, size in largest.items()}
+    figures = {"megabytes": megabytes, "time": seconds / megabytes * 1e3} | {
+        name: size / 1e6 for name, size in largest.items()
+    }
     result.write_text(json.dumps(figures), encoding="utf-8")
 
 
 def _watch(largest: dict[str, int]) -> None:
-    """Note the memory of this process, and of the largest that it has begun. getrusage won't do: a new process begins with its parent's."""
+    """Note the memory of this process, and of the largest that it has begun.
+
+    getrusage won't do: a new process begins with its parent's.
+    """
     this = psutil.Process()
     while True:
         largest["peak"] = max(largest["peak"], this.memory_info().rss)

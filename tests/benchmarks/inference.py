@@ -1,4 +1,7 @@
-"""`nlp.pipe` with an encoder and named entities: against stock with the same weights, and against the bare encoder."""
+"""`nlp.pipe` with an encoder and named entities:
+
+against stock with the same weights, and against the bare encoder.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +15,10 @@ from .pipelines import CORPORA, OURS, STOCK, articles, build, fresh, gsd, querie
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Short and long texts, tokenised beforehand, then with each side's tokenizer. Nothing without real weights and corpora."""
+    """Short and long texts, tokenised beforehand, then with each side's tokenizer.
+
+    Nothing without real weights and corpora.
+    """
     if settings.encoder is None or not CORPORA.is_dir():
         return
     ours, stock = (build(config, settings.encoder, gsd)[0] for config in (OURS, STOCK))
@@ -58,7 +64,9 @@ def run(settings: Settings) -> Iterator[Row]:
     )
     for name, texts, length in (("Stockmark sentences", sentences, 128), ("articles", long, 512)):
         docs = [ours.make_doc(text) for text in texts]
-        pieces = sum(doc._.trf_data.wordpieces.input_ids.size for doc in ours.pipe(fresh(ours, docs)))
+        pieces = sum(
+            doc._.trf_data.wordpieces.input_ids.size for doc in ours.pipe(fresh(ours, docs))
+        )
         windows = round(pieces / length)
         yield race(
             f"limit: {name} / bare encoder, {length} pieces",
@@ -80,7 +88,9 @@ def _bare(nlp: Language, windows: int, length: int) -> Callable[[], object]:
     """The encoder alone, over full windows of random ids, as many at once as `nlp` allows."""
     transformer = nlp.get_pipe("transformer")
     encoder = transformer.encoder
-    ids = torch.from_numpy(np.random.default_rng(0).integers(5, encoder.model.config.vocab_size, (windows, length)))
+    ids = torch.from_numpy(
+        np.random.default_rng(0).integers(5, encoder.model.config.vocab_size, (windows, length))
+    )
     batches = ids.split(transformer.model.attrs["max_batch_pieces"] // length)
 
     def forward() -> None:

@@ -1,4 +1,7 @@
-"""How benchmarks are measured: ours and the stock part in turns, in one process, the median of several pairs, as a ratio."""
+"""How benchmarks are measured:
+
+ours and the stock part in turns, in one process, the median of several pairs, as a ratio.
+"""
 
 import lzma
 import statistics
@@ -32,9 +35,10 @@ class Settings:
 class Row(NamedTuple):
     """One line of the table.
 
-    what: What is measured. unit: Of `ours` and `stock`, for example "tokens/s". ours, stock: Medians. ratio: The median over the pairs;
-    how many times better ours is. low, high: The least and the greatest ratio of a pair. goal: The ratio to reach, None if there is none.
-    """
+    what: What is measured. unit: Of `ours` and `stock`, for example "tokens/s". ours, stock:
+        Medians. ratio: The median over the pairs;
+    how many times better ours is. low, high: The least and the greatest ratio of a pair. goal: The
+    ratio to reach, None if there is none."""
 
     what: str
     unit: str
@@ -80,7 +84,14 @@ def race(
     return compare(what, unit, [(work / a, stock_work / b) for a, b in seconds], goal=goal)
 
 
-def compare(what: str, unit: str, pairs: list[tuple[float, float]], *, goal: float | None = None, less_is_better: bool = False) -> Row:
+def compare(
+    what: str,
+    unit: str,
+    pairs: list[tuple[float, float]],
+    *,
+    goal: float | None = None,
+    less_is_better: bool = False,
+) -> Row:
     """The row of pairs (ours, stock) that were measured otherwise."""
     ratios = [stock / ours if less_is_better else ours / stock for ours, stock in pairs]
     ours, stock = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -94,8 +105,8 @@ def _time(call: Callable[[], Any]) -> float:
 
 
 def real_lines(characters: int) -> list[str]:
-    """Lines of real text, in turns from all corpora of ../shared, of at least so many characters; the embedded sample's texts, again and
-    again, where ../shared is missing."""
+    """Lines of real text, in turns from all corpora of ../shared, of at least so many characters;
+    the embedded sample's texts, again and again, where ../shared is missing."""
     files = sorted((SHARED / "corpora" / "pretrain").glob("*.txt.xz"))
     if not files:
         texts = [row["text"] for row in srsly.read_jsonl(SAMPLE)]

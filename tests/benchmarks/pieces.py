@@ -1,8 +1,9 @@
-"""Wordpieces and their alignment with the tokens: ours against spacy-transformers' tokenizing and aligning.
+"""Wordpieces and their alignment with the tokens: ours against spacy-transformers' tokenizing and
+aligning.
 
-The Docs are there before the clock starts. Stock cuts and aligns each Doc whole (its `doc_spans`, less work for it than its windows with
-strides), 64 Docs at a time, like ours. The slow tokenizer has a vocabulary trained on the same text, as no real one is at hand.
-"""
+The Docs are there before the clock starts. Stock cuts and aligns each Doc whole (its `doc_spans`,
+less work for it than its windows with strides), 64 Docs at a time, like ours. The slow tokenizer
+has a vocabulary trained on the same text, as no real one is at hand."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from spacy_transformers.layers.transformer_model import huggingface_tokenize
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
-from spacy_jbert.pieces import Segmenter, align_docs, make_segmenter
+from spacy_jbert.wordpieces.segmentation import Segmenter, align_docs, make_segmenter
 
 from .measure import Row, Settings, race, real_lines
 
@@ -35,10 +36,23 @@ def run(settings: Settings) -> Iterator[Row]:
         mecab = _mecab(lines, Path(folder))
     yield from _rows("MeCab", mecab, docs, settings, words=("doc", "native"))
     if settings.encoder is not None:
-        yield from _rows(settings.encoder.name, AutoTokenizer.from_pretrained(settings.encoder), docs, settings, words=("doc", "native"))
+        yield from _rows(
+            settings.encoder.name,
+            AutoTokenizer.from_pretrained(settings.encoder),
+            docs,
+            settings,
+            words=("doc", "native"),
+        )
 
 
-def _rows(name: str, tokenizer: Any, docs: dict[str, list[Doc]], settings: Settings, *, words: Sequence[str]) -> Iterator[Row]:
+def _rows(
+    name: str,
+    tokenizer: Any,
+    docs: dict[str, list[Doc]],
+    settings: Settings,
+    *,
+    words: Sequence[str],
+) -> Iterator[Row]:
     for mode in words:
         segmenter = make_segmenter(tokenizer, mode)
         caches = [part.cache for part in (segmenter, segmenter.cut) if hasattr(part, "cache")]
@@ -97,7 +111,11 @@ def _mecab(lines: list[str], folder: Path) -> BertJapaneseTokenizer:
     segment = BertJapaneseTokenizer(str(file), **settings).word_tokenizer.tokenize
     model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(vocab_size=8000, special_tokens=special, show_progress=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=8000, special_tokens=special, show_progress=False
+    )
     model.train_from_iterator((" ".join(segment(line)) for line in lines), trainer)
-    file.write_text("\n".join(sorted(model.get_vocab(), key=model.get_vocab().__getitem__)), encoding="utf-8")
+    file.write_text(
+        "\n".join(sorted(model.get_vocab(), key=model.get_vocab().__getitem__)), encoding="utf-8"
+    )
     return BertJapaneseTokenizer(str(file), **settings)

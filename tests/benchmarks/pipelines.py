@@ -1,4 +1,6 @@
-"""The two pipelines that are raced, an encoder and named entities, ours and stock with the same weights; the texts they race over."""
+"""The two pipelines that are raced, an encoder and named entities, ours and stock with the same
+weights; the texts they race over.
+"""
 
 import lzma
 import random
@@ -14,7 +16,7 @@ from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 from thinc.api import Optimizer
 
-from spacy_jbert import data
+from spacy_jbert.corpora import data
 
 from .measure import ROOT, SHARED
 
@@ -23,20 +25,28 @@ OURS = ROOT / "configs" / "ner.cfg"
 STOCK = Path(__file__).parent / "stock_gsd.cfg"
 
 
-def build(config: Path, encoder: Path, read: Callable[[Language], list[Example]]) -> tuple[Language, Optimizer]:
-    """Build a pipeline as `spacy train` does. Its rate stays 0, that of the first step of a warm-up, so that every repetition starts
-    from the same weights.
+def build(
+    config: Path, encoder: Path, read: Callable[[Language], list[Example]]
+) -> tuple[Language, Optimizer]:
+    """Build a pipeline as `spacy train` does. Its rate stays 0, that of the first step of a
+    warm-up, so that every repetition starts from the same weights.
 
     config (Path): OURS or STOCK.
     encoder (Path): A checkpoint folder.
     read (Callable): Gives examples, for their labels.
     RETURNS: The pipeline and the optimizer of its config.
     """
-    settings = util.load_config(config, overrides={"paths.encoder": str(encoder), "system.gpu_allocator": None}, interpolate=True)
+    settings = util.load_config(
+        config,
+        overrides={"paths.encoder": str(encoder), "system.gpu_allocator": None},
+        interpolate=True,
+    )
     nlp = util.load_model_from_config(settings, auto_fill=True)
     examples = read(nlp)
     optimizer = nlp.initialize(lambda: examples)
-    if config == OURS:  # Stock's head starts with random weights, ours with zeros, which would find no entity at all.
+    if (
+        config == OURS
+    ):  # Stock's head starts with random weights, ours with zeros, which would find no entity at all.
         output = nlp.get_pipe("ner").model.get_ref("output_layer")
         W = output.get_param("W")
         output.set_param("W", np.random.default_rng(0).normal(0, 0.02, W.shape).astype(W.dtype))
@@ -46,7 +56,14 @@ def build(config: Path, encoder: Path, read: Callable[[Language], list[Example]]
 
 def fresh(nlp: Language, docs: Iterable[Doc]) -> list[Doc]:
     """Documents that no pipeline has seen, with the words of those given."""
-    return [Doc(nlp.vocab, words=[token.text for token in doc], spaces=[bool(token.whitespace_) for token in doc]) for doc in docs]
+    return [
+        Doc(
+            nlp.vocab,
+            words=[token.text for token in doc],
+            spaces=[bool(token.whitespace_) for token in doc],
+        )
+        for doc in docs
+    ]
 
 
 def fresh_examples(nlp: Language, examples: Sequence[Example]) -> list[Example]:
@@ -67,7 +84,9 @@ def stockmark(nlp: Language, n_sentences: int) -> list[Example]:
     examples = []
     for row in rows[:n_sentences]:
         entities = sorted((*entity["span"], entity["type"]) for entity in row["entities"])
-        examples.append(Example(nlp.make_doc(row["text"]), data.make_doc(nlp.tokenizer, row["text"], entities)))
+        examples.append(
+            Example(nlp.make_doc(row["text"]), data.make_doc(nlp.tokenizer, row["text"], entities))
+        )
     return examples
 
 
@@ -82,8 +101,12 @@ def queries(n: int) -> list[str]:
 def articles(n: int) -> list[str]:
     """Articles of Wikipedia of 2,000 to 5,000 characters."""
     texts: list[str] = []
-    with lzma.open(CORPORA / "pretrain" / "kyoto_wikipedia.txt.xz", "rt", encoding="utf-8") as stream:
-        for text in "".join(line for line, _ in zip(stream, range(20_000), strict=False)).split("\n\n"):
+    with lzma.open(
+        CORPORA / "pretrain" / "kyoto_wikipedia.txt.xz", "rt", encoding="utf-8"
+    ) as stream:
+        for text in "".join(line for line, _ in zip(stream, range(20_000), strict=False)).split(
+            "\n\n"
+        ):
             if 2_000 <= len(text) <= 5_000:
                 texts.append(text.strip())
     return texts[:n]

@@ -1,5 +1,5 @@
-"""Pretraining against `Trainer` with `DataCollatorForWholeWordMask`: the same new BERT, text, vocabulary, length and number of pieces a
-batch, fp32; and what each measure alone gives."""
+"""Pretraining against `Trainer` with `DataCollatorForWholeWordMask`: the same new BERT, text,
+vocabulary, length and number of pieces a batch, fp32; and what each measure alone gives."""
 
 import logging
 import tempfile
@@ -13,10 +13,17 @@ import numpy as np
 import spacy
 import torch
 from datasets import Dataset
-from transformers import BertConfig, BertForMaskedLM, BertModel, DataCollatorForWholeWordMask, Trainer, TrainingArguments
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DataCollatorForWholeWordMask,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.trainer_utils import IntervalStrategy
 
-from spacy_jbert.encoder import SIZES, Encoder
+from spacy_jbert.encoder.checkpoint import SIZES, Encoder
 from spacy_jbert.pretraining.batches import Batches
 from spacy_jbert.pretraining.corpus import Corpus, prepare
 from spacy_jbert.pretraining.masking import generator, mask
@@ -48,20 +55,32 @@ def run(settings: Settings) -> Iterator[Row]:
 
 
 def _prepare(folder: Path) -> SimpleNamespace:
-    """Text, vocabulary, our samples, and the chunks of full length that run_mlm_wwm.py makes: everything joined and cut."""
+    """Text, vocabulary, our samples, and the chunks of full length that run_mlm_wwm.py makes:
+
+    everything joined and cut.
+    """
     (folder / "text.txt").write_text("\n".join(real_lines(_CHARACTERS)), encoding="utf-8")
     nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
-    settings: dict[str, Any] = {"path": str(folder / "text.txt"), "folder": folder, "cleaning": Cleaning(), "words": "doc"}
+    settings: dict[str, Any] = {
+        "path": str(folder / "text.txt"),
+        "folder": folder,
+        "cleaning": Cleaning(),
+        "words": "doc",
+    }
     tokenizer = trained_vocabulary(str(folder / "text.txt"), size=_VOCABULARY, workers=1)(nlp)
     corpus: Corpus = prepare(nlp, tokenizer, length=_LENGTH - 2, held_out=0.0, **settings)
     pieces = np.concatenate([np.asarray(ids) for ids in corpus.train["ids"]])
     chunks = pieces[: len(pieces) // (_LENGTH - 2) * (_LENGTH - 2)].reshape(-1, _LENGTH - 2)
-    frame = [np.full((len(chunks), 1), id_) for id_ in (tokenizer.cls_token_id, tokenizer.sep_token_id)]
+    frame = [
+        np.full((len(chunks), 1), id_) for id_ in (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    ]
     stock = Dataset.from_dict({"input_ids": np.concatenate((frame[0], chunks, frame[1]), axis=1)})
     return SimpleNamespace(tokenizer=tokenizer, ours=corpus.train, stock=stock)
 
 
-def _models(size: str, data: SimpleNamespace, attention_dropout: float = 0.0) -> tuple[MaskedLM, BertForMaskedLM, Encoder]:
+def _models(
+    size: str, data: SimpleNamespace, attention_dropout: float = 0.0
+) -> tuple[MaskedLM, BertForMaskedLM, Encoder]:
     """Both begin with the same weights of the encoder."""
     layers, width, heads = SIZES[size]
     config = BertConfig(
@@ -84,11 +103,35 @@ def _models(size: str, data: SimpleNamespace, attention_dropout: float = 0.0) ->
 def _training(size: str, data: SimpleNamespace, folder: Path, settings: Settings) -> Row:
     samples, steps, goal = _RACES[size]
     model, stock, encoder = _models(size, data)
-    batches = Batches(data.ours, encoder, size=samples * _LENGTH, rate=_RATE, final_rate=_RATE, n_batches=steps)
-    shared: dict[str, Any] = {"steps": steps, "accumulate": 1, "learn_rate": 1e-4, "warmup": 0.0, "decay": 0.0, "weight_decay": 0.01}
-    shared |= {"clip": 1.0, "precision": "fp32", "torch_compile": False, "device": "cpu", "seed": 0, "eval_steps": None, "keep": 2}
+    batches = Batches(
+        data.ours, encoder, size=samples * _LENGTH, rate=_RATE, final_rate=_RATE, n_batches=steps
+    )
+    shared: dict[str, Any] = {
+        "steps": steps,
+        "accumulate": 1,
+        "learn_rate": 1e-4,
+        "warmup": 0.0,
+        "decay": 0.0,
+        "weight_decay": 0.01,
+    }
+    shared |= {
+        "clip": 1.0,
+        "precision": "fp32",
+        "torch_compile": False,
+        "device": "cpu",
+        "seed": 0,
+        "eval_steps": None,
+        "keep": 2,
+    }
     ours_arguments = training_arguments(
-        folder, **shared, save_steps=1000, log_steps=1000, report_to=[], loader_workers=0, shard=[], resumed=False
+        folder,
+        **shared,
+        save_steps=1000,
+        log_steps=1000,
+        report_to=[],
+        loader_workers=0,
+        shard=[],
+        resumed=False,
     )
     ours_arguments.save_strategy, ours_arguments.disable_tqdm = IntervalStrategy.NO, True
     stock_arguments = TrainingArguments(
@@ -105,8 +148,14 @@ def _training(size: str, data: SimpleNamespace, folder: Path, settings: Settings
     )
     ours_trainer = PretrainingTrainer(model, ours_arguments, batches, None, "benchmark")
     collator = DataCollatorForWholeWordMask(data.tokenizer, mlm_probability=_RATE)
-    stock_trainer = Trainer(stock, stock_arguments, train_dataset=data.stock, data_collator=collator)
-    pieces = sum(len(ids) for position in range(steps) for ids in data.ours[batches.members(position)[1]]["ids"])
+    stock_trainer = Trainer(
+        stock, stock_arguments, train_dataset=data.stock, data_collator=collator
+    )
+    pieces = sum(
+        len(ids)
+        for position in range(steps)
+        for ids in data.ours[batches.members(position)[1]]["ids"]
+    )
     return race(
         f"pretraining, {size}, length {_LENGTH}",
         work=pieces,
@@ -143,7 +192,9 @@ def _logits(data: SimpleNamespace, settings: Settings) -> Row:
 def _attention_dropout(data: SimpleNamespace, settings: Settings) -> Row:
     """BertConfig's default is 0.1. The races above give both sides 0."""
     without, with_it = (_models("mini", data, dropout)[0].train() for dropout in (0.0, 0.1))
-    batch = Batches(data.ours, _models("mini", data)[2], size=16 * _LENGTH, rate=_RATE, final_rate=_RATE)[0]
+    batch = Batches(
+        data.ours, _models("mini", data)[2], size=16 * _LENGTH, rate=_RATE, final_rate=_RATE
+    )[0]
     return race(
         "attention dropout 0, mini, against 0.1",
         work=batch["input_ids"].numel(),
@@ -165,27 +216,58 @@ def _masking(data: SimpleNamespace, settings: Settings) -> Row:
     replacements = np.arange(5, len(data.tokenizer))
 
     def ours() -> None:
-        draws = np.stack([generator(0, 0, sample).random((3, _LENGTH)) for sample in range(len(ids))], axis=1)
-        mask(ids, words, draws, rate=_RATE, mask_id=data.tokenizer.mask_token_id, replacements=replacements)
+        draws = np.stack(
+            [generator(0, 0, sample).random((3, _LENGTH)) for sample in range(len(ids))], axis=1
+        )
+        mask(
+            ids,
+            words,
+            draws,
+            rate=_RATE,
+            mask_id=data.tokenizer.mask_token_id,
+            replacements=replacements,
+        )
 
-    return race("whole-word masking", work=ids.size, unit="pieces/s", ours=ours, stock=lambda: collator(samples), settings=settings)
+    return race(
+        "whole-word masking",
+        work=ids.size,
+        unit="pieces/s",
+        ours=ours,
+        stock=lambda: collator(samples),
+        settings=settings,
+    )
 
 
 def _packing(data: SimpleNamespace, settings: Settings) -> Row:
-    """Batches of full samples against batches, as large, of single sentences in the order of the text."""
+    """Batches of full samples against batches, as large, of single sentences in the order of the
+    text.
+    """
     model, _, encoder = _models("mini", data)
     packed = [Batches(data.ours, encoder, size=16 * _LENGTH)[position] for position in range(4)]
-    sentences = [ids for row in islice(data.ours, 1000) for ids in np.split(np.asarray(row["ids"]), row["sentences"][1:])]
+    sentences = [
+        ids
+        for row in islice(data.ours, 1000)
+        for ids in np.split(np.asarray(row["ids"]), row["sentences"][1:])
+    ]
     padded, real = [], 0
     for first in range(0, 16 * len(packed), 16):
         some = sentences[first : first + 16]
         longest = max(map(len, some)) + 2
         ids = np.full((len(some), longest), data.tokenizer.pad_token_id)
         for row, sentence in zip(ids, some, strict=True):
-            row[: len(sentence) + 2] = [data.tokenizer.cls_token_id, *sentence, data.tokenizer.sep_token_id]
+            row[: len(sentence) + 2] = [
+                data.tokenizer.cls_token_id,
+                *sentence,
+                data.tokenizer.sep_token_id,
+            ]
         real += sum(map(len, some))
         positions = np.flatnonzero(ids > len(data.tokenizer.all_special_ids))[::7]
-        arrays = {"input_ids": ids, "positions": positions, "labels": ids.ravel()[positions], "attention_mask": (ids > 0).astype(np.int64)}
+        arrays = {
+            "input_ids": ids,
+            "positions": positions,
+            "labels": ids.ravel()[positions],
+            "attention_mask": (ids > 0).astype(np.int64),
+        }
         padded.append({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def train(batches: list[dict[str, torch.Tensor]]) -> Callable[[], None]:

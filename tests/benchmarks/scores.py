@@ -1,9 +1,11 @@
-"""Accuracy on the public corpora: every corpus, head and seed is trained and tested as a user would, with spaCy's own commands, and the
-mean over the seeds is printed beside published figures.
+"""Accuracy on the public corpora: every corpus, head and seed is trained and tested as a user
+would, with spaCy's own commands, and the mean over the seeds is printed beside published figures.
 
-    python -m tests.benchmarks.scores --encoder ENCODER --out FOLDER --corpora gsd,stockmark --heads softmax,crf --seeds 0,1,2
+    python -m tests.benchmarks.scores --encoder ENCODER --out FOLDER --corpora gsd,stockmark --heads
+    softmax,crf --seeds 0,1,2
 
-Each cell becomes a line of `docs/scores.jsonl`. One that is there, of an encoder folder of that name with the same settings, isn't run
+Each cell becomes a line of `docs/scores.jsonl`. One that is there, of an encoder folder of that
+name with the same settings, isn't run
 again: a long table can be made in several sittings, and is printed in a moment once it is whole.
 """
 
@@ -26,7 +28,11 @@ from .measure import ROOT, SHARED
 
 
 class Task(NamedTuple):
-    """config: Of which the head is a variant. figure: The scores to show, by their names in spaCy's JSON. published: By others."""
+    """config:
+
+    Of which the head is a variant. figure: The scores to show, by their names in spaCy's JSON.
+    published: By others.
+    """
 
     config: str
     figures: dict[str, str]
@@ -53,19 +59,34 @@ HEADS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def main(
-    encoder: Annotated[Path, typer.Option(help="A checkpoint folder", exists=True)] = SHARED / "models" / "me5-small-ja",
-    out: Annotated[Path, typer.Option(help="Folder for what is trained")] = ROOT / "project" / "training" / "scores",
-    results: Annotated[Path, typer.Option(help="The lines of all cells")] = ROOT / "docs" / "scores.jsonl",
-    corpora: Annotated[str, typer.Option(help=", ".join(TASKS))] = "gsd,stockmark,asdc,asdc46,morality",
-    heads: Annotated[str, typer.Option(help=f"{', '.join(HEADS)}; those that fit a corpus")] = "softmax,crf,stock,mean",
+    encoder: Annotated[Path, typer.Option(help="A checkpoint folder", exists=True)] = SHARED
+    / "models"
+    / "me5-small-ja",
+    out: Annotated[Path, typer.Option(help="Folder for what is trained")] = ROOT
+    / "project"
+    / "training"
+    / "scores",
+    results: Annotated[Path, typer.Option(help="The lines of all cells")] = ROOT
+    / "docs"
+    / "scores.jsonl",
+    corpora: Annotated[
+        str, typer.Option(help=", ".join(TASKS))
+    ] = "gsd,stockmark,asdc,asdc46,morality",
+    heads: Annotated[
+        str, typer.Option(help=f"{', '.join(HEADS)}; those that fit a corpus")
+    ] = "softmax,crf,stock,mean",
     seeds: Annotated[str, typer.Option()] = "0,1,2",
     passes: Annotated[float, typer.Option(help="Passes over the training part")] = 3.0,
     learn_rate: Annotated[float, typer.Option(help="The highest")] = 1e-4,
     layers: Annotated[int | None, typer.Option(help="The first so many only")] = None,
     batch: Annotated[int, typer.Option(help="Tokens of a batch")] = 300,
-    other: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the config, for an experiment")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the config, for an experiment")
+    ] = None,
     gpu_id: Annotated[int, typer.Option(help="spaCy's, which needs CuPy; -1: CPU")] = -1,
-    device: Annotated[str, typer.Option(help="The encoder's alone, cuda:0 for example; auto: where spaCy is")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="The encoder's alone, cuda:0 for example; auto: where spaCy is")
+    ] = "auto",
     jobs: Annotated[int, typer.Option(help="Runs at once")] = 1,
     threads: Annotated[int, typer.Option(help="Of torch on the CPU, in each run")] = 1,
 ) -> None:
@@ -74,9 +95,17 @@ def main(
         for corpus in corpora.split(",")
         for seed in map(int, seeds.split(","))
         for head in heads.split(",")
-        if Path(HEADS[head][0]).stem in ("stock_head", TASKS[corpus].config) and (head != "stock" or TASKS[corpus].config == "ner")
+        if Path(HEADS[head][0]).stem in ("stock_head", TASKS[corpus].config)
+        and (head != "stock" or TASKS[corpus].config == "ner")
     ]
-    of = {"encoder": encoder.name, "layers": layers, "passes": passes, "learn_rate": learn_rate, "batch": batch, "set": other or []}
+    of = {
+        "encoder": encoder.name,
+        "layers": layers,
+        "passes": passes,
+        "learn_rate": learn_rate,
+        "batch": batch,
+        "set": other or [],
+    }
     found = _read(results, of)
     missing = [cell for cell in cells if cell not in found]
     for corpus in dict.fromkeys(corpus for corpus, _, _ in missing):
@@ -86,11 +115,22 @@ def main(
     def run(cell: tuple[str, str, int]) -> dict[str, Any]:
         corpus, head, seed = cell
         folder = out / encoder.name / f"{corpus}-{head}-{seed}"
-        changed = {"components.transformer.model.device": device, **dict(setting.split("=", 1) for setting in other or [])}
+        changed = {
+            "components.transformer.model.device": device,
+            **dict(setting.split("=", 1) for setting in other or []),
+        }
         if layers is not None:
             changed["initialize.components.transformer.encoder.layers"] = str(layers)
         scores = _train(
-            folder, encoder.resolve(), *cell, changed, passes=passes, learn_rate=learn_rate, batch=batch, gpu_id=gpu_id, threads=threads
+            folder,
+            encoder.resolve(),
+            *cell,
+            changed,
+            passes=passes,
+            learn_rate=learn_rate,
+            batch=batch,
+            gpu_id=gpu_id,
+            threads=threads,
         )
         where = "GPU" if gpu_id >= 0 or device.startswith("cuda") else "CPU"
         return of | {"corpus": corpus, "head": head, "seed": seed} | scores | {"on": where}
@@ -107,14 +147,24 @@ def main(
                 file.write(json.dumps(done.result(), ensure_ascii=False) + "\n")
     if failed:
         raise SystemExit("\n".join(failed))
-    print(f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, {batch} tokens a batch, highest rate {learn_rate:g}", *other or [])
+    print(
+        f"{encoder.name}, {layers or 'all'} layers, {passes:g} passes, {batch} tokens a batch, highest rate {learn_rate:g}",
+        *other or [],
+    )
     print("Test part, mean ± standard deviation of the seeds\n")
-    print("| corpus | head | seeds | scores | minutes | published, other encoders |\n|---|---|---|---|---|---|")
+    print(
+        "| corpus | head | seeds | scores | minutes | published, other encoders |\n|---|---|---|---|---|---|"
+    )
     for corpus, head in dict.fromkeys((corpus, head) for corpus, head, _ in cells):
         runs = [found[cell] for cell in cells if cell[:2] == (corpus, head)]
-        scores = ", ".join(f"{shown} {_spread([run.get(name) for run in runs])}" for shown, name in TASKS[corpus].figures.items())
+        scores = ", ".join(
+            f"{shown} {_spread([run.get(name) for run in runs])}"
+            for shown, name in TASKS[corpus].figures.items()
+        )
         minutes = statistics.mean(run["seconds"] for run in runs) / 60
-        print(f"| {corpus} | {head} | {len(runs)} | {scores} | {minutes:.0f} | {TASKS[corpus].published} |")
+        print(
+            f"| {corpus} | {head} | {len(runs)} | {scores} | {minutes:.0f} | {TASKS[corpus].published} |"
+        )
 
 
 def _read(results: Path, of: dict[str, Any]) -> dict[tuple[str, str, int], dict[str, Any]]:
@@ -128,7 +178,9 @@ def _spread(values: list[float | None]) -> str:
     shares = [100 * value for value in values if value is not None]
     if not shares:
         return "–"
-    return f"{statistics.mean(shares):.1f}" + (f" ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else "")
+    return f"{statistics.mean(shares):.1f}" + (
+        f" ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
+    )
 
 
 def _data(corpus: str) -> Path:
@@ -149,7 +201,10 @@ def _train(
     gpu_id: int,
     threads: int,
 ) -> dict[str, Any]:
-    """Train and test one cell. RETURNS: The scores of the test part, those of the development part, steps and seconds."""
+    """Train and test one cell.
+
+    RETURNS: The scores of the test part, those of the development part, steps and seconds.
+    """
     data = _data(corpus)
     docs = DocBin().from_disk(data / "train.spacy").get_docs(spacy.blank("xx").vocab)
     steps = max(10, round(passes * sum(map(len, docs)) / batch))
@@ -169,20 +224,47 @@ def _train(
     }
     start = time.monotonic()
     overrides = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-    _run("train", ROOT / config, "--output", folder, "--gpu-id", gpu_id, *overrides, threads=threads)
+    _run(
+        "train", ROOT / config, "--output", folder, "--gpu-id", gpu_id, *overrides, threads=threads
+    )
     seconds = time.monotonic() - start
     found = folder / "scores.json"
-    _run("benchmark", "accuracy", folder / "model-best", data / "test.spacy", "--output", found, "--gpu-id", gpu_id, threads=threads)
-    test, dev = json.loads(found.read_bytes()), json.loads((folder / "model-best" / "meta.json").read_bytes())["performance"]
+    _run(
+        "benchmark",
+        "accuracy",
+        folder / "model-best",
+        data / "test.spacy",
+        "--output",
+        found,
+        "--gpu-id",
+        gpu_id,
+        threads=threads,
+    )
+    test, dev = (
+        json.loads(found.read_bytes()),
+        json.loads((folder / "model-best" / "meta.json").read_bytes())["performance"],
+    )
     scores = {name: value for name, value in test.items() if name in TASKS[corpus].figures.values()}
-    scores |= {f"dev_{name}": value for name, value in dev.items() if name in TASKS[corpus].figures.values()}
-    return {name: value and round(value, 4) for name, value in scores.items()} | {"steps": steps, "seconds": round(seconds)}
+    scores |= {
+        f"dev_{name}": value
+        for name, value in dev.items()
+        if name in TASKS[corpus].figures.values()
+    }
+    return {name: value and round(value, 4) for name, value in scores.items()} | {
+        "steps": steps,
+        "seconds": round(seconds),
+    }
 
 
 def _run(*command: object, threads: int = 1) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
-        [sys.executable, "-m", "spacy", *map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "spacy", *map(str, command)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(done.stdout[-3000:] + done.stderr[-3000:])

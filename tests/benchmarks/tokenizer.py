@@ -1,7 +1,8 @@
-"""Text to Docs, ours and `spacy.ja.JapaneseTokenizer`: characters a second, and memory over millions of tokens of real text.
+"""Text to Docs, ours and `spacy.ja.JapaneseTokenizer`: characters a second, and memory over
+millions of tokens of real text.
 
-The table has memory at a million tokens. `python -m tests.benchmarks.tokenizer` prints the whole curve, up to ten million (Linux only).
-"""
+The table has memory at a million tokens. `python -m tests.benchmarks.tokenizer` prints the whole
+curve, up to ten million (Linux only)."""
 
 import gc
 import json
@@ -16,7 +17,7 @@ import spacy
 from spacy.lang.ja import JapaneseTokenizer
 from spacy.language import Language
 
-from spacy_jbert.tokenizer import SudachiTokenizer
+from spacy_jbert.tokenizer.sudachi import SudachiTokenizer
 
 from .measure import ROOT, Row, Settings, compare, race, real_lines
 
@@ -28,7 +29,9 @@ _ZONE = 1000
 
 
 class Point(NamedTuple):
-    """Memory after so many tokens, in MB above that at the start, without the mapped dictionary; and what the vocabulary holds then."""
+    """Memory after so many tokens, in MB above that at the start, without the mapped dictionary;
+    and what the vocabulary holds then.
+    """
 
     tokens: int
     megabytes: float
@@ -40,7 +43,12 @@ def run(settings: Settings) -> Iterator[Row]:
     """RETURNS (Iterator[Row]): Speed in the split modes, and memory."""
     lines = real_lines(CHARACTERS)
     characters = sum(map(len, lines))
-    texts = {"lines": lines, "texts of 4,000 characters": ["\n".join(lines)[at : at + 4000] for at in range(0, characters, 4000)]}
+    texts = {
+        "lines": lines,
+        "texts of 4,000 characters": [
+            "\n".join(lines)[at : at + 4000] for at in range(0, characters, 4000)
+        ],
+    }
     for kind, some in texts.items():
         for split_mode in ("A", "C") if kind == "lines" else ("A",):
             stock = JapaneseTokenizer(spacy.blank("ja").vocab, split_mode)
@@ -81,7 +89,9 @@ def _measure(name: str, tokens: list[int]) -> list[Point]:
     if kind == "stock":
         nlp.tokenizer = JapaneseTokenizer(nlp.vocab, "A")
     else:
-        nlp.tokenizer = SudachiTokenizer(nlp.vocab, "A", attributes="words" if kind == "words" else "all")
+        nlp.tokenizer = SudachiTokenizer(
+            nlp.vocab, "A", attributes="words" if kind == "words" else "all"
+        )
     # 1.6 characters a token; a margin in front of the last look.
     lines = real_lines(2 * max(tokens))
     nlp("最初の文。")
@@ -118,4 +128,7 @@ if __name__ == "__main__":
         for tokenizer in TOKENIZERS:
             for point in curve(tokenizer, [million * 1_000_000 for million in MILLIONS]):
                 held = f"{point.strings:9,} strings {point.lexemes:9,} lexemes"
-                print(f"{tokenizer:15} {point.tokens:12,} tokens {point.megabytes:8.1f} MB {held}", flush=True)
+                print(
+                    f"{tokenizer:15} {point.tokens:12,} tokens {point.megabytes:8.1f} MB {held}",
+                    flush=True,
+                )

@@ -33,9 +33,20 @@ def entities(tags: tuple[int, ...]) -> list[tuple[int, int, int]]:
 
 
 def weight(tags: tuple[int, ...], scores: NDArray, transitions: NDArray | None) -> float:
-    """The sum of the scores of tags, and of the transitions between what ends and what begins. Borders of the text count as O."""
+    """The sum of the scores of tags, and of the transitions between what ends and what begins.
+
+    Borders of the text count as O.
+    """
     total = float(scores[np.arange(len(tags)), list(tags)].astype(float).sum())
     if transitions is not None:
-        whole = [0, *(0 if tag == 0 else 1 + (tag - 1) // 4 for tag in tags if tag == 0 or "BILU"[(tag - 1) % 4] in "BU"), 0]
+        whole = [
+            0,
+            *(
+                0 if tag == 0 else 1 + (tag - 1) // 4
+                for tag in tags
+                if tag == 0 or "BILU"[(tag - 1) % 4] in "BU"
+            ),
+            0,
+        ]
         total += sum(float(transitions[a, b]) for a, b in pairwise(whole))
     return total

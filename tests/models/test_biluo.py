@@ -16,7 +16,9 @@ def test_against_enumeration(seed: int, n_labels: int, learned: bool) -> None:
     lengths = [4, 0, 1, 3, 2]
     scores = [rng.normal(0, 2, (length, 1 + 4 * n_labels)).astype("f") for length in lengths]
     transitions = rng.normal(0, 2, (1 + n_labels, 1 + n_labels)).astype("f") if learned else None
-    for length, doc_scores, (found, candidates) in zip(lengths, scores, decode(scores, transitions, threshold=0.02), strict=True):
+    for length, doc_scores, (found, candidates) in zip(
+        lengths, scores, decode(scores, transitions, threshold=0.02), strict=True
+    ):
         ways = well_formed(length, n_labels)
         weights = np.exp([weight(tags, doc_scores, transitions) for tags in ways])
         assert [entity[:3] for entity in found] == entities(ways[int(weights.argmax())])
@@ -40,8 +42,12 @@ def test_temperature(learned: bool) -> None:
     transitions = rng.normal(0, 1, (4, 4)) if learned else None
     as_is = decode(scores, transitions)
     cooled = decode(scores, transitions, temperature=3.0)
-    assert [[entity[:3] for entity in doc.entities] for doc in cooled] == [[entity[:3] for entity in doc.entities] for doc in as_is]
-    divided = decode([doc / 3.0 for doc in scores], None if transitions is None else transitions / 3.0)
+    assert [[entity[:3] for entity in doc.entities] for doc in cooled] == [
+        [entity[:3] for entity in doc.entities] for doc in as_is
+    ]
+    divided = decode(
+        [doc / 3.0 for doc in scores], None if transitions is None else transitions / 3.0
+    )
     sure = [entity.score for doc in cooled for entity in doc.entities]
     assert sure == pytest.approx([entity.score for doc in divided for entity in doc.entities])
     assert np.mean(sure) < np.mean([entity.score for doc in as_is for entity in doc.entities])
@@ -56,11 +62,16 @@ def test_batching_makes_no_difference(learned: bool, monkeypatch: pytest.MonkeyP
     transitions = rng.normal(0, 2, (4, 4)) if learned else None
 
     def rounded(found: list) -> list:
-        return [[[(*entity[:3], round(entity.score, 9)) for entity in part] for part in doc] for doc in found]
+        return [
+            [[(*entity[:3], round(entity.score, 9)) for entity in part] for part in doc]
+            for doc in found
+        ]
 
     together = decode(scores, transitions, threshold=0.1)
     assert any(doc.candidates for doc in together)
-    assert rounded(together) == rounded([decode([doc], transitions, threshold=0.1)[0] for doc in scores])
+    assert rounded(together) == rounded(
+        [decode([doc], transitions, threshold=0.1)[0] for doc in scores]
+    )
     monkeypatch.setattr("spacy_jbert.models.biluo._MOST_POSITIONS", 40)
     assert rounded(together) == rounded(decode(scores, transitions, threshold=0.1))
 

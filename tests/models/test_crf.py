@@ -1,4 +1,6 @@
-"""Sums, marginals and gradients against the enumeration of every well-formed sequence and difference quotients."""
+"""Sums, marginals and gradients against the enumeration of every well-formed sequence and
+difference quotients.
+"""
 
 import numpy as np
 import pytest
@@ -13,11 +15,16 @@ LENGTHS = (4, 1, 3)
 
 def random(seed: int, n_labels: int) -> tuple[list[NDArray], NDArray]:
     rng = np.random.default_rng(seed)
-    return [rng.normal(0, 2, (length, 1 + 4 * n_labels)) for length in LENGTHS], rng.normal(0, 2, (1 + n_labels, 1 + n_labels))
+    return [rng.normal(0, 2, (length, 1 + 4 * n_labels)) for length in LENGTHS], rng.normal(
+        0, 2, (1 + n_labels, 1 + n_labels)
+    )
 
 
 def subsets(seed: int, n_labels: int) -> list[tuple[int, NDArray]]:
-    """What some well-formed sequence allows, and for each token a few tags more: gold, partly known, not known at all."""
+    """What some well-formed sequence allows, and for each token a few tags more:
+
+    gold, partly known, not known at all.
+    """
     rng = np.random.default_rng(seed)
     found = []
     for doc, more in ((0, 0.0), (0, 0.4), (2, 0.4), (1, 1.0), (0, 1.0)):
@@ -40,8 +47,12 @@ def share(scores: NDArray, transitions: NDArray | None, allowed: NDArray) -> flo
 def test_shares_against_enumeration(seed: int, n_labels: int) -> None:
     scores, transitions = random(seed, n_labels)
     for learned in (None, transitions):
-        expected = [share(scores[doc], learned, allowed) for doc, allowed in subsets(seed, n_labels)]
-        assert log_shares(scores, learned, subsets(seed, n_labels))[0] == pytest.approx(expected, abs=1e-9)
+        expected = [
+            share(scores[doc], learned, allowed) for doc, allowed in subsets(seed, n_labels)
+        ]
+        assert log_shares(scores, learned, subsets(seed, n_labels))[0] == pytest.approx(
+            expected, abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("n_labels", [1, 2])
@@ -73,7 +84,9 @@ def test_tags_are_marginals() -> None:
             expected[np.arange(len(tags)), list(tags)] += part
         assert unpad(lattice.tags()[:, :, :, i], len(doc)) == pytest.approx(expected, abs=1e-9)
         # One transition at each beginning: all there are but the padding's own.
-        assert lattice.pairs()[i].sum() == pytest.approx(expected[:, [0, 1, 4, 5, 8]].sum() + len(pad(scores)) - len(doc))
+        assert lattice.pairs()[i].sum() == pytest.approx(
+            expected[:, [0, 1, 4, 5, 8]].sum() + len(pad(scores)) - len(doc)
+        )
 
 
 def test_finite_where_scores_are_extreme() -> None:

@@ -63,13 +63,21 @@ def tagged(nlp: Language) -> list[Example]:
     return examples
 
 
-def train(nlp: Language, examples: list[Example], steps: int = 3, **settings: Any) -> dict[str, float]:
+def train(
+    nlp: Language, examples: list[Example], steps: int = 3, **settings: Any
+) -> dict[str, float]:
     optimizer = Adam(1e-3, L2=0.01, grad_clip=1.0)
     losses: dict[str, float] = {}
     for _ in range(steps):
         losses = {}
-        # As `spacy train` does it. With an optimizer, nlp.update would step the encoder before its gradient has come back from the heads.
-        nlp.update([Example(nlp.make_doc(eg.text), eg.reference) for eg in examples], sgd=False, losses=losses, **settings)
+        # As `spacy train` does it. With an optimizer, nlp.update would step the encoder before its
+        # gradient has come back from the heads.
+        nlp.update(
+            [Example(nlp.make_doc(eg.text), eg.reference) for eg in examples],
+            sgd=False,
+            losses=losses,
+            **settings,
+        )
         for name, pipe in nlp.pipeline:
             if name not in settings.get("exclude", ()):
                 pipe.finish_update(optimizer)

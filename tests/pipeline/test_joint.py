@@ -1,4 +1,8 @@
-"""configs/joint.cfg: one encoder for entities and categories, on documents of which each carries one kind of annotation only."""
+"""configs/joint.cfg:
+
+one encoder for entities and categories, on documents of which each carries one kind of annotation
+only.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,18 +32,31 @@ def with_categories(nlp: Language) -> list[Doc]:
 
 @pytest.fixture
 def corpus(ner_examples: Callable, japanese: Language, tmp_path: Path) -> Path:
-    """A folder with two DocBins: the sentences with their entities, and the same sentences with their categories."""
+    """A folder with two DocBins:
+
+    the sentences with their entities, and the same sentences with their categories.
+    """
     (tmp_path / "corpus").mkdir()
-    DocBin(docs=[eg.reference for eg in ner_examples(japanese)]).to_disk(tmp_path / "corpus" / "entities.spacy")
-    DocBin(docs=with_categories(japanese), store_user_data=True).to_disk(tmp_path / "corpus" / "categories.spacy")
+    DocBin(docs=[eg.reference for eg in ner_examples(japanese)]).to_disk(
+        tmp_path / "corpus" / "entities.spacy"
+    )
+    DocBin(docs=with_categories(japanese), store_user_data=True).to_disk(
+        tmp_path / "corpus" / "categories.spacy"
+    )
     return tmp_path / "corpus"
 
 
 @pytest.fixture
 def make_joint(corpus: Path, checkpoint: Callable) -> Callable[..., Language]:
     def make(**overrides: object) -> Language:
-        paths = {"paths.train": str(corpus), "paths.dev": str(corpus), "paths.encoder": str(checkpoint("bert-fast"))}
-        config = load_config(CONFIG, overrides={**paths, "components.transformer.model.overlap": 8, **overrides})
+        paths = {
+            "paths.train": str(corpus),
+            "paths.dev": str(corpus),
+            "paths.encoder": str(checkpoint("bert-fast")),
+        }
+        config = load_config(
+            CONFIG, overrides={**paths, "components.transformer.model.overlap": 8, **overrides}
+        )
         # A tiny encoder learns at a rate that would ruin a real one.
         config["training"]["optimizer"]["learn_rate"] = 4e-3
         return init_nlp(config)
@@ -85,7 +102,9 @@ def test_what_is_missing_teaches_nothing(make_joint: Callable, ner_examples: Cal
     assert not np.array_equal(weights(nlp, "ner"), ner)
 
 
-def test_a_document_is_not_scored_for_what_its_annotation_leaves_open(make_joint: Callable, ner_examples: Callable) -> None:
+def test_a_document_is_not_scored_for_what_its_annotation_leaves_open(
+    make_joint: Callable, ner_examples: Callable
+) -> None:
     nlp = make_joint()
     optimizer = Adam(4e-3)
     for _ in range(12):

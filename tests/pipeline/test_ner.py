@@ -1,4 +1,7 @@
-"""`jbert_ner`: learning, decoding, confidence, labels, storage, what it says about data it can't learn from."""
+"""`jbert_ner`:
+
+learning, decoding, confidence, labels, storage, what it says about data it can't learn from.
+"""
 
 import logging
 from collections.abc import Callable
@@ -27,16 +30,29 @@ DECODERS = ("softmax", "crf")
 
 
 def head(decoder: str = "softmax", **settings: Any) -> list[tuple[str, str, dict[str, Any]]]:
-    model = {"@architectures": "spacy-jbert.TokenClassifier.v1", "decoder": decoder, "tok2vec": listener()}
+    model = {
+        "@architectures": "spacy-jbert.TokenClassifier.v1",
+        "decoder": decoder,
+        "tok2vec": listener(),
+    }
     return [("ner", "jbert_ner", {"model": model, **settings})]
 
 
 # Token vectors for tests of the head alone.
-CNN = {"@architectures": "spacy.HashEmbedCNN.v2", "width": 32, "depth": 1, "embed_size": 500, "window_size": 1, "maxout_pieces": 2}
+CNN = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "width": 32,
+    "depth": 1,
+    "embed_size": 500,
+    "window_size": 1,
+    "maxout_pieces": 2,
+}
 CNN |= {"subword_features": False, "pretrained_vectors": None}
 
 
-def tiny(examples: Callable[[Language], list[Example]], decoder: str = "softmax", **settings: Any) -> Language:
+def tiny(
+    examples: Callable[[Language], list[Example]], decoder: str = "softmax", **settings: Any
+) -> Language:
     """A pipeline of the head alone, initialised."""
     fix_random_seed(0)
     nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
@@ -76,7 +92,11 @@ def overfitted(checkpoint: Callable, ner_examples: Callable) -> Callable[[str], 
         nlp.add_pipe("jbert_transformer", name="transformer", config={"model": {"overlap": 8}})
         for name, factory, config in head(decoder):
             nlp.add_pipe(factory, name=name, config=config)
-        loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint("bert-fast")), "hidden_dropout": 0.0}
+        loader = {
+            "@misc": "spacy-jbert.HFEncoder.v1",
+            "name": str(checkpoint("bert-fast")),
+            "hidden_dropout": 0.0,
+        }
         nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
         nlp.initialize(lambda: ner_examples(nlp))
         losses = train(nlp, ner_examples(nlp), 60)
@@ -93,11 +113,17 @@ def trained(overfitted: Callable[[str], Language]) -> Language:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_overfitting_and_storage(decoder: str, overfitted: Callable[[str], Language], ner_examples: Callable, tmp_path: Path) -> None:
+def test_overfitting_and_storage(
+    decoder: str, overfitted: Callable[[str], Language], ner_examples: Callable, tmp_path: Path
+) -> None:
     trained = overfitted(decoder)
     scores = trained.evaluate(ner_examples(trained))
     assert scores["ents_f"] == 1.0
-    assert {type_: of["f"] for type_, of in scores["ents_per_type"].items()} == {"GPE": 1.0, "ORG": 1.0, "PERSON": 1.0}
+    assert {type_: of["f"] for type_, of in scores["ents_per_type"].items()} == {
+        "GPE": 1.0,
+        "ORG": 1.0,
+        "PERSON": 1.0,
+    }
     assert 0.0 < scores["ents_ece"] < 0.2
     trained.to_disk(tmp_path)
     again = spacy.load(tmp_path)
@@ -106,14 +132,22 @@ def test_overfitting_and_storage(decoder: str, overfitted: Callable[[str], Langu
     called = [entities(trained(text)) for text in texts]
     assert sum(map(len, called)) >= len(ENTITIES)
     assert [entities(doc) for doc in trained.pipe(texts)] == called
-    assert [entities(doc) for doc, _ in trained.pipe(zip(texts, texts, strict=True), as_tuples=True)] == called
+    assert [
+        entities(doc) for doc, _ in trained.pipe(zip(texts, texts, strict=True), as_tuples=True)
+    ] == called
     assert [entities(again(text)) for text in texts] == called
     assert [entities(doc) for doc in again.pipe(texts, batch_size=3)] == called
     blank = spacy.blank("ja").from_config(trained.config).from_bytes(trained.to_bytes())
     assert [entities(blank(text)) for text in texts] == called
     # What was learned about transitions is kept too.
-    learned = [component(nlp).model.predict([nlp("東京")]).transitions for nlp in (trained, again, blank)]
-    assert all(np.array_equal(table, learned[0]) for table in learned) if decoder == "crf" else learned == [None] * 3
+    learned = [
+        component(nlp).model.predict([nlp("東京")]).transitions for nlp in (trained, again, blank)
+    ]
+    assert (
+        all(np.array_equal(table, learned[0]) for table in learned)
+        if decoder == "crf"
+        else learned == [None] * 3
+    )
     assert decoder == "softmax" or learned[0].any()
 
 
@@ -133,7 +167,9 @@ def test_confidence(trained: Language) -> None:
 
 
 def test_confidence_belongs_to_the_label(trained: Language) -> None:
-    """spaCy keeps it by characters, so another component's entity of the same characters would inherit it."""
+    """spaCy keeps it by characters, so another component's entity of the same characters would
+    inherit it.
+    """
     doc = trained(SENTENCES[1])
     first = doc.ents[0]
     doc.set_ents([Span(doc, first.start, first.end, label="OTHER")], default="unmodified")
@@ -151,13 +187,20 @@ def test_confidence_is_kept(trained: Language) -> None:
         assert entities(Doc(trained.vocab).from_bytes(doc.to_bytes())) == entities(doc)
         if doc.ents:
             json = doc.to_json(underscore=["score"])
-            written = {(row["start"], row["end"]): row["value"] for row in json["underscore_span"]["score"]}
-            assert written == {(ent.start_char, ent.end_char): [ent.label_, ent._.score] for ent in doc.ents}
+            written = {
+                (row["start"], row["end"]): row["value"] for row in json["underscore_span"]["score"]
+            }
+            assert written == {
+                (ent.start_char, ent.end_char): [ent.label_, ent._.score] for ent in doc.ents
+            }
             assert entities(Doc(trained.vocab).from_json(json)) == entities(doc)
 
 
 def test_entities_that_are_there_stay(trained: Language) -> None:
-    """As with the stock `ner`: what a rule or another component has set is kept, blocked tokens are free."""
+    """As with the stock `ner`:
+
+    what a rule or another component has set is kept, blocked tokens are free.
+    """
     text = "田中さんは昨日、東京で新しい図書館を見学しました。"
     free = trained(text)
     person, place = free.ents
@@ -165,7 +208,9 @@ def test_entities_that_are_there_stay(trained: Language) -> None:
     kept = doc.char_span(person.start_char, person.end_char + 2, label="OTHER")
     doc.set_ents([kept], blocked=[doc[place.start : place.end]], default="missing")
     doc = trained(doc)
-    assert [(ent.text, ent.label_, ent._.score) for ent in doc.ents] == [("田中さん", "OTHER", None)]
+    assert [(ent.text, ent.label_, ent._.score) for ent in doc.ents] == [
+        ("田中さん", "OTHER", None)
+    ]
     assert [token.ent_iob for token in doc[place.start : place.end]] == [3] * len(place)
     assert not any(token.ent_iob == 0 for token in doc)
     # Elsewhere everything is found.
@@ -181,7 +226,11 @@ def test_candidates(ner_examples: Callable) -> None:
     assert all("may_be" in doc.spans for doc in docs)
     assert sum(len(doc.spans["may_be"]) for doc in docs) > sum(len(doc.ents) for doc in docs) > 0
     for doc in docs:
-        found = dict(zip(map(tuple_of, doc.spans["may_be"]), doc.spans["may_be"].attrs["scores"], strict=True))
+        found = dict(
+            zip(
+                map(tuple_of, doc.spans["may_be"]), doc.spans["may_be"].attrs["scores"], strict=True
+            )
+        )
         assert all(0.0099 < score <= 1.0 for score in found.values())
         for ent in doc.ents:
             assert found[tuple_of(ent)] == pytest.approx(ent._.score, abs=1e-5)
@@ -199,7 +248,9 @@ def test_several_processes(trained: Language) -> None:
     assert [entities(doc) for doc in trained.pipe(SENTENCES, n_process=2, batch_size=5)] == expected
 
 
-def test_no_entity_begins_or_ends_with_white_space(make_nlp: MakeNLP, ner_examples: Callable) -> None:
+def test_no_entity_begins_or_ends_with_white_space(
+    make_nlp: MakeNLP, ner_examples: Callable
+) -> None:
     nlp = make_nlp(NER, ner_examples)
     output = component(nlp).model.get_ref("output_layer")
     tags = tag_names(component(nlp).labels)
@@ -207,7 +258,9 @@ def test_no_entity_begins_or_ends_with_white_space(make_nlp: MakeNLP, ner_exampl
     assert not nlp(" ").ents
     assert not nlp("\n\n\u3000").ents
     assert [ent.text for ent in nlp("東京\n大阪").ents] == ["東京", "大阪"]
-    output.set_param("b", np.array([4.0 if tag[1:] in ("-GPE",) else 0.0 for tag in tags], dtype="f"))
+    output.set_param(
+        "b", np.array([4.0 if tag[1:] in ("-GPE",) else 0.0 for tag in tags], dtype="f")
+    )
     for doc in nlp.pipe(["東京\n大阪", "\n東京 ", " \n"]):
         assert all(not ent[0].is_space and not ent[-1].is_space for ent in doc.ents)
 
@@ -245,7 +298,9 @@ def test_gradient_is_the_difference_quotient(decoder: str, ner_examples: Callabl
     _, gradients = ner.get_loss(examples, scores)
     rng = np.random.default_rng(1)
     arrays = [*scores.tokens, scores.transitions] if decoder == "crf" else scores.tokens
-    for array, gradient in zip(arrays, [*gradients.tokens, gradients.transitions], strict=decoder == "crf"):
+    for array, gradient in zip(
+        arrays, [*gradients.tokens, gradients.transitions], strict=decoder == "crf"
+    ):
         for _ in range(12):
             at = rng.integers(0, array.shape[0]), rng.integers(0, array.shape[1])
             losses, value = [], array[at]
@@ -261,7 +316,11 @@ def test_missing_annotation_teaches_nothing(decoder: str, ner_examples: Callable
     nlp = tiny(ner_examples, decoder)
     ner = component(nlp)
     doc = nlp.make_doc(SENTENCES[1])
-    nothing, partly, none = Example(doc, doc.copy()), Example(doc, doc.copy()), Example(doc, doc.copy())
+    nothing, partly, none = (
+        Example(doc, doc.copy()),
+        Example(doc, doc.copy()),
+        Example(doc, doc.copy()),
+    )
     partly.reference.set_ents([Span(partly.reference, 0, 1, label="PERSON")], default="missing")
     none.reference.set_ents([])
     scores = random_scores(ner, [nothing, partly, none])
@@ -291,8 +350,13 @@ def test_learns_from_partial_annotation(decoder: str, ner_examples: Callable) ->
         for eg in ner_examples(nlp):
             for ent in eg.reference.ents or [None]:
                 doc = nlp.make_doc(eg.text)
-                others = [Span(doc, other.start, other.end) for other in eg.reference.ents if other != ent]
-                doc.set_ents([Span(doc, ent.start, ent.end, label=ent.label)] if ent is not None else [], missing=others)
+                others = [
+                    Span(doc, other.start, other.end) for other in eg.reference.ents if other != ent
+                ]
+                doc.set_ents(
+                    [Span(doc, ent.start, ent.end, label=ent.label)] if ent is not None else [],
+                    missing=others,
+                )
                 examples.append(Example(nlp.make_doc(eg.text), doc))
         return examples
 
@@ -326,8 +390,15 @@ def test_a_batch_is_the_mean_of_its_parts(decoder: str, ner_examples: Callable) 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_incorrect_spans(decoder: str, ner_examples: Callable) -> None:
-    """Only told that a span is no PERSON, it learns just that: its probability falls, another border's or label's doesn't have to."""
-    settings = {"incorrect_spans_key": "wrong", "candidates_key": "may_be", "candidates_threshold": 1e-6}
+    """Only told that a span is no PERSON, it learns just that:
+
+    its probability falls, another border's or label's doesn't have to.
+    """
+    settings = {
+        "incorrect_spans_key": "wrong",
+        "candidates_key": "may_be",
+        "candidates_threshold": 1e-6,
+    }
     nlp = tiny(ner_examples, decoder, **settings)
     train(nlp, ner_examples(nlp), 40)
     text = "田中さんは京都へ行く。"
@@ -384,7 +455,9 @@ def test_entities_across_windows(decoder: str, make_nlp: MakeNLP) -> None:
     assert nlp.evaluate(examples(nlp))["ents_f"] == 1.0
 
 
-def test_misaligned_entities_are_counted_and_left_out(make_nlp: MakeNLP, ner_examples: Callable, caplog: pytest.LogCaptureFixture) -> None:
+def test_misaligned_entities_are_counted_and_left_out(
+    make_nlp: MakeNLP, ner_examples: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
     def examples(nlp: Language) -> list[Example]:
         text = "東京都で会う。"
         reference = Doc(nlp.vocab, words=list(text), spaces=[False] * len(text))
@@ -394,7 +467,9 @@ def test_misaligned_entities_are_counted_and_left_out(make_nlp: MakeNLP, ner_exa
 
     with caplog.at_level(logging.WARNING, logger="spacy_jbert"):
         nlp = make_nlp(NER, examples)
-    (message,) = [record.getMessage() for record in caplog.records if "JW001" in record.getMessage()]
+    (message,) = [
+        record.getMessage() for record in caplog.records if "JW001" in record.getMessage()
+    ]
     assert "1 of" in message
     assert "東" in message
     ner, example = component(nlp), examples(nlp)[-1]
@@ -412,12 +487,18 @@ def test_misaligned_entities_expanded(decoder: str, caplog: pytest.LogCaptureFix
         reference = Doc(nlp.vocab, words=list(text), spaces=[False] * len(text))
         of = [(1, 2), (4, 6), (6, 7)]
         reference.set_ents([Span(reference, start, end, label="GPE") for start, end in of])
-        predicted = Doc(nlp.vocab, words=["東京", "都", "と", "京", "都府", "で", "会う", "。"], spaces=[False] * 8)
+        predicted = Doc(
+            nlp.vocab,
+            words=["東京", "都", "と", "京", "都府", "で", "会う", "。"],
+            spaces=[False] * 8,
+        )
         return [Example(predicted, reference)]
 
     with caplog.at_level(logging.WARNING, logger="spacy_jbert"):
         nlp = tiny(examples, decoder, misaligned="expand")
-    (message,) = [record.getMessage() for record in caplog.records if "JW050" in record.getMessage()]
+    (message,) = [
+        record.getMessage() for record in caplog.records if "JW050" in record.getMessage()
+    ]
     assert "3 of 3" in message
     ner, optimizer = component(nlp), Adam(5e-3)
     for _ in range(40):
@@ -479,7 +560,9 @@ def test_add_label(make_nlp: MakeNLP, ner_examples: Callable) -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_label_added_to_a_trained_pipe(decoder: str, ner_examples: Callable, tmp_path: Path) -> None:
+def test_label_added_to_a_trained_pipe(
+    decoder: str, ner_examples: Callable, tmp_path: Path
+) -> None:
     nlp = tiny(ner_examples, decoder)
     optimizer = Adam(5e-3, grad_clip=1.0)
     examples = ner_examples(nlp)
@@ -496,7 +579,9 @@ def test_label_added_to_a_trained_pipe(decoder: str, ner_examples: Callable, tmp
     for eg in examples:
         for animal in ("猫", "犬"):
             if (at := eg.text.find(animal)) >= 0:
-                eg.reference.set_ents([eg.reference.char_span(at, at + 1, label="ANIMAL")], default="unmodified")
+                eg.reference.set_ents(
+                    [eg.reference.char_span(at, at + 1, label="ANIMAL")], default="unmodified"
+                )
     # With the same optimizer, whose moments are of the smaller layers.
     for _ in range(40):
         nlp.update(examples, sgd=optimizer)
@@ -505,12 +590,16 @@ def test_label_added_to_a_trained_pipe(decoder: str, ner_examples: Callable, tmp
     assert scores["ents_f"] > 0.9
     nlp.to_disk(tmp_path / "trained")
     again = spacy.load(tmp_path / "trained")
-    assert [entities(doc) for doc in again.pipe(SENTENCES)] == [entities(doc) for doc in nlp.pipe(SENTENCES)]
+    assert [entities(doc) for doc in again.pipe(SENTENCES)] == [
+        entities(doc) for doc in nlp.pipe(SENTENCES)
+    ]
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_calibration(decoder: str, ner_examples: Callable, tmp_path: Path) -> None:
-    """Too sure of itself on data where a third of what it says is wrong; the temperature is fitted, stored, and moves no entity."""
+    """Too sure of itself on data where a third of what it says is wrong; the temperature is fitted,
+    stored, and moves no entity.
+    """
     nlp = tiny(ner_examples, decoder)
     train(nlp, ner_examples(nlp), 50)
     output = component(nlp).model.get_ref("output_layer")
@@ -520,7 +609,9 @@ def test_calibration(decoder: str, ner_examples: Callable, tmp_path: Path) -> No
     def held_out() -> list[Example]:
         examples = ner_examples(nlp)
         for eg in examples[::3]:
-            eg.reference.set_ents([Span(eg.reference, ent.start, ent.end, label="ORG") for ent in eg.reference.ents])
+            eg.reference.set_ents(
+                [Span(eg.reference, ent.start, ent.end, label="ORG") for ent in eg.reference.ents]
+            )
         for eg in examples[1::7]:
             eg.reference.set_ents([], default="missing")
         return examples
@@ -540,14 +631,20 @@ def test_calibration(decoder: str, ner_examples: Callable, tmp_path: Path) -> No
     assert component(nlp).cfg["temperature"] == pytest.approx(temperature, rel=1e-2)
     nlp.to_disk(tmp_path)
     again = spacy.load(tmp_path)
-    assert [entities(doc) for doc in again.pipe(SENTENCES)] == [entities(doc) for doc in nlp.pipe(SENTENCES)]
+    assert [entities(doc) for doc in again.pipe(SENTENCES)] == [
+        entities(doc) for doc in nlp.pipe(SENTENCES)
+    ]
     # Nothing to learn from leaves it as it is.
-    component(nlp).calibrate([Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES])
+    component(nlp).calibrate(
+        [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
+    )
     assert component(nlp).cfg["temperature"] == pytest.approx(temperature, rel=1e-2)
 
 
 def test_temperature_undoes_overconfidence(japanese: Language) -> None:
-    """2,000 texts of one token whose label is drawn from known probabilities, and a model that says three times their logits."""
+    """2,000 texts of one token whose label is drawn from known probabilities, and a model that says
+    three times their logits.
+    """
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1, (2000, 9))
     logits[:, [1, 2, 3, 5, 6, 7]] = -np.inf
@@ -583,10 +680,15 @@ def test_temperature_undoes_overconfidence(japanese: Language) -> None:
 
 
 def test_calibration_error(japanese: Language) -> None:
-    """Of four entities said with 0.9, two are right; one stands where the annotation says nothing, one has no confidence."""
+    """Of four entities said with 0.9, two are right; one stands where the annotation says nothing,
+    one has no confidence.
+    """
     words = ["あ", "い", "う", "え", "お", "か"]
     gold, predicted = (Doc(japanese.vocab, words=words, spaces=[False] * 6) for _ in range(2))
-    gold.set_ents([Span(gold, 0, 1, label="X"), Span(gold, 1, 2, label="X"), Span(gold, 2, 3, label="X")], missing=[gold[4:5]])
+    gold.set_ents(
+        [Span(gold, 0, 1, label="X"), Span(gold, 1, 2, label="X"), Span(gold, 2, 3, label="X")],
+        missing=[gold[4:5]],
+    )
     predicted.set_ents([Span(predicted, i, i + 1, label="Y" if i == 2 else "X") for i in range(6)])
     for ent in predicted.ents[:5]:
         ent._.score = 0.9
@@ -603,7 +705,9 @@ def test_what_it_refuses(make_nlp: MakeNLP, trained: Language) -> None:
         make_nlp(NER, lambda nlp: [Example(nlp.make_doc("東京"), nlp.make_doc("東京"))])
 
 
-def test_unknown_labels_in_evaluation(trained: Language, ner_examples: Callable, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_labels_in_evaluation(
+    trained: Language, ner_examples: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
     examples = ner_examples(trained)
     doc = examples[0].reference
     doc.set_ents([Span(doc, 0, 1, label="ANIMAL")])
@@ -612,7 +716,9 @@ def test_unknown_labels_in_evaluation(trained: Language, ner_examples: Callable,
         trained.evaluate(examples)
     assert scores["ents_per_type"]["ANIMAL"]["f"] == 0.0
     assert 0.9 < scores["ents_f"] < 1.0
-    (message,) = [record.getMessage() for record in caplog.records if "JW002" in record.getMessage()]
+    (message,) = [
+        record.getMessage() for record in caplog.records if "JW002" in record.getMessage()
+    ]
     assert "'ANIMAL'" in message
     # Nor does training on it break.
     losses: dict[str, float] = {}
@@ -621,7 +727,9 @@ def test_unknown_labels_in_evaluation(trained: Language, ner_examples: Callable,
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_sourced_and_trained_on(decoder: str, overfitted: Callable[[str], Language], ner_examples: Callable, tmp_path: Path) -> None:
+def test_sourced_and_trained_on(
+    decoder: str, overfitted: Callable[[str], Language], ner_examples: Callable, tmp_path: Path
+) -> None:
     trained = overfitted(decoder)
     nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
     nlp.add_pipe("transformer", source=trained)
@@ -629,7 +737,9 @@ def test_sourced_and_trained_on(decoder: str, overfitted: Callable[[str], Langua
     optimizer: Any = nlp.resume_training()
     nlp.update(ner_examples(nlp)[:2], sgd=optimizer)
     nlp.to_disk(tmp_path)
-    assert [doc.to_json() for doc in spacy.load(tmp_path).pipe(SENTENCES)] == [doc.to_json() for doc in nlp.pipe(SENTENCES)]
+    assert [doc.to_json() for doc in spacy.load(tmp_path).pipe(SENTENCES)] == [
+        doc.to_json() for doc in nlp.pipe(SENTENCES)
+    ]
     # Frozen, it stays as it is while the transformer moves.
     weights = component(nlp).model.to_bytes()
     nlp.update(ner_examples(nlp)[:2], sgd=optimizer, exclude=["ner"])
@@ -637,7 +747,12 @@ def test_sourced_and_trained_on(decoder: str, overfitted: Callable[[str], Langua
 
 
 def test_settings_are_kept(ner_examples: Callable, tmp_path: Path) -> None:
-    settings = {"incorrect_spans_key": "wrong", "misaligned": "expand", "candidates_key": "may_be", "candidates_threshold": 0.2}
+    settings = {
+        "incorrect_spans_key": "wrong",
+        "misaligned": "expand",
+        "candidates_key": "may_be",
+        "candidates_threshold": 0.2,
+    }
     tiny(ner_examples, "crf", **settings).to_disk(tmp_path)
     again = component(spacy.load(tmp_path))
     assert {name: getattr(again, name) for name in settings} == settings

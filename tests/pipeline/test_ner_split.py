@@ -1,4 +1,7 @@
-"""`jbert_ner` with misaligned = "split": entities that begin or end inside a token are learned, found, and cut it."""
+"""`jbert_ner` with misaligned = "split":
+
+entities that begin or end inside a token are learned, found, and cut it.
+"""
 
 import logging
 import re
@@ -17,35 +20,60 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_jbert.models.biluo import tag_names
-from spacy_jbert.pieces import token_offsets
 from spacy_jbert.pipeline.ner import JBertNER
 from spacy_jbert.types import TagScores
+from spacy_jbert.wordpieces.segmentation import token_offsets
 
 from ..conftest import SENTENCES, listener, stock_listener
 from .conftest import scores, tagged, tagger
 
 DECODERS = ("softmax", "crf")
-# Whole tokens; a token's beginning, end and middle; from inside one token to the end of another, or into another; two in one.
-NAMES = {"田中": "PERSON", "東京": "GPE", "図": "ORG", "古屋": "GPE", "ピュータ": "ORG", "阪の桜": "GPE", "学を勉": "ORG", "自": "PERSON"}
+# Whole tokens; a token's beginning, end and middle; from inside one token to the end of another, or
+# into another; two in one.
+NAMES = {
+    "田中": "PERSON",
+    "東京": "GPE",
+    "図": "ORG",
+    "古屋": "GPE",
+    "ピュータ": "ORG",
+    "阪の桜": "GPE",
+    "学を勉": "ORG",
+    "自": "PERSON",
+}
 NAMES |= {"車": "ORG"}
 OWN, STOCK = tagger(listener(), "own"), tagger(stock_listener(), "stock")
 STOCK[2]["overwrite"] = True  # the tokenizer has tagged before
 
 
-def head(decoder: str = "softmax", name: str = "ner", **settings: Any) -> tuple[str, str, dict[str, Any]]:
-    model = {"@architectures": "spacy-jbert.TokenClassifier.v1", "decoder": decoder, "tok2vec": listener(pooling="units")}
+def head(
+    decoder: str = "softmax", name: str = "ner", **settings: Any
+) -> tuple[str, str, dict[str, Any]]:
+    model = {
+        "@architectures": "spacy-jbert.TokenClassifier.v1",
+        "decoder": decoder,
+        "tok2vec": listener(pooling="units"),
+    }
     return name, "jbert_ner", {"model": model, "misaligned": "split", **settings}
 
 
 def gold(text: str) -> list[tuple[int, int, str]]:
-    found = [(*match.span(), label) for name, label in NAMES.items() for match in re.finditer(name, text)]
+    found = [
+        (*match.span(), label) for name, label in NAMES.items() for match in re.finditer(name, text)
+    ]
     return sorted(found)
 
 
 def example(nlp: Language, text: str) -> Example:
     """Annotated by character."""
-    reference = Doc(nlp.vocab, words=list(text), spaces=[False] * len(text), tags=["mark" if c in "。、" else "word" for c in text])
-    reference.set_ents([Span(reference, start, end, label=label) for start, end, label in gold(text)])
+    reference = Doc(
+        nlp.vocab,
+        words=list(text),
+        spaces=[False] * len(text),
+        tags=["mark" if c in "。、" else "word" for c in text],
+    )
+    reference.set_ents(
+        [Span(reference, start, end, label=label) for start, end, label in gold(text)]
+    )
     return Example(nlp.make_doc(text), reference)
 
 
@@ -80,13 +108,24 @@ def make_split(checkpoint: Callable[[str], Path]) -> Callable[..., Language]:
 def make_split_of(checkpoint: Callable[[str], Path]) -> Callable[..., Language]:
     """A pipeline with heads behind a tiny transformer, initialised on the sentences."""
 
-    def make(*heads: tuple[str, str, dict[str, Any]], family: str = "bert-fast", split_mode: str = "A", **settings: Any) -> Language:
+    def make(
+        *heads: tuple[str, str, dict[str, Any]],
+        family: str = "bert-fast",
+        split_mode: str = "A",
+        **settings: Any,
+    ) -> Language:
         tokenizer = {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1", "split_mode": split_mode}
         nlp = spacy.blank("ja", config={"nlp": {"tokenizer": tokenizer}})
-        nlp.add_pipe("jbert_transformer", name="transformer", config={"model": {"overlap": 8, **settings}})
+        nlp.add_pipe(
+            "jbert_transformer", name="transformer", config={"model": {"overlap": 8, **settings}}
+        )
         for name, factory, config in heads:
             nlp.add_pipe(factory, name=name, config=config)
-        loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint(family)), "hidden_dropout": 0.0}
+        loader = {
+            "@misc": "spacy-jbert.HFEncoder.v1",
+            "name": str(checkpoint(family)),
+            "hidden_dropout": 0.0,
+        }
         nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
         nlp.initialize(lambda: [*examples(nlp), *tagged(nlp)] if len(heads) > 1 else examples(nlp))
         return nlp
@@ -108,12 +147,19 @@ def overfitted(checkpoint: Callable[[str], Path]) -> Callable[[str], Language]:
 def test_units_are_needed() -> None:
     """What the tests are about: these names aren't tokens."""
     nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
-    inside = {text[start:end] for text in SENTENCES for start, end, _ in gold(text) if nlp.make_doc(text).char_span(start, end) is None}
+    inside = {
+        text[start:end]
+        for text in SENTENCES
+        for start, end, _ in gold(text)
+        if nlp.make_doc(text).char_span(start, end) is None
+    }
     assert inside == set(NAMES) - {"田中", "東京"}
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_overfitting_and_storage(decoder: str, overfitted: Callable[[str], Language], tmp_path: Path) -> None:
+def test_overfitting_and_storage(
+    decoder: str, overfitted: Callable[[str], Language], tmp_path: Path
+) -> None:
     nlp = overfitted(decoder)
     docs = [nlp(text) for text in SENTENCES]
     assert [found(doc) for doc in docs] == [gold(text) for text in SENTENCES]
@@ -125,9 +171,16 @@ def test_overfitting_and_storage(decoder: str, overfitted: Callable[[str], Langu
         before, after = (set(token_offsets(of)[1].tolist()) for of in (nlp.make_doc(text), doc))
         assert after == before | borders - {0}
         # Behind it, each token has vectors and is tagged.
-        assert len(doc._.trf_data.align.lengths) == len(doc) == len(scores(nlp, text, "own")) == len(scores(nlp, text, "stock"))
+        assert (
+            len(doc._.trf_data.align.lengths)
+            == len(doc)
+            == len(scores(nlp, text, "own"))
+            == len(scores(nlp, text, "stock"))
+        )
         assert doc._.trf_data.align.lengths.all()
-        assert [token.tag_ for token in doc] == ["mark" if token.text in "。、" else "word" for token in doc]
+        assert [token.tag_ for token in doc] == [
+            "mark" if token.text in "。、" else "word" for token in doc
+        ]
         assert {ent.text for ent in doc.ents} <= {span.text for span in doc.spans["may_be"]}
     assert nlp.evaluate(examples(nlp))["ents_f"] == 1.0
     texts = [*SENTENCES, "", " ", "図書館の自動車\n", "".join(SENTENCES)]
@@ -143,14 +196,20 @@ def test_overfitting_and_storage(decoder: str, overfitted: Callable[[str], Langu
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_vectors_of_parts(decoder: str, overfitted: Callable[[str], Language]) -> None:
-    """After splitting, a token's vectors are those of the wordpieces that share a character with it."""
+    """After splitting, a token's vectors are those of the wordpieces that share a character with
+    it.
+    """
     nlp = overfitted(decoder)
     for text in SENTENCES:
         doc = nlp(text)
         data = doc._.trf_data
         offsets = data.model_output["offsets"]
         for token, rows in zip(doc, data.align, strict=True):
-            shared = [i for i, (start, end) in enumerate(offsets) if start < token.idx + len(token) and token.idx < end]
+            shared = [
+                i
+                for i, (start, end) in enumerate(offsets)
+                if start < token.idx + len(token) and token.idx < end
+            ]
             assert rows.dataXd.reshape(-1).tolist() == shared
 
 
@@ -159,7 +218,9 @@ def test_training_splits_nothing(overfitted: Callable[[str], Language]) -> None:
     nlp = overfitted("softmax")
     batch = examples(nlp)
     nlp.update(batch, sgd=False)
-    assert [[token.text for token in eg.predicted] for eg in batch] == [[token.text for token in nlp.make_doc(text)] for text in SENTENCES]
+    assert [[token.text for token in eg.predicted] for eg in batch] == [
+        [token.text for token in nlp.make_doc(text)] for text in SENTENCES
+    ]
 
 
 def test_split_mode_c(make_split: Callable[..., Language]) -> None:
@@ -171,7 +232,10 @@ def test_split_mode_c(make_split: Callable[..., Language]) -> None:
     known = 0
     for doc in docs:
         whole = nlp.make_doc(doc.text)
-        expected = {(token.idx, token.text): of_token for token, of_token in zip(whole, whole.user_data["sub_tokens"], strict=True)}
+        expected = {
+            (token.idx, token.text): of_token
+            for token, of_token in zip(whole, whole.user_data["sub_tokens"], strict=True)
+        }
         for token, of_token in zip(doc, doc.user_data["sub_tokens"], strict=True):
             assert of_token == expected.get((token.idx, token.text))
             known += of_token is not None
@@ -202,11 +266,16 @@ def test_across_windows(make_split: Callable[..., Language]) -> None:
 
 @pytest.mark.parametrize("family", ["mecab-unidic", "xlm-roberta", "llama", "modernbert"])
 def test_families(family: str, make_split: Callable[..., Language]) -> None:
-    """Pieces that end inside of characters, several that share one, one of several tokens: all entities that pieces can express."""
+    """Pieces that end inside of characters, several that share one, one of several tokens:
+
+    all entities that pieces can express.
+    """
     nlp = make_split(head(), family=family)
     train(nlp, examples(nlp), 3)
     ner = component(nlp)
-    ner.model.get_ref("output_layer").set_param("b", np.array([9.0 * (tag == "U-GPE") for tag in tag_names(ner.labels)], dtype="f"))
+    ner.model.get_ref("output_layer").set_param(
+        "b", np.array([9.0 * (tag == "U-GPE") for tag in tag_names(ner.labels)], dtype="f")
+    )
     for doc in nlp.pipe([*SENTENCES, "㍿ｶﾞｷﾞｸﾞ 𠮷野家か\u3099"]):
         # Every unit is an entity of its own.
         ends = [ent.end_char for ent in doc.ents]
@@ -232,7 +301,9 @@ def test_two_of_them(make_split: Callable[..., Language]) -> None:
     train(nlp, examples(nlp), 60)
     with nlp.select_pipes(disable=["second"]):
         alone = [found(doc) for doc in nlp.pipe(SENTENCES)]
-    assert alone == [found(doc) for doc in nlp.pipe(SENTENCES)] == [gold(text) for text in SENTENCES]
+    assert (
+        alone == [found(doc) for doc in nlp.pipe(SENTENCES)] == [gold(text) for text in SENTENCES]
+    )
 
 
 def test_what_is_there_stays(overfitted: Callable[[str], Language]) -> None:
@@ -264,11 +335,17 @@ def test_calibration(overfitted: Callable[[str], Language]) -> None:
         ner.cfg["temperature"] = 1.0
 
 
-def test_what_units_cannot_express(make_split: Callable[..., Language], caplog: pytest.LogCaptureFixture) -> None:
-    """Counted at the beginning; said once, and left out of the loss, where even wordpieces are too long."""
+def test_what_units_cannot_express(
+    make_split: Callable[..., Language], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counted at the beginning; said once, and left out of the loss, where even wordpieces are too
+    long.
+    """
     with caplog.at_level(logging.WARNING, logger="spacy_jbert"):
         nlp = make_split(head())
-    (message,) = [record.getMessage() for record in caplog.records if "JW051" in record.getMessage()]
+    (message,) = [
+        record.getMessage() for record in caplog.records if "JW051" in record.getMessage()
+    ]
     assert "9 of 11" in message
     text = "この映画"  # この is one piece
     reference = Doc(nlp.vocab, words=list(text), spaces=[False] * 4)
@@ -282,13 +359,18 @@ def test_what_units_cannot_express(make_split: Callable[..., Language], caplog: 
     assert "'こ'" in message
     ner = component(nlp)
     rows = np.zeros((3, len(tag_names(ner.labels))), dtype="f")
-    _, gradient = ner.get_loss([Example(nlp.make_doc(text), reference)], TagScores([rows], None, [np.array([2, 3, 4], dtype=np.int32)]))
+    _, gradient = ner.get_loss(
+        [Example(nlp.make_doc(text), reference)],
+        TagScores([rows], None, [np.array([2, 3, 4], dtype=np.int32)]),
+    )
     assert gradient.tokens[0].any(axis=1).tolist() == [False, True, True]
     assert gradient.tokens[0][2].argmin() == tag_names(ner.labels).index("U-ORG")
 
 
 def test_incorrect_spans(make_split: Callable[..., Language]) -> None:
-    nlp = make_split(head(incorrect_spans_key="wrong", candidates_key="may_be", candidates_threshold=0.9))
+    nlp = make_split(
+        head(incorrect_spans_key="wrong", candidates_key="may_be", candidates_threshold=0.9)
+    )
     text = "この映画"
 
     def wrong(start: int) -> Example:
@@ -305,7 +387,9 @@ def test_no_vectors_of_ours(make_split: Callable[..., Language]) -> None:
     """Without a transformer, tokens are the units."""
     nlp = make_split(head())
     with nlp.select_pipes(disable=["transformer"]):
-        assert [token.text for token in nlp(SENTENCES[1])] == [token.text for token in nlp.make_doc(SENTENCES[1])]
+        assert [token.text for token in nlp(SENTENCES[1])] == [
+            token.text for token in nlp.make_doc(SENTENCES[1])
+        ]
 
 
 def test_settings_that_do_not_fit(make_split: Callable[..., Language]) -> None:

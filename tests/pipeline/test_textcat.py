@@ -13,20 +13,32 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from thinc.api import Adam, Model
 
-from spacy_jbert.calibration import calibrate
+from spacy_jbert.evaluation.calibration import calibrate
 from spacy_jbert.models.textcat import build_pooled_textcat
 
 from ..conftest import SENTENCES, listener
 
 MakeNLP = Callable[..., Language]
-KINDS = [(factory, pooling) for factory in ("textcat", "textcat_multilabel") for pooling in ("mean", "cls", "attention")]
+KINDS = [
+    (factory, pooling)
+    for factory in ("textcat", "textcat_multilabel")
+    for pooling in ("mean", "cls", "attention")
+]
 
 
 def heads(factory: str, pooling: str) -> list:
-    """A text classifier on the mean of all tokens, on the mean of all [CLS], or on all tokens by attention."""
+    """A text classifier on the mean of all tokens, on the mean of all [CLS], or on all tokens by
+    attention.
+    """
     rows, pool = ("mean", "attention") if pooling == "attention" else (pooling, "mean")
-    model = {"@architectures": "spacy-jbert.PooledTextCat.v1", "exclusive_classes": factory == "textcat", "dropout": 0.0}
-    return [(factory, factory, {"model": {**model, "pooling": pool, "tok2vec": listener(pooling=rows)}})]
+    model = {
+        "@architectures": "spacy-jbert.PooledTextCat.v1",
+        "exclusive_classes": factory == "textcat",
+        "dropout": 0.0,
+    }
+    return [
+        (factory, factory, {"model": {**model, "pooling": pool, "tok2vec": listener(pooling=rows)}})
+    ]
 
 
 def examples(nlp: Language) -> list[Example]:
@@ -42,23 +54,33 @@ def train(nlp: Language, batch: list[Example], steps: int) -> dict[str, float]:
     optimizer, losses = Adam(4e-3, grad_clip=1.0), {}
     for _ in range(steps):
         losses = {}
-        nlp.update([Example(nlp.make_doc(eg.text), eg.reference) for eg in batch], sgd=optimizer, losses=losses)
+        nlp.update(
+            [Example(nlp.make_doc(eg.text), eg.reference) for eg in batch],
+            sgd=optimizer,
+            losses=losses,
+        )
     return losses
 
 
 @pytest.mark.parametrize(("factory", "pooling"), KINDS)
-def test_overfitting_and_storage(factory: str, pooling: str, make_nlp: MakeNLP, tmp_path: Path) -> None:
+def test_overfitting_and_storage(
+    factory: str, pooling: str, make_nlp: MakeNLP, tmp_path: Path
+) -> None:
     nlp = make_nlp(heads(factory, pooling), examples)
     train(nlp, examples(nlp), 150)
     for eg in examples(nlp):
         cats = nlp(eg.text).cats
-        assert max(cats, key=cats.__getitem__) == max(eg.reference.cats, key=eg.reference.cats.__getitem__)
+        assert max(cats, key=cats.__getitem__) == max(
+            eg.reference.cats, key=eg.reference.cats.__getitem__
+        )
         if factory == "textcat":
             assert sum(cats.values()) == pytest.approx(1.0, abs=1e-5)
     nlp.to_disk(tmp_path)
     texts = [*SENTENCES, "", " ", "".join(SENTENCES)]
     again = spacy.load(tmp_path)
-    for doc, other, text in zip(nlp.pipe(texts), again.pipe(texts, batch_size=4), texts, strict=True):
+    for doc, other, text in zip(
+        nlp.pipe(texts), again.pipe(texts, batch_size=4), texts, strict=True
+    ):
         assert doc.cats == pytest.approx(other.cats, abs=1e-5)
         if text:  # alone, the stock component gives an empty document zeros
             assert doc.cats == pytest.approx(again(text).cats, abs=1e-5)
@@ -67,7 +89,9 @@ def test_overfitting_and_storage(factory: str, pooling: str, make_nlp: MakeNLP, 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
 def test_the_whole_of_a_long_document_counts(pooling: str, make_nlp: MakeNLP) -> None:
     nlp = make_nlp(heads("textcat", pooling), examples)
-    nlp.get_pipe("textcat").model.get_ref("output_layer").set_param("W", np.random.default_rng(0).normal(0, 0.2, (3, 16)).astype("f"))
+    nlp.get_pipe("textcat").model.get_ref("output_layer").set_param(
+        "W", np.random.default_rng(0).normal(0, 0.2, (3, 16)).astype("f")
+    )
     long = "".join(SENTENCES)
     # Another ending, far behind the first window's end.
     a, b = nlp(long), nlp(long[: -len(SENTENCES[-1])] + SENTENCES[-1].replace("国会", "大学"))
@@ -97,7 +121,9 @@ def test_gradient_reaches_the_encoder(factory: str, pooling: str, make_nlp: Make
 
 
 @pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
-def test_a_label_added_later_leaves_the_others_as_they_are(factory: str, make_nlp: MakeNLP, tmp_path: Path) -> None:
+def test_a_label_added_later_leaves_the_others_as_they_are(
+    factory: str, make_nlp: MakeNLP, tmp_path: Path
+) -> None:
     nlp = make_nlp(heads(factory, "mean"), examples)
     train(nlp, examples(nlp), 20)
     before = nlp(SENTENCES[0]).cats
@@ -108,7 +134,9 @@ def test_a_label_added_later_leaves_the_others_as_they_are(factory: str, make_nl
     assert shares == pytest.approx([shares[0]] * 3, rel=1e-3)
     train(nlp, examples(nlp), 2)
     nlp.to_disk(tmp_path)
-    assert spacy.load(tmp_path)(SENTENCES[0]).cats == pytest.approx(nlp(SENTENCES[0]).cats, abs=1e-5)
+    assert spacy.load(tmp_path)(SENTENCES[0]).cats == pytest.approx(
+        nlp(SENTENCES[0]).cats, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
@@ -127,12 +155,16 @@ def test_the_gradient_is_that_of_the_mean_loss(pooling: str, exclusive: bool) ->
 
     def loss() -> float:
         p = np.asarray(model.predict(docs), dtype="d")
-        return float(-np.sum(truth * np.log(p)) if exclusive else np.sum((p - truth) ** 2) / 2) / len(docs)
+        return float(
+            -np.sum(truth * np.log(p)) if exclusive else np.sum((p - truth) ** 2) / 2
+        ) / len(docs)
 
     attention = [node for node in model.walk() if node.name == "para-attn"]
     assert len(attention) == (pooling == "attention")
     arrays = [(doc, d_doc) for doc, d_doc in zip(docs, d_docs, strict=True)]
-    arrays += [(node.get_param("Q"), node.get_grad("Q")) for node in attention] + [(output.get_param("W"), output.get_grad("W"))]
+    arrays += [(node.get_param("Q"), node.get_grad("Q")) for node in attention] + [
+        (output.get_param("W"), output.get_grad("W"))
+    ]
     for array, gradient in arrays:
         assert np.abs(gradient).max() > 1e-3
         for at in np.ndindex(array.shape):
@@ -147,15 +179,22 @@ def test_the_gradient_is_that_of_the_mean_loss(pooling: str, exclusive: bool) ->
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_a_hundred_thousand_characters(pooling: str, make_nlp: MakeNLP) -> None:
-    """The encoder sees no more of them at once than of many short texts, and the last words count like the first."""
+    """The encoder sees no more of them at once than of many short texts, and the last words count
+    like the first.
+    """
     nlp = make_nlp(heads("textcat", pooling), examples)
-    nlp.get_pipe("textcat").model.get_ref("output_layer").set_param("W", np.random.default_rng(0).normal(0, 0.2, (3, 16)).astype("f"))
+    nlp.get_pipe("textcat").model.get_ref("output_layer").set_param(
+        "W", np.random.default_rng(0).normal(0, 0.2, (3, 16)).astype("f")
+    )
     sizes: list[int] = []
     hook = nlp.get_pipe("transformer").encoder.model.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     words = ["図書館", "で", "本", "を", "読む", "。"] * 12_000
-    first, last = (Doc(nlp.vocab, words=words[:-600] + [word] * 600, spaces=[False] * len(words)) for word in ("猫", "桜"))
+    first, last = (
+        Doc(nlp.vocab, words=words[:-600] + [word] * 600, spaces=[False] * len(words))
+        for word in ("猫", "桜")
+    )
     assert len(first.text) > 98_000
     cats = nlp(first).cats
     hook.remove()
@@ -166,15 +205,26 @@ def test_a_hundred_thousand_characters(pooling: str, make_nlp: MakeNLP) -> None:
 
 
 def test_find_threshold_works(make_nlp: MakeNLP, tmp_path: Path) -> None:
-    """Stock `spacy find-threshold`, also where each label has a threshold of its own, for which it looks for one instead."""
+    """Stock `spacy find-threshold`, also where each label has a threshold of its own, for which it
+    looks for one instead.
+    """
     ((name, factory, config),) = heads("textcat_multilabel", "mean")
     scorer = {"@scorers": "spacy-jbert.textcat_scorer.v1", "exclusive_classes": False}
     nlp = make_nlp([(name, factory, {**config, "scorer": scorer})], examples)
     train(nlp, examples(nlp), 30)
-    DocBin(docs=[eg.reference for eg in examples(nlp)], store_user_data=True).to_disk(tmp_path / "dev.spacy")
+    DocBin(docs=[eg.reference for eg in examples(nlp)], store_user_data=True).to_disk(
+        tmp_path / "dev.spacy"
+    )
     calibrate(corpus=examples, thresholds=True)(nlp)
     nlp.to_disk(tmp_path / "model")
-    best, score, tried = find_threshold(str(tmp_path / "model"), tmp_path / "dev.spacy", name, "threshold", "cats_micro_f", n_trials=5)
+    best, score, tried = find_threshold(
+        str(tmp_path / "model"),
+        tmp_path / "dev.spacy",
+        name,
+        "threshold",
+        "cats_micro_f",
+        n_trials=5,
+    )
     assert len(set(tried.values())) > 1
     assert score == max(tried.values()) == tried[best]
 
@@ -183,7 +233,9 @@ def test_categories_travel(make_nlp: MakeNLP, tmp_path: Path) -> None:
     nlp = make_nlp(heads("textcat_multilabel", "mean"), examples)
     train(nlp, examples(nlp), 5)
     docs = []
-    for (doc, number), sentence in zip(nlp.pipe(zip(SENTENCES, count()), as_tuples=True), SENTENCES, strict=False):
+    for (doc, number), sentence in zip(
+        nlp.pipe(zip(SENTENCES, count()), as_tuples=True), SENTENCES, strict=False
+    ):
         assert (doc.text, number) == (sentence, len(docs))
         docs.append(doc)
     assert len(docs) == len(SENTENCES)

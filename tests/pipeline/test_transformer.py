@@ -1,4 +1,7 @@
-"""`jbert_transformer`: its vectors, for every family, for long and odd documents, whatever the batch."""
+"""`jbert_transformer`:
+
+its vectors, for every family, for long and odd documents, whatever the batch.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +31,11 @@ def test_vectors_are_those_of_the_plain_model_and_survive_storage(
     for text in [*SENTENCES[:4], "ｶﾞｷﾞｸﾞ㍿"]:
         doc = nlp(text)
         with torch.inference_mode():
-            expected = model(input_ids=torch.tensor([tokenizer(text)["input_ids"]])).last_hidden_state[0].numpy()
+            expected = (
+                model(input_ids=torch.tensor([tokenizer(text)["input_ids"]]))
+                .last_hidden_state[0]
+                .numpy()
+            )
         np.testing.assert_allclose(vectors(doc), expected, atol=1e-5)
         assert np.array_equal(vectors(again(text)), vectors(doc))
 
@@ -41,10 +48,15 @@ def test_trf_data(make_nlp: MakeNLP) -> None:
     assert strings[0] == "[CLS]"
     assert strings[-1] == "[SEP]"
     assert data.model_output.last_hidden_state.shape == (1, len(strings), 16)
-    assert data.model_output.last_hidden_state.base.size == vectors(doc).size  # nothing else is kept alive
+    assert (
+        data.model_output.last_hidden_state.base.size == vectors(doc).size
+    )  # nothing else is kept alive
     assert "".join(strings[1:-1]).replace("##", "") == "東京で会う。"
     for i, token in enumerate(doc):
-        assert "".join(strings[row] for row in data.align[i].dataXd.reshape(-1)).replace("##", "") == token.text
+        assert (
+            "".join(strings[row] for row in data.align[i].dataXd.reshape(-1)).replace("##", "")
+            == token.text
+        )
 
 
 def test_long_documents(make_nlp: MakeNLP) -> None:
@@ -54,7 +66,9 @@ def test_long_documents(make_nlp: MakeNLP) -> None:
     assert strings.count("[CLS]") == strings.count("[SEP]") > 5
     assert len(vectors(doc)) == len(strings)
     rows = doc._.trf_data.align.data.reshape(-1).tolist()
-    assert [row for row, name in enumerate(strings) if name not in ("[CLS]", "[SEP]")] == sorted(set(rows))
+    assert [row for row, name in enumerate(strings) if name not in ("[CLS]", "[SEP]")] == sorted(
+        set(rows)
+    )
     pieces = transformer(nlp).segmenter([doc])[0]
     assert len(set(rows)) == len(pieces.ids)
     # The first window sees what it would see alone.
@@ -89,43 +103,76 @@ def test_empty_and_white_space_documents(make_nlp: MakeNLP) -> None:
 
 
 @pytest.mark.parametrize("tok2vec", [listener(), stock_listener()], ids=["own", "stock"])
-def test_white_space_without_special_pieces(tok2vec: dict, make_nlp: MakeNLP, bare_llama: Path) -> None:
+def test_white_space_without_special_pieces(
+    tok2vec: dict, make_nlp: MakeNLP, bare_llama: Path
+) -> None:
     """A checkpoint that puts nothing round a text has nothing at all to run for white space."""
     nlp = make_nlp([tagger(tok2vec)], tagged, folder=bare_llama, words="doc")
     assert transformer(nlp).encoder.special_ids == ([], [])
     assert len(transformer(nlp).segmenter([nlp.make_doc(" ")])[0].ids) == 0
     assert vectors(nlp(" ")).shape == (1, 16)
-    assert len(vectors(nlp("東京"))) == len(transformer(nlp).segmenter([nlp.make_doc("東京")])[0].ids)
+    assert len(vectors(nlp("東京"))) == len(
+        transformer(nlp).segmenter([nlp.make_doc("東京")])[0].ids
+    )
     for texts in ([" ", "\n"], [" ", "東京", ""]):
         docs = [nlp.make_doc(text) for text in texts]
         before = weights(nlp)
-        train(nlp, [Example(doc, Doc(nlp.vocab, [t.text for t in doc], tags=["mark"] * len(doc))) for doc in docs], 2)
+        train(
+            nlp,
+            [
+                Example(doc, Doc(nlp.vocab, [t.text for t in doc], tags=["mark"] * len(doc)))
+                for doc in docs
+            ],
+            2,
+        )
         assert changed(before, weights(nlp))
 
 
 def test_vectors_are_held_once(make_nlp: MakeNLP) -> None:
-    """A long document's are what the encoder's rows were written to; several documents don't keep those of their batch."""
+    """A long document's are what the encoder's rows were written to; several documents don't keep
+    those of their batch.
+    """
     pipe = transformer(make_nlp(max_batch_pieces=128))
     long, short = (make_nlp().make_doc(text) for text in (LONG * 5, SENTENCES[0]))
     batch = pipe.predict([long])
-    assert np.shares_memory(batch.model_output.last_hidden_state, batch.doc_data[0].model_output.last_hidden_state)
+    assert np.shares_memory(
+        batch.model_output.last_hidden_state, batch.doc_data[0].model_output.last_hidden_state
+    )
     batch = pipe.predict([long, short])
-    assert not any(np.shares_memory(batch.model_output.last_hidden_state, data.model_output.last_hidden_state) for data in batch.doc_data)
+    assert not any(
+        np.shares_memory(batch.model_output.last_hidden_state, data.model_output.last_hidden_state)
+        for data in batch.doc_data
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_mix_of_layers(family: str, make_nlp: MakeNLP, checkpoint: Callable, tmp_path: Path) -> None:
+def test_a_mix_of_layers(
+    family: str, make_nlp: MakeNLP, checkpoint: Callable, tmp_path: Path
+) -> None:
     nlp = make_nlp(family=family, layers="mix")
     text = SENTENCES[0]
-    model, tokenizer = AutoModel.from_pretrained(checkpoint(family)).eval(), AutoTokenizer.from_pretrained(checkpoint(family))
+    model, tokenizer = (
+        AutoModel.from_pretrained(checkpoint(family)).eval(),
+        AutoTokenizer.from_pretrained(checkpoint(family)),
+    )
     with torch.inference_mode():
-        output = model(input_ids=torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True)
-    states = (*output.hidden_states[:-1], output.last_hidden_state)  # ModernBERT's last hidden state is not the last layer's output
-    np.testing.assert_allclose(vectors(nlp(text)), torch.stack(states).mean(0)[0].numpy(), atol=1e-5)
+        output = model(
+            input_ids=torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True
+        )
+    states = (
+        *output.hidden_states[:-1],
+        output.last_hidden_state,
+    )  # ModernBERT's last hidden state is not the last layer's output
+    np.testing.assert_allclose(
+        vectors(nlp(text)), torch.stack(states).mean(0)[0].numpy(), atol=1e-5
+    )
     mix = transformer(nlp).encoder.mix
     assert mix is not None
     mix.data = torch.tensor([0.0, 1.0, -1.0])
-    expected = sum(weight * state for weight, state in zip([0.24472847, 0.66524096, 0.09003057], states, strict=True))[0].numpy()
+    expected = sum(
+        weight * state
+        for weight, state in zip([0.24472847, 0.66524096, 0.09003057], states, strict=True)
+    )[0].numpy()
     np.testing.assert_allclose(vectors(nlp(text)), expected, atol=1e-5)
     nlp.to_disk(tmp_path)
     assert np.array_equal(vectors(spacy.load(tmp_path)(text)), vectors(nlp(text)))

@@ -1,4 +1,7 @@
-"""Storing and passing on `jbert_transformer`: folders, bytes, processes, other pipelines, spaCy's commands."""
+"""Storing and passing on `jbert_transformer`:
+
+folders, bytes, processes, other pipelines, spaCy's commands.
+"""
 
 import pickle
 import shutil
@@ -24,7 +27,11 @@ from ..conftest import SENTENCES, listener, stock_listener
 from .conftest import MakeNLP, changed, scores, tagged, tagger, train, transformer, vectors, weights
 
 
-@pytest.mark.parametrize("tok2vec", [listener(), listener(pooling="first"), stock_listener()], ids=["own", "first", "stock"])
+@pytest.mark.parametrize(
+    "tok2vec",
+    [listener(), listener(pooling="first"), stock_listener()],
+    ids=["own", "first", "stock"],
+)
 def test_replace_listeners(tok2vec: dict, make_nlp: MakeNLP, tmp_path: Path) -> None:
     nlp = make_nlp([tagger(tok2vec)], tagged)
     train(nlp, tagged(nlp))
@@ -51,7 +58,9 @@ def test_sourcing(make_nlp: MakeNLP, tmp_path: Path) -> None:
         nlp.add_pipe("tagger", source=source)
     nlp.to_disk(tmp_path)
     for other in (nlp, spacy.load(tmp_path)):
-        np.testing.assert_allclose(scores(other, SENTENCES[0]), scores(source, SENTENCES[0]), atol=1e-6)
+        np.testing.assert_allclose(
+            scores(other, SENTENCES[0]), scores(source, SENTENCES[0]), atol=1e-6
+        )
 
 
 def test_bytes_pickle_and_copies(make_nlp: MakeNLP) -> None:
@@ -61,13 +70,18 @@ def test_bytes_pickle_and_copies(make_nlp: MakeNLP) -> None:
     blank = spacy.blank("ja").from_config(nlp.config)
     assert np.array_equal(scores(blank.from_bytes(nlp.to_bytes()), SENTENCES[0]), expected)
     pipe = pickle.loads(pickle.dumps(transformer(nlp).model))
-    assert np.array_equal(pipe.predict([nlp.make_doc(SENTENCES[0])]).doc_data[0].tensors[0][0], vectors(nlp(SENTENCES[0])))
+    assert np.array_equal(
+        pipe.predict([nlp.make_doc(SENTENCES[0])]).doc_data[0].tensors[0][0],
+        vectors(nlp(SENTENCES[0])),
+    )
 
 
 @pytest.mark.parametrize("family", ["bert-fast", "mecab-unidic", "sudachi"])
 def test_several_processes(family: str, make_nlp: MakeNLP) -> None:
     nlp = make_nlp(family=family)
-    for doc, expected in zip(nlp.pipe(SENTENCES, n_process=2, batch_size=5), nlp.pipe(SENTENCES), strict=True):
+    for doc, expected in zip(
+        nlp.pipe(SENTENCES, n_process=2, batch_size=5), nlp.pipe(SENTENCES), strict=True
+    ):
         np.testing.assert_allclose(vectors(doc), vectors(expected), atol=1e-6)
 
 
@@ -112,7 +126,9 @@ def test_no_encoder(tmp_path: Path) -> None:
     assert spacy.load(tmp_path).pipe_names == ["brain"]
 
 
-def test_saved_pipelines_name_no_path(make_nlp: MakeNLP, checkpoint: Callable, tmp_path: Path) -> None:
+def test_saved_pipelines_name_no_path(
+    make_nlp: MakeNLP, checkpoint: Callable, tmp_path: Path
+) -> None:
     nlp = make_nlp()
     nlp.config["initialize"]["components"].pop("transformer")
     nlp.to_disk(tmp_path)
@@ -121,7 +137,9 @@ def test_saved_pipelines_name_no_path(make_nlp: MakeNLP, checkpoint: Callable, t
             assert str(checkpoint("bert-fast")) not in path.read_text(encoding="utf-8"), path
 
 
-def test_saving_over_the_folder_that_weights_are_mapped_from(make_nlp: MakeNLP, tmp_path: Path) -> None:
+def test_saving_over_the_folder_that_weights_are_mapped_from(
+    make_nlp: MakeNLP, tmp_path: Path
+) -> None:
     make_nlp([tagger(listener())], tagged).to_disk(tmp_path)
     file = tmp_path / "transformer" / "model" / "model.safetensors"
     stored = file.read_bytes()
@@ -145,7 +163,10 @@ def test_storage(storage: str, make_nlp: MakeNLP, tmp_path: Path) -> None:
     full = make_nlp(layers="mix")
     nlp.to_disk(tmp_path / storage)
     full.to_disk(tmp_path / "fp32")
-    sizes = [(tmp_path / name / "transformer" / "model" / "model.safetensors").stat().st_size for name in (storage, "fp32")]
+    sizes = [
+        (tmp_path / name / "transformer" / "model" / "model.safetensors").stat().st_size
+        for name in (storage, "fp32")
+    ]
     assert sizes[0] < 0.6 * sizes[1]
     n_weights = sum(weight.numel() for weight in weights(nlp))
     assert len(nlp.to_bytes()) < len(full.to_bytes()) - 1.5 * n_weights
@@ -153,7 +174,9 @@ def test_storage(storage: str, make_nlp: MakeNLP, tmp_path: Path) -> None:
     assert {weight.dtype for weight in weights(again)} == {torch.float32}
     assert changed(weights(again), weights(nlp))
     np.testing.assert_allclose(vectors(again(SENTENCES[0])), vectors(nlp(SENTENCES[0])), atol=0.05)
-    plain = AutoModel.from_pretrained(tmp_path / storage / "transformer" / "model", torch_dtype="auto")
+    plain = AutoModel.from_pretrained(
+        tmp_path / storage / "transformer" / "model", torch_dtype="auto"
+    )
     assert plain.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[storage]
 
 
@@ -202,11 +225,15 @@ def training_config(nlp: Language, folder: Path, **training: Any) -> Path:
 
 
 @pytest.mark.parametrize("frozen", [[], ["transformer"]])
-def test_training_goes_on_from_a_pipeline(frozen: list[str], make_nlp: MakeNLP, tmp_path: Path) -> None:
+def test_training_goes_on_from_a_pipeline(
+    frozen: list[str], make_nlp: MakeNLP, tmp_path: Path
+) -> None:
     nlp = make_nlp([tagger(listener())], tagged)
     head = scores(nlp, SENTENCES[0])
     config = training_config(nlp, tmp_path, frozen_components=frozen, annotating_components=frozen)
-    result = CliRunner().invoke(app, ["train", str(config), "--output", str(tmp_path / "out"), "--gpu-id", "-1"])
+    result = CliRunner().invoke(
+        app, ["train", str(config), "--output", str(tmp_path / "out"), "--gpu-id", "-1"]
+    )
     assert result.exit_code == 0, result.output
     trained = spacy.load(tmp_path / "out" / "model-last")
     assert changed(weights(nlp), weights(trained)) == (not frozen)
@@ -215,13 +242,20 @@ def test_training_goes_on_from_a_pipeline(frozen: list[str], make_nlp: MakeNLP, 
 
 def test_debug_commands(make_nlp: MakeNLP, tmp_path: Path) -> None:
     config = str(training_config(make_nlp([tagger(listener())], tagged), tmp_path))
-    for command in (["config", config], ["data", config], ["model", config, "transformer"], ["model", config, "tagger"]):
+    for command in (
+        ["config", config],
+        ["data", config],
+        ["model", config, "transformer"],
+        ["model", config, "tagger"],
+    ):
         result = CliRunner().invoke(app, ["debug", *command])
         assert result.exit_code == 0, result.output
 
 
 def test_pretraining_within_spacys_commands_is_done_once(make_nlp: MakeNLP, tmp_path: Path) -> None:
-    """Commands that initialise a pipeline run its callbacks, but what is finished is loaded; of other weights it is another run."""
+    """Commands that initialise a pipeline run its callbacks, but what is finished is loaded; of
+    other weights it is another run.
+    """
     pytest.importorskip("accelerate")
     path = training_config(make_nlp([tagger(listener())], tagged), tmp_path)
     (tmp_path / "text.txt").write_text("\n\n".join(SENTENCES * 2), encoding="utf-8")

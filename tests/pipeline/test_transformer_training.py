@@ -1,4 +1,7 @@
-"""Training `jbert_transformer`: heads of all kinds, what learns and at which rate, precision, memory."""
+"""Training `jbert_transformer`:
+
+heads of all kinds, what learns and at which rate, precision, memory.
+"""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +20,18 @@ from thinc.api import Adam, Optimizer, warmup_linear
 from spacy_jbert.models import shim
 
 from ..conftest import FAMILIES, SENTENCES, listener, stock_listener
-from .conftest import LONG, MakeNLP, changed, scores, tagged, tagger, train, transformer, vectors, weights
+from .conftest import (
+    LONG,
+    MakeNLP,
+    changed,
+    scores,
+    tagged,
+    tagger,
+    train,
+    transformer,
+    vectors,
+    weights,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,19 +46,47 @@ def test_every_family_trains(family: str, make_nlp: MakeNLP, ner_examples: Calla
 @pytest.mark.parametrize("own", [True, False])
 def test_stock_components_train_on_it(own: bool, make_nlp: MakeNLP, tmp_path: Path) -> None:
     tok2vec = listener() if own else stock_listener()
-    parser = {"@architectures": "spacy.TransitionBasedParser.v2", "extra_state_tokens": False, "hidden_width": 8, "maxout_pieces": 1}
+    parser = {
+        "@architectures": "spacy.TransitionBasedParser.v2",
+        "extra_state_tokens": False,
+        "hidden_width": 8,
+        "maxout_pieces": 1,
+    }
     parser |= {"use_upper": False, "tok2vec": tok2vec}
     heads = [
         ("tagger", "tagger", {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}}),
         ("parser", "parser", {"model": {**parser, "state_type": "parser"}, "min_action_freq": 1}),
         ("ner", "ner", {"model": {**parser, "state_type": "ner"}}),
-        ("spancat", "spancat", {"model": {"@architectures": "spacy.SpanCategorizer.v1", "tok2vec": tok2vec}}),
-        ("textcat", "textcat", {"model": {"@architectures": "spacy.TextCatReduce.v1", "tok2vec": tok2vec, "use_reduce_mean": True}}),
+        (
+            "spancat",
+            "spancat",
+            {"model": {"@architectures": "spacy.SpanCategorizer.v1", "tok2vec": tok2vec}},
+        ),
+        (
+            "textcat",
+            "textcat",
+            {
+                "model": {
+                    "@architectures": "spacy.TextCatReduce.v1",
+                    "tok2vec": tok2vec,
+                    "use_reduce_mean": True,
+                }
+            },
+        ),
     ]
     for name in ("reducer", "scorer"):
-        layer = {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 8} if name == "reducer" else {"@layers": "spacy.LinearLogistic.v1"}
+        layer = (
+            {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 8}
+            if name == "reducer"
+            else {"@layers": "spacy.LinearLogistic.v1"}
+        )
         heads[3][2]["model"][name] = layer
-    heads[4][2]["model"] |= {"exclusive_classes": True, "use_reduce_first": False, "use_reduce_last": False, "use_reduce_max": False}
+    heads[4][2]["model"] |= {
+        "exclusive_classes": True,
+        "use_reduce_first": False,
+        "use_reduce_last": False,
+        "use_reduce_max": False,
+    }
     nlp = make_nlp(heads, tagged)
     assert len(transformer(nlp).listeners) == 5
     before = weights(nlp)
@@ -53,7 +95,10 @@ def test_stock_components_train_on_it(own: bool, make_nlp: MakeNLP, tmp_path: Pa
     assert all(type(losses[name]) is float for name in ("transformer",))
     assert losses["transformer"] > 0
     # Documents without pieces, or without tokens, in a training batch.
-    odd = [Example(nlp.make_doc(text), Doc(nlp.vocab, words=list(text), spaces=[False] * len(text))) for text in ("", " ")]
+    odd = [
+        Example(nlp.make_doc(text), Doc(nlp.vocab, words=list(text), spaces=[False] * len(text)))
+        for text in ("", " ")
+    ]
     nlp.update([*odd, *tagged(nlp)[:2]], sgd=Adam(1e-3))
     nlp.update(odd[:1], sgd=Adam(1e-3))
     nlp.to_disk(tmp_path)
@@ -86,15 +131,21 @@ def test_two_transformers(make_nlp: MakeNLP, checkpoint: Callable, tmp_path: Pat
     assert changed(before[1], weights(nlp, "two"))
     assert [len(transformer(nlp, which).listeners) for which in ("one", "two")] == [1, 1]
     nlp.to_disk(tmp_path)
-    assert [token.tag_ for token in spacy.load(tmp_path)(SENTENCES[0])] == [token.tag_ for token in nlp(SENTENCES[0])]
+    assert [token.tag_ for token in spacy.load(tmp_path)(SENTENCES[0])] == [
+        token.tag_ for token in nlp(SENTENCES[0])
+    ]
 
 
 def gradients(nlp: Language) -> list[torch.Tensor]:
-    return [p.grad.clone() for p in transformer(nlp).encoder.model.parameters() if p.grad is not None]
+    return [
+        p.grad.clone() for p in transformer(nlp).encoder.model.parameters() if p.grad is not None
+    ]
 
 
 def test_gradients_add_up(make_nlp: MakeNLP) -> None:
-    """Two small batches without a step between give the gradient of one large batch (the tagger's loss is a sum)."""
+    """Two small batches without a step between give the gradient of one large batch (the tagger's
+    loss is a sum).
+    """
     found = []
     for batches in (slice(0, 8),), (slice(0, 4), slice(4, 8)):
         nlp = make_nlp([tagger(listener())], tagged)
@@ -109,8 +160,12 @@ def test_gradients_add_up(make_nlp: MakeNLP) -> None:
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
 
 
-def test_embeddings_get_the_whole_gradient(make_nlp: MakeNLP, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row by row, from several batches of windows, some of them computed twice, it is what torch makes of it at once."""
+def test_embeddings_get_the_whole_gradient(
+    make_nlp: MakeNLP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row by row, from several batches of windows, some of them computed twice, it is what torch
+    makes of it at once.
+    """
     found = []
     for rows in (True, False):
         if not rows:
@@ -173,20 +228,33 @@ def step(nlp: Language, optimizer: Optimizer, gradient: float = 1.0) -> dict[str
 
 def test_decay_spares_biases_and_layer_norms(make_nlp: MakeNLP) -> None:
     nlp = make_nlp()
-    before = {name: weight.detach().clone() for name, weight in transformer(nlp).encoder.model.named_parameters()}
+    before = {
+        name: weight.detach().clone()
+        for name, weight in transformer(nlp).encoder.model.named_parameters()
+    }
     # Without a gradient to speak of, Adam's own step is the same for all; decay comes on top.
     moved = step(nlp, Adam(0.1, L2=0.5, grad_clip=0.0, eps=1.0), gradient=0.0)
     for name, by in moved.items():
-        expected = torch.zeros_like(by) if "bias" in name or "LayerNorm" in name else -0.05 * before[name]
+        expected = (
+            torch.zeros_like(by) if "bias" in name or "LayerNorm" in name else -0.05 * before[name]
+        )
         torch.testing.assert_close(by, expected, msg=name)
 
 
 @pytest.mark.parametrize("family", ["bert-fast", "albert", "modernbert"])
 def test_layer_decay(family: str, make_nlp: MakeNLP) -> None:
     nlp = make_nlp(family=family, layer_decay=0.5)
-    moved = {name: by.abs().mean().item() for name, by in step(nlp, Adam(0.01, L2=0.0, grad_clip=0.0)).items()}
-    layers = {"albert": {"albert_layers.0": 1.0}, "modernbert": {"layers.0.": 0.5, "layers.1.": 1.0, "final_norm": 1.0}}
-    expected = layers.get(family, {"layer.0.": 0.5, "layer.1.": 1.0}) | {"embeddings.": {"albert": 0.5}.get(family, 0.25)}
+    moved = {
+        name: by.abs().mean().item()
+        for name, by in step(nlp, Adam(0.01, L2=0.0, grad_clip=0.0)).items()
+    }
+    layers = {
+        "albert": {"albert_layers.0": 1.0},
+        "modernbert": {"layers.0.": 0.5, "layers.1.": 1.0, "final_norm": 1.0},
+    }
+    expected = layers.get(family, {"layer.0.": 0.5, "layer.1.": 1.0}) | {
+        "embeddings.": {"albert": 0.5}.get(family, 0.25)
+    }
     for part, scale in expected.items():
         assert [by for name, by in moved.items() if part in name] == pytest.approx(
             [0.01 * scale for name in moved if part in name], rel=1e-3
@@ -217,14 +285,17 @@ def test_the_rate_follows_the_schedule(make_nlp: MakeNLP) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision(precision: str, make_nlp: MakeNLP) -> None:
     """Vectors and gradients are those of full precision, nearly; the weights stay fp32 and learn."""
-    full, half = (make_nlp([tagger(listener())], tagged, precision=setting) for setting in ("fp32", precision))
+    full, half = (
+        make_nlp([tagger(listener())], tagged, precision=setting) for setting in ("fp32", precision)
+    )
     assert vectors(half(SENTENCES[0])).dtype == np.float32
     np.testing.assert_allclose(vectors(half(SENTENCES[0])), vectors(full(SENTENCES[0])), atol=0.1)
     found = []
     for nlp in (full, half):
         train_first(nlp)
         shim = transformer(nlp).model.shims[0]
-        # Steps that change nothing, for the scale of the loss to fall until fp16 can hold the gradients.
+        # Steps that change nothing, for the scale of the loss to fall until fp16 can hold the
+        # gradients.
         for _ in range(12 if precision == "fp16" else 0):
             nlp.update(tagged(nlp), sgd=False)
             transformer(nlp).finish_update(Adam(0.0))
@@ -243,7 +314,9 @@ def test_fp16_skips_a_step_that_overflows(make_nlp: MakeNLP) -> None:
     train(nlp, tagged(nlp))
     before, scale = weights(nlp), transformer(nlp).model.shims[0]._scaler.get_scale()
     nlp.update(tagged(nlp), sgd=False)
-    next(w for w in transformer(nlp).encoder.model.parameters() if w.grad is not None).grad.fill_(torch.inf)
+    next(w for w in transformer(nlp).encoder.model.parameters() if w.grad is not None).grad.fill_(
+        torch.inf
+    )
     transformer(nlp).finish_update(Adam(1e-3))
     assert not changed(before, weights(nlp))
     assert transformer(nlp).model.shims[0]._scaler.get_scale() == scale / 2
@@ -276,11 +349,15 @@ def test_an_encoder_that_doesnt_learn_runs_as_in_prediction(make_nlp: MakeNLP) -
             module.p = 0.9
     docs = [nlp.make_doc(text) for text in SENTENCES[:3]]
     kept: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor), lambda _: torch.zeros(0)):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor), lambda _: torch.zeros(0)
+    ):
         batch, _ = transformer(nlp).model.begin_update(docs)
     assert kept == []
     for data, doc in zip(batch.doc_data, docs, strict=True):
-        np.testing.assert_allclose(data.model_output.last_hidden_state[0], vectors(transformer(nlp)(doc)), atol=1e-6)
+        np.testing.assert_allclose(
+            data.model_output.last_hidden_state[0], vectors(transformer(nlp)(doc)), atol=1e-6
+        )
 
 
 def moving(nlp: Language, steps: int) -> list[set[str]]:
@@ -288,10 +365,20 @@ def moving(nlp: Language, steps: int) -> list[set[str]]:
     parts = ("embeddings.", "layer.0.", "layer.1.")
     found = []
     for _ in range(steps):
-        before = {name: weight.detach().clone() for name, weight in transformer(nlp).encoder.model.named_parameters()}
+        before = {
+            name: weight.detach().clone()
+            for name, weight in transformer(nlp).encoder.model.named_parameters()
+        }
         train(nlp, tagged(nlp), 1)
         after = dict(transformer(nlp).encoder.model.named_parameters())
-        found.append({part for part in parts for name in before if part in name and not torch.equal(before[name], after[name])})
+        found.append(
+            {
+                part
+                for part in parts
+                for name in before
+                if part in name and not torch.equal(before[name], after[name])
+            }
+        )
     return found
 
 
@@ -305,7 +392,10 @@ def test_gradual_unfreezing(make_nlp: MakeNLP) -> None:
     nlp = make_nlp([tagger(listener())], tagged, unfreeze_steps=2)
     train_first(nlp)
     everything = {"embeddings.", "layer.0.", "layer.1."}
-    assert moving(nlp, 8) == [set()] * 2 + [{"layer.1."}] * 2 + [{"layer.0.", "layer.1."}] * 2 + [everything] * 2
+    assert (
+        moving(nlp, 8)
+        == [set()] * 2 + [{"layer.1."}] * 2 + [{"layer.0.", "layer.1."}] * 2 + [everything] * 2
+    )
     nlp = make_nlp([tagger(listener())], tagged, unfreeze_steps=1, train_layers=1)
     train_first(nlp)
     assert moving(nlp, 4) == [set()] + [{"layer.1."}] * 3
@@ -329,16 +419,23 @@ def learned(make_nlp: MakeNLP, text: str = LONG, **settings: Any) -> torch.Tenso
     nlp = make_nlp([tagger(listener())], tagged, **settings)
     train_first(nlp)
     doc = nlp.make_doc(text)
-    long = Example(doc, Doc(nlp.vocab, [t.text for t in doc], tags=["mark" if t.is_punct else "word" for t in doc]))
+    long = Example(
+        doc,
+        Doc(nlp.vocab, [t.text for t in doc], tags=["mark" if t.is_punct else "word" for t in doc]),
+    )
     torch.manual_seed(1)
     nlp.update([*tagged(nlp), long], sgd=False)
     return torch.cat([gradient.flatten() for gradient in gradients(nlp)])
 
 
-@pytest.mark.parametrize("family", ["bert-fast", "xlm-roberta", "deberta-v2", "llama", "modernbert", "electra"])
+@pytest.mark.parametrize(
+    "family", ["bert-fast", "xlm-roberta", "deberta-v2", "llama", "modernbert", "electra"]
+)
 def test_gradient_checkpointing(family: str, make_nlp: MakeNLP) -> None:
     expected = learned(make_nlp, family=family)
-    torch.testing.assert_close(learned(make_nlp, family=family, gradient_checkpointing=True), expected)
+    torch.testing.assert_close(
+        learned(make_nlp, family=family, gradient_checkpointing=True), expected
+    )
     # Within batches that are computed twice themselves.
     again = learned(make_nlp, family=family, gradient_checkpointing=True, max_batch_pieces=128)
     torch.testing.assert_close(again, learned(make_nlp, family=family, max_batch_pieces=128))
@@ -346,7 +443,9 @@ def test_gradient_checkpointing(family: str, make_nlp: MakeNLP) -> None:
 
 def test_gradient_checkpointing_with_autocast(make_nlp: MakeNLP) -> None:
     expected = learned(make_nlp, precision="bf16")
-    torch.testing.assert_close(learned(make_nlp, precision="bf16", gradient_checkpointing=True), expected)
+    torch.testing.assert_close(
+        learned(make_nlp, precision="bf16", gradient_checkpointing=True), expected
+    )
 
 
 def test_gradient_checkpointing_that_a_model_lacks(make_nlp: MakeNLP) -> None:
@@ -355,7 +454,9 @@ def test_gradient_checkpointing_that_a_model_lacks(make_nlp: MakeNLP) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_what_is_computed_twice_learns_the_same(precision: str, make_nlp: MakeNLP, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_computed_twice_learns_the_same(
+    precision: str, make_nlp: MakeNLP, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even with dropout, which has to leave out the same the second time."""
     settings = {"max_batch_pieces": 128, "hidden_dropout": 0.3, "precision": precision}
     twice = learned(make_nlp, **settings)
@@ -375,7 +476,12 @@ def test_memory_of_training_is_that_of_the_budget_not_of_the_document(make_nlp: 
     kept = []
     for times in (2, 8):
         sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor):  # noqa: B023
+
+        def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             transformer(nlp).model.begin_update([nlp.make_doc(LONG * times)])
         kept.append(sum(sizes))
     # Beyond the budget only ids and the places of rows are kept.

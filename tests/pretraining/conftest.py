@@ -12,13 +12,17 @@ import spacy
 import torch
 from spacy.language import Language
 
-from spacy_jbert.encoder import Encoder, new_encoder
-from spacy_jbert.pieces import make_segmenter
+from spacy_jbert.encoder.checkpoint import Encoder, new_encoder
 from spacy_jbert.pretraining.vocabulary import trained_vocabulary
+from spacy_jbert.wordpieces.segmentation import make_segmenter
 
 PLACES = ["東京", "京都", "大阪", "札幌市", "名古屋"]
 PEOPLE = ["田中さん", "鈴木先生", "山田社長", "私の友人"]
-DEEDS = ["は昨日、{}で新しい図書館を見学しました。", "が来週{}へ出張すると聞いて驚いた。", "によると、{}の桜はもう満開だそうだ。"]
+DEEDS = [
+    "は昨日、{}で新しい図書館を見学しました。",
+    "が来週{}へ出張すると聞いて驚いた。",
+    "によると、{}の桜はもう満開だそうだ。",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +37,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def documents() -> list[list[str]]:
     """Twelve documents of five sentences, each sentence there once."""
-    return [[person + deed.format(place) for place in PLACES] for person, deed in product(PEOPLE, DEEDS)]
+    return [
+        [person + deed.format(place) for place in PLACES] for person, deed in product(PEOPLE, DEEDS)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +62,9 @@ def tokenizer(nlp: Language, text: Path) -> Any:
 @pytest.fixture
 def encoder(nlp: Language, tokenizer: Any) -> Encoder:
     torch.manual_seed(0)
-    return new_encoder(lambda nlp: deepcopy(tokenizer), layers=2, width=32, heads=2, max_pieces=64)(nlp)
+    return new_encoder(lambda nlp: deepcopy(tokenizer), layers=2, width=32, heads=2, max_pieces=64)(
+        nlp
+    )
 
 
 @pytest.fixture

@@ -13,7 +13,16 @@ from spacy_jbert.pretraining.text import Cleaning
 
 @pytest.fixture
 def corpus(nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path) -> Corpus:
-    return prepare(nlp, pipe.encoder.tokenizer, words="doc", path=str(text), folder=tmp_path, cleaning=Cleaning(), length=61, held_out=0.0)
+    return prepare(
+        nlp,
+        pipe.encoder.tokenizer,
+        words="doc",
+        path=str(text),
+        folder=tmp_path,
+        cleaning=Cleaning(),
+        length=61,
+        held_out=0.0,
+    )
 
 
 def restored(batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -22,17 +31,30 @@ def restored(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return ids.view_as(batch["input_ids"])
 
 
-def test_each_pass_has_every_sample_once_in_another_order(corpus: Corpus, pipe: SimpleNamespace) -> None:
+def test_each_pass_has_every_sample_once_in_another_order(
+    corpus: Corpus, pipe: SimpleNamespace
+) -> None:
     batches = Batches(corpus.train, pipe.encoder, size=200, n_batches=1000)
-    passes = [[batches.members(position) for position in range(n * batches.per_pass, (n + 1) * batches.per_pass)] for n in (0, 1)]
+    passes = [
+        [
+            batches.members(position)
+            for position in range(n * batches.per_pass, (n + 1) * batches.per_pass)
+        ]
+        for n in (0, 1)
+    ]
     for epoch, members in enumerate(passes):
         assert {number for number, _ in members} == {epoch}
-        assert sorted(int(i) for _, batch in members for i in batch) == list(range(len(corpus.train)))
+        assert sorted(int(i) for _, batch in members for i in batch) == list(
+            range(len(corpus.train))
+        )
     assert [batch.tolist() for _, batch in passes[0]] != [batch.tolist() for _, batch in passes[1]]
 
 
 def test_a_batch_is_a_function_of_its_position(corpus: Corpus, pipe: SimpleNamespace) -> None:
-    forth, back = (Batches(corpus.train, pipe.encoder, size=200, n_batches=20, rate=0.3, seed=5) for _ in range(2))
+    forth, back = (
+        Batches(corpus.train, pipe.encoder, size=200, n_batches=20, rate=0.3, seed=5)
+        for _ in range(2)
+    )
     first = [forth[position] for position in range(20)]
     for position in reversed(range(20)):
         again = back[position]
@@ -47,7 +69,9 @@ def test_batches_keep_to_their_size_and_waste_little(corpus: Corpus, pipe: Simpl
     for position in range(len(batches)):
         batch = batches[position]
         assert batch["input_ids"].numel() <= 200
-        assert ("attention_mask" in batch) == bool((batch["input_ids"] == pipe.encoder.pad_id).any())
+        assert ("attention_mask" in batch) == bool(
+            (batch["input_ids"] == pipe.encoder.pad_id).any()
+        )
     by_samples = Batches(corpus.train, pipe.encoder, size=4, size_by="samples")
     assert [len(by_samples[i]["input_ids"]) for i in range(2)] == [4, 4]
 
@@ -65,7 +89,14 @@ def test_special_pieces_frame_the_sample(corpus: Corpus, pipe: SimpleNamespace) 
 @pytest.mark.parametrize("objective", ["sop", "nsp"])
 def test_pairs(corpus: Corpus, pipe: SimpleNamespace, objective: Any) -> None:
     tokenizer = pipe.encoder.tokenizer
-    batches = Batches(corpus.train, pipe.encoder, size=1, size_by="samples", sentence_objective=objective, n_batches=60)
+    batches = Batches(
+        corpus.train,
+        pipe.encoder,
+        size=1,
+        size_by="samples",
+        sentence_objective=objective,
+        n_batches=60,
+    )
     labels = []
     for position in range(60):
         batch = batches[position]

@@ -19,7 +19,7 @@ from spacy.language import Language
 from spacy.training import Example
 from transformers import TrainerCallback
 
-from spacy_jbert.encoder import Encoder
+from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining import callback, trainer
 from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.objective import MaskedLM
@@ -33,7 +33,9 @@ def pipeline(encoder: Encoder) -> Language:
     nlp = spacy.blank("ja")
     nlp.add_pipe("jbert_transformer", name="transformer").encoder = encoder
     # A run is known by where its encoder came from, not by the weights it has by now.
-    nlp.config["initialize"]["components"]["transformer"] = {"encoder": {"@misc": "spacy-jbert.NewEncoder.v1", "seed": 0}}
+    nlp.config["initialize"]["components"]["transformer"] = {
+        "encoder": {"@misc": "spacy-jbert.NewEncoder.v1", "seed": 0}
+    }
     return nlp
 
 
@@ -58,7 +60,9 @@ def weights(pipe: Any) -> dict[str, torch.Tensor]:
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def send_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
@@ -77,9 +81,17 @@ def send_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) 
     monkeypatch.setattr(trainer, "PretrainingTrainer", Sent)
 
 
-def test_it_learns_and_writes_what_it_learnt(pipeline: Language, pipe: Any, text: Path, tmp_path: Path) -> None:
+def test_it_learns_and_writes_what_it_learnt(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path
+) -> None:
     before = weights(pipe)
-    settings = SMALL | {"steps": 120, "eval_steps": 60, "held_out": 0.06, "batch_size": 1024, "learn_rate": 5e-3}
+    settings = SMALL | {
+        "steps": 120,
+        "eval_steps": 60,
+        "held_out": 0.06,
+        "batch_size": 1024,
+        "learn_rate": 5e-3,
+    }
     pretrain_mlm(str(text), str(tmp_path), **settings)(pipeline)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert [entry["step"] for entry in metrics["evaluations"]] == [0, 60, 120]
@@ -89,11 +101,16 @@ def test_it_learns_and_writes_what_it_learnt(pipeline: Language, pipe: Any, text
     assert not same(weights(pipe), before)
     assert not pipe.encoder.model.training
     saved = Encoder.load(tmp_path / "encoder")
-    assert same({name: tensor.clone() for name, tensor in saved.model.state_dict().items()}, weights(pipe))
+    assert same(
+        {name: tensor.clone() for name, tensor in saved.model.state_dict().items()}, weights(pipe)
+    )
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("more", [{"loader_workers": 2}, {"accumulate": 2, "sentence_objective": "sop", "batch_size": 200}])
+@pytest.mark.parametrize(
+    "more",
+    [{"loader_workers": 2}, {"accumulate": 2, "sentence_objective": "sop", "batch_size": 200}],
+)
 def test_a_resumed_run_is_bit_exact(
     pipeline: Language,
     pipe: Any,
@@ -113,17 +130,27 @@ def test_a_resumed_run_is_bit_exact(
             pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | more)(pipeline)
     assert not (tmp_path / "parts" / "encoder").exists()
     torch.manual_seed(99)
-    pipe.encoder.model.apply(lambda module: [parameter.data.normal_() for parameter in module.parameters()] and None)
+    pipe.encoder.model.apply(
+        lambda module: [parameter.data.normal_() for parameter in module.parameters()] and None
+    )
     pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | more)(pipeline)
     assert same(weights(pipe), whole)
-    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "parts"))
+    first, second = (
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "parts")
+    )
     assert first["before"]["loss"] == second["before"]["loss"]
     assert first["after"]["loss"] == second["after"]["loss"]
-    assert [entry["loss"] for entry in first["training_loss"]] == [entry["loss"] for entry in second["training_loss"]]
+    assert [entry["loss"] for entry in first["training_loss"]] == [
+        entry["loss"] for entry in second["training_loss"]
+    ]
 
 
-def test_a_run_that_was_killed_goes_on_bit_exact(pipeline: Language, pipe: Any, text: Path, tmp_path: Path) -> None:
-    """SIGKILL between two checkpoints; afterwards with processes that build the batches, which must make no difference."""
+def test_a_run_that_was_killed_goes_on_bit_exact(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path
+) -> None:
+    """SIGKILL between two checkpoints; afterwards with processes that build the batches, which must
+    make no difference.
+    """
     start = weights(pipe)
     pretrain_mlm(str(text), str(tmp_path / "whole"), **SMALL)(pipeline)
     whole = weights(pipe)
@@ -144,7 +171,9 @@ def test_a_run_that_was_killed_goes_on_bit_exact(pipeline: Language, pipe: Any, 
     assert same(weights(pipe), whole)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("file write failed")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("file write failed")]
+)
 def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
     pipeline: Language,
     pipe: Any,
@@ -177,7 +206,9 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
     assert same(weights(pipe), whole)
 
 
-def test_speed_is_that_of_the_run_itself(pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_is_that_of_the_run_itself(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         send_at(patch, 4, signal.SIGTERM)
         with pytest.raises(SystemExit):
@@ -187,7 +218,12 @@ def test_speed_is_that_of_the_run_itself(pipeline: Language, text: Path, tmp_pat
     seconds = time.perf_counter() - begun
     (state,) = tmp_path.glob("runs/*/checkpoint-6/trainer_state.json")
     log = json.loads(state.read_text())["log_history"]
-    assert not [name for entry in log for name in entry if name.endswith(("samples_per_second", "steps_per_second", "runtime"))]
+    assert not [
+        name
+        for entry in log
+        for name in entry
+        if name.endswith(("samples_per_second", "steps_per_second", "runtime"))
+    ]
     # At most 512 pieces a step, and two steps took no longer than the whole call.
     speeds = [entry["pieces_per_second"] for entry in log if "loss" in entry][-2:]
     assert all(512 / speed < seconds for speed in speeds)
@@ -196,7 +232,9 @@ def test_speed_is_that_of_the_run_itself(pipeline: Language, text: Path, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
-def test_what_is_reported_stays_here(pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_what_is_reported_stays_here(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     pytest.importorskip(name)
     for variable in callback._REPORTERS[name]:  # is set for this run, and not afterwards
         monkeypatch.setenv(variable, "")
@@ -208,7 +246,9 @@ def test_what_is_reported_stays_here(pipeline: Language, text: Path, tmp_path: P
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         tags = set(EventAccumulator(str(run / "logs")).Reload().Tags()["scalars"])
-        assert tags >= {f"eval/{tag[5:]}" if tag.startswith("eval_") else f"train/{tag}" for tag in reported}
+        assert tags >= {
+            f"eval/{tag[5:]}" if tag.startswith("eval_") else f"train/{tag}" for tag in reported
+        }
     elif name == "mlflow":
         with sqlite3.connect(run / "logs" / "mlflow.db") as database:
             assert {key for (key,) in database.execute("SELECT key FROM metrics")} >= reported
@@ -217,7 +257,9 @@ def test_what_is_reported_stays_here(pipeline: Language, text: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("objective", ["nsp", "sop"])
-def test_the_sentence_objective_is_measured(pipeline: Language, text: Path, tmp_path: Path, objective: str) -> None:
+def test_the_sentence_objective_is_measured(
+    pipeline: Language, text: Path, tmp_path: Path, objective: str
+) -> None:
     pretrain_mlm(str(text), str(tmp_path), **SMALL | {"sentence_objective": objective})(pipeline)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert all(0 <= entry["pair_accuracy"] <= 1 for entry in metrics["evaluations"])
@@ -227,7 +269,9 @@ def test_the_evaluated_part_is_bounded(pipeline: Language, text: Path, tmp_path:
     settings = SMALL | {"held_out": 0.4, "eval_steps": None, "max_pieces": 32}
     pretrain_mlm(str(text), str(tmp_path / "whole"), **settings)(pipeline)
     pretrain_mlm(str(text), str(tmp_path / "some"), **settings | {"eval_samples": 2})(pipeline)
-    whole, some = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "some"))
+    whole, some = (
+        json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "some")
+    )
     assert whole["corpus"]["samples evaluated"] == whole["corpus"]["samples held out"] > 4
     assert some["corpus"] == whole["corpus"] | {"samples evaluated": 2}
     assert some["run"] == whole["run"]
@@ -250,7 +294,9 @@ def test_the_learning_curve(pipeline: Language, text: Path, tmp_path: Path) -> N
         assert picture.count('id="axes_') == 3
 
 
-def test_a_finished_run_is_loaded(pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_loaded(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = weights(pipe)
     pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
     trained = weights(pipe)
@@ -275,11 +321,15 @@ def test_not_enabled(pipeline: Language, pipe: Any, tmp_path: Path) -> None:
 
 
 def test_bf16(pipeline: Language, pipe: Any, text: Path, tmp_path: Path) -> None:
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"precision": "bf16", "steps": 2, "device": "auto"})(pipeline)
+    pretrain_mlm(
+        str(text), str(tmp_path), **SMALL | {"precision": "bf16", "steps": 2, "device": "auto"}
+    )(pipeline)
     assert all(tensor.dtype == torch.float32 for tensor in weights(pipe).values())
 
 
-def test_an_incomplete_checkpoint_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_incomplete_checkpoint_is_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in (9, 10, 100):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"weights")
@@ -293,7 +343,9 @@ def test_an_incomplete_checkpoint_is_skipped(tmp_path: Path, caplog: pytest.LogC
     assert last_checkpoint(tmp_path / "nothing", "this") is None
 
 
-def test_a_loss_that_is_not_finite_stops_training(pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_stops_training(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = MaskedLM.forward
     calls = []
 
@@ -312,7 +364,14 @@ def test_a_loss_that_is_not_finite_stops_training(pipeline: Language, text: Path
     assert batch["labels"].shape == batch["positions"].shape
 
 
-def test_errors(nlp: Language, pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors(
+    nlp: Language,
+    pipeline: Language,
+    pipe: Any,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pipeline.add_pipe("jbert_transformer", name="empty")
     with pytest.raises(ValueError, match=r"\[J103\].*'other'"):
         pretrain_mlm(str(text), str(tmp_path), component="other")(pipeline)
@@ -346,7 +405,10 @@ def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "pipeline" / "config.cfg").read_text(encoding="utf-8")
     doc = spacy.load(tmp_path / "pipeline")("田中さんは昨日、京都で新しい図書館を見学しました。")
     saved = Encoder.load(tmp_path / "out" / "encoder").model.state_dict()
-    assert all(torch.equal(saved[name], tensor) for name, tensor in nlp.get_pipe("transformer").encoder.model.state_dict().items())
+    assert all(
+        torch.equal(saved[name], tensor)
+        for name, tensor in nlp.get_pipe("transformer").encoder.model.state_dict().items()
+    )
     assert doc._.trf_data is not None
     assert Example.from_dict(doc, {}).predicted is doc
 
@@ -357,8 +419,14 @@ def configure(encoder: Encoder, text: Path, tmp_path: Path) -> Callable[..., Pat
     encoder.save(tmp_path / "first")
 
     def write(name: str, **settings: Any) -> Path:
-        config = util.load_config(CONFIG, overrides={"paths.text": str(text), "paths.output": str(tmp_path / name)})
-        loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(tmp_path / "first"), "hidden_dropout": 0.0}
+        config = util.load_config(
+            CONFIG, overrides={"paths.text": str(text), "paths.output": str(tmp_path / name)}
+        )
+        loader = {
+            "@misc": "spacy-jbert.HFEncoder.v1",
+            "name": str(tmp_path / "first"),
+            "hidden_dropout": 0.0,
+        }
         config["initialize"]["components"]["transformer"]["encoder"] = loader
         config["initialize"]["after_init"] |= {
             "steps": 4,
@@ -377,27 +445,49 @@ def configure(encoder: Encoder, text: Path, tmp_path: Path) -> Callable[..., Pat
 
 def torchrun(config: Path, output: Path) -> subprocess.Popen[str]:
     """`spacy assemble` in two processes, connected by gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "spacy", "assemble"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "spacy",
+        "assemble",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*command, str(config), str(output)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*command, str(config), str(output)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(configure: Callable[..., Path], tmp_path: Path) -> None:
-    """The same global batches, and the same loss to rounding, as one process that accumulates two batches. With a single held-out batch,
-    one of the processes has nothing of its own to evaluate."""
+    """The same global batches, and the same loss to rounding, as one process that accumulates two
+    batches. With a single held-out batch, one of the processes has nothing of its own to
+    evaluate."""
     process = torchrun(configure("two"), tmp_path / "pipeline")
     _, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors[-3000:]
-    nlp = util.load_model_from_config(util.load_config(configure("one", accumulate=2)), auto_fill=True)
+    nlp = util.load_model_from_config(
+        util.load_config(configure("one", accumulate=2)), auto_fill=True
+    )
     nlp.initialize()
-    one, two = (json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8")) for name in ("one", "two"))
+    one, two = (
+        json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8"))
+        for name in ("one", "two")
+    )
     assert one["run"] == two["run"]
     assert two["corpus"]["samples held out"] >= 1
     for first, second in zip(one["training_loss"], two["training_loss"], strict=True):
-        assert first["loss"] == pytest.approx(second["loss"], rel=1e-3)  # Trainer rounds to four places
+        assert first["loss"] == pytest.approx(
+            second["loss"], rel=1e-3
+        )  # Trainer rounds to four places
     assert one["after"]["loss"] == pytest.approx(two["after"]["loss"], rel=1e-4)
     assert two["after"]["loss"] < two["before"]["loss"]
     trained = spacy.load(tmp_path / "pipeline").get_pipe("transformer").encoder.model.state_dict()
@@ -406,7 +496,9 @@ def test_two_processes_train_as_one_does(configure: Callable[..., Path], tmp_pat
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_step(configure: Callable[..., Path], tmp_path: Path) -> None:
+def test_two_processes_stop_at_the_same_step(
+    configure: Callable[..., Path], tmp_path: Path
+) -> None:
     config = configure("run", steps=100_000, report_to="tensorboard", save_steps=100_000)
     process = torchrun(config, tmp_path / "pipeline")
     until = time.monotonic() + 300

@@ -13,14 +13,21 @@ import pytest
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_jbert.encoder import Encoder
-from spacy_jbert.pieces import token_offsets
+from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining import corpus as corpora
 from spacy_jbert.pretraining import parallel
-from spacy_jbert.pretraining.corpus import Corpus, Packer, choose_held_out, pack, prepare, word_numbers
+from spacy_jbert.pretraining.corpus import (
+    Corpus,
+    Packer,
+    choose_held_out,
+    pack,
+    prepare,
+    word_numbers,
+)
 from spacy_jbert.pretraining.parallel import Part
 from spacy_jbert.pretraining.text import Cleaning
 from spacy_jbert.types import Pieces
+from spacy_jbert.wordpieces.segmentation import token_offsets
 
 
 def make(nlp: Language, pipe: SimpleNamespace, text: Path, folder: Path, **settings: Any) -> Corpus:
@@ -28,7 +35,9 @@ def make(nlp: Language, pipe: SimpleNamespace, text: Path, folder: Path, **setti
     return prepare(nlp, pipe.encoder.tokenizer, path=str(text), folder=folder, **settings)
 
 
-def test_documents_are_packed_apart(nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path) -> None:
+def test_documents_are_packed_apart(
+    nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path
+) -> None:
     corpus = make(nlp, pipe, text, tmp_path)
     assert corpus.counts["documents"] == 12
     assert corpus.counts["sentences"] == 60
@@ -36,14 +45,18 @@ def test_documents_are_packed_apart(nlp: Language, pipe: SimpleNamespace, docume
     found: dict[int, str] = {}
     for row in [*corpus.train, *corpus.held_out]:
         pieces = pipe.encoder.tokenizer.convert_ids_to_tokens(row["ids"])
-        found[row["document"]] = found.get(row["document"], "") + "".join(piece.removeprefix("##") for piece in pieces)
+        found[row["document"]] = found.get(row["document"], "") + "".join(
+            piece.removeprefix("##") for piece in pieces
+        )
         assert row["length"] == len(row["ids"]) == len(row["words"]) <= 62
     assert sorted(found.values()) == sorted("".join(document) for document in documents)
     assert not set(corpus.train["document"]) & set(corpus.held_out["document"])
     assert len(corpus.held_out) > 0
 
 
-def test_words_are_the_tokens(nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path) -> None:
+def test_words_are_the_tokens(
+    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path
+) -> None:
     row = make(nlp, pipe, text, tmp_path).train[0]
     pieces = pipe.encoder.tokenizer.convert_ids_to_tokens(row["ids"])
     words: dict[int, str] = {}
@@ -77,7 +90,11 @@ def test_packing() -> None:
 
 
 def test_a_second_run_reads_nothing_again(
-    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nlp: Language,
+    pipe: SimpleNamespace,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = make(nlp, pipe, text, tmp_path)
     monkeypatch.setattr(corpora, "_write_shards", None)
@@ -94,7 +111,11 @@ def rows(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def test_a_run_that_was_killed_goes_on(
-    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nlp: Language,
+    pipe: SimpleNamespace,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = make(nlp, pipe, text, tmp_path / "whole")
     monkeypatch.setattr(parallel, "_PART", 300)
@@ -115,7 +136,10 @@ def test_a_run_that_was_killed_goes_on(
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     (place,) = (tmp_path / "parts").iterdir()
-    assert sorted(path.name for path in place.iterdir()) == ["shard-000000.arrow", "shard-000001.arrow"]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "shard-000000.arrow",
+        "shard-000001.arrow",
+    ]
     done = []
 
     def recorded(work: Packer, stream: Iterable[Part], workers: int) -> Iterator[int]:
@@ -134,7 +158,11 @@ def test_a_run_that_was_killed_goes_on(
 
 @pytest.mark.slow
 def test_processes_change_nothing(
-    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nlp: Language,
+    pipe: SimpleNamespace,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alone = make(nlp, pipe, text, tmp_path / "alone")
     monkeypatch.setattr(parallel, "_PART", 300)
@@ -143,11 +171,16 @@ def test_processes_change_nothing(
     assert together.counts == alone.counts
 
 
-def test_a_text_stays_held_out(nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path) -> None:
+def test_a_text_stays_held_out(
+    nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], text: Path, tmp_path: Path
+) -> None:
     corpus = make(nlp, pipe, text, tmp_path / "corpus", held_out=0.3)
     more = tmp_path / "more.txt"
     new = [[f"{number}番目の新しい文書はこれです。"] for number in range(20)]
-    more.write_text("\n\n".join("\n".join(document) for document in [*new, *reversed(documents)]), encoding="utf-8")
+    more.write_text(
+        "\n\n".join("\n".join(document) for document in [*new, *reversed(documents)]),
+        encoding="utf-8",
+    )
     larger = make(nlp, pipe, more, tmp_path / "corpus", held_out=0.3)
     assert set(corpus.held_out["document"]) <= set(larger.held_out["document"])
     assert not set(corpus.train["document"]) & set(larger.held_out["document"])
@@ -164,19 +197,30 @@ def test_held_out_is_the_share_of_documents() -> None:
     assert not choose_held_out(keys, 0.0).any()
 
 
-def test_a_sentence_within_a_line_is_no_beginning(checkpoint: Callable[[str], Path], japanese: Language, tmp_path: Path) -> None:
-    """A SentencePiece model marks where a text begins; cut one by one, each sentence of a line would seem to begin one."""
+def test_a_sentence_within_a_line_is_no_beginning(
+    checkpoint: Callable[[str], Path], japanese: Language, tmp_path: Path
+) -> None:
+    """A SentencePiece model marks where a text begins; cut one by one, each sentence of a line
+    would seem to begin one.
+    """
     tokenizer = Encoder.load(checkpoint("xlm-roberta")).tokenizer
     line = "吾輩は猫である。名前はまだ無い。電車が遅れたせいで、大事な会議に間に合わなかった。"
     (tmp_path / "text.txt").write_text(line, encoding="utf-8")
-    settings: dict[str, Any] = {"path": str(tmp_path / "text.txt"), "folder": tmp_path, "cleaning": Cleaning(), "length": 100}
+    settings: dict[str, Any] = {
+        "path": str(tmp_path / "text.txt"),
+        "folder": tmp_path,
+        "cleaning": Cleaning(),
+        "length": 100,
+    }
     corpus = prepare(japanese, tokenizer, words="native", held_out=0.0, **settings)
     row = corpus.train[0]
     assert row["ids"] == tokenizer(line, add_special_tokens=False)["input_ids"]
     assert len(row["sentences"]) == 3
 
 
-def test_a_failure_leaves_nothing_behind(nlp: Language, pipe: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_behind(
+    nlp: Language, pipe: SimpleNamespace, tmp_path: Path
+) -> None:
     path = tmp_path / "text.txt"
     path.write_text("nothing Japanese here\n短い\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"\[J102\].*not Japanese': 1"):
@@ -186,11 +230,17 @@ def test_a_failure_leaves_nothing_behind(nlp: Language, pipe: SimpleNamespace, t
 
 BROKEN: dict[str, tuple[bytes, str]] = {
     "b.txt": (b"", r": \[J202\]"),
-    "b.txt.xz": (lzma.compress("一行目の文はこれです。\n".encode() * 9999)[:-40], r", line \d+: \[J216\]"),
+    "b.txt.xz": (
+        lzma.compress("一行目の文はこれです。\n".encode() * 9999)[:-40],
+        r", line \d+: \[J216\]",
+    ),
     "b.txt.gz": (b"not packed\n", r", line 1: \[J216\]"),
     "b.jsonl": ('{"text": "一行目の文はこれです。"}\n{"text": '.encode(), r", line 2: \[J204\]"),
     "b.csv": ("body\n一行目の文はこれです。\n".encode(), r", line 2: \[J206\]"),
-    "wiki_00": ("一行目の文はこれです。\n二行目\n".encode() + "三行目".encode("shift_jis"), r", line 3: \[J203\]"),
+    "wiki_00": (
+        "一行目の文はこれです。\n二行目\n".encode() + "三行目".encode("shift_jis"),
+        r", line 3: \[J203\]",
+    ),
     "c.txt": ("一行目\n".encode("shift_jis"), r", line 1: \[J203\]"),
     "b.parquet": (b"PAR1", r".*"),
 }
@@ -198,7 +248,12 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_named_and_leaves_nothing_behind(
-    nlp: Language, pipe: SimpleNamespace, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    nlp: Language,
+    pipe: SimpleNamespace,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     monkeypatch.setattr(corpora, "in_processes", lambda work, stream, workers: map(work, stream))
     monkeypatch.setattr(parallel, "_PART", 300)
@@ -212,10 +267,16 @@ def test_a_broken_file_is_named_and_leaves_nothing_behind(
 
 
 def test_one_single_document(
-    nlp: Language, pipe: SimpleNamespace, documents: list[list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    nlp: Language,
+    pipe: SimpleNamespace,
+    documents: list[list[str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = tmp_path / "text.txt"
-    path.write_text("\n".join(line for document in documents for line in document), encoding="utf-8")
+    path.write_text(
+        "\n".join(line for document in documents for line in document), encoding="utf-8"
+    )
     corpus = make(nlp, pipe, path, tmp_path / "corpus", held_out=0.1)
     assert len(corpus.train) > len(corpus.held_out) > 0
     assert "[JW102]" in caplog.text

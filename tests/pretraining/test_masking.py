@@ -6,10 +6,17 @@ from spacy_jbert.pretraining.masking import choose, generator, mask, rate_at
 MASK, RANDOM = 4, np.arange(100, 200)
 
 
-def batch(seed: int = 0, n_samples: int = 40, length: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Samples of different lengths with words of one to four pieces, [CLS] before, [SEP] and padding behind."""
+def batch(
+    seed: int = 0, n_samples: int = 40, length: int = 60
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples of different lengths with words of one to four pieces, [CLS] before, [SEP] and
+    padding behind.
+    """
     rng = np.random.default_rng(seed)
-    ids, words = np.zeros((n_samples, length), dtype=np.int64), np.full((n_samples, length), -1, dtype=np.int32)
+    ids, words = (
+        np.zeros((n_samples, length), dtype=np.int64),
+        np.full((n_samples, length), -1, dtype=np.int32),
+    )
     for i in range(n_samples):
         n = int(rng.integers(1, length - 2))
         ids[i, 0], ids[i, n + 1] = 2, 3
@@ -32,7 +39,9 @@ def test_masks_cover_whole_words_and_never_special_pieces() -> None:
 @pytest.mark.parametrize("rate", [0.15, 0.3, 0.5])
 def test_the_rate_is_met_on_average(rate: float) -> None:
     _, words, draws = batch(n_samples=2000)
-    words = words[(words >= 0).sum(axis=1) >= 30]  # of shorter samples at least a word is masked all the same
+    words = words[
+        (words >= 0).sum(axis=1) >= 30
+    ]  # of shorter samples at least a word is masked all the same
     draws = draws[:, : len(words)]
     assert choose(words, draws[0], rate).sum() / (words >= 0).sum() == pytest.approx(rate, rel=0.03)
 
@@ -62,7 +71,9 @@ def test_eighty_ten_ten() -> None:
 def test_masks_depend_on_the_sample_alone() -> None:
     ids, words, draws = batch()
     together = choose(words, draws[0], 0.3)
-    wider = choose(np.pad(words, ((0, 0), (0, 7)), constant_values=-1), np.pad(draws[0], ((0, 0), (0, 7))), 0.3)
+    wider = choose(
+        np.pad(words, ((0, 0), (0, 7)), constant_values=-1), np.pad(draws[0], ((0, 0), (0, 7))), 0.3
+    )
     assert (wider[:, :-7] == together).all()
     for i in range(len(ids)):
         assert (choose(words[i : i + 1], draws[0, i : i + 1], 0.3)[0] == together[i]).all()
@@ -81,4 +92,6 @@ def test_nothing_to_mask() -> None:
 
 
 def test_the_rate_falls_linearly() -> None:
-    assert [rate_at(progress, 0.3, 0.15) for progress in (0, 0.5, 1, 2)] == pytest.approx([0.3, 0.225, 0.15, 0.15])
+    assert [rate_at(progress, 0.3, 0.15) for progress in (0, 0.5, 1, 2)] == pytest.approx(
+        [0.3, 0.225, 0.15, 0.15]
+    )

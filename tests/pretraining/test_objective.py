@@ -10,7 +10,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, BertForPreTraining
 
-from spacy_jbert.encoder import Encoder
+from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining.objective import MaskedLM
 
 
@@ -20,7 +20,12 @@ def batch(n_vocabulary: int, seed: int = 0) -> dict[str, torch.Tensor]:
     attention = torch.ones_like(ids)
     attention[1, 15:] = 0
     positions = torch.tensor([1, 4, 5, 25, 41, 58])
-    return {"input_ids": ids, "attention_mask": attention, "positions": positions, "labels": ids.flatten()[positions]}
+    return {
+        "input_ids": ids,
+        "attention_mask": attention,
+        "positions": positions,
+        "labels": ids.flatten()[positions],
+    }
 
 
 def test_sparse_loss_is_the_dense_one(encoder: Encoder) -> None:
@@ -38,8 +43,13 @@ def test_sparse_loss_is_the_dense_one(encoder: Encoder) -> None:
 def test_accumulated_batches_weigh_by_their_masked_pieces(encoder: Encoder) -> None:
     model = MaskedLM(encoder).eval()
     whole = batch(len(encoder.tokenizer))
-    parts = [{"positions": whole["positions"][part], "labels": whole["labels"][part]} for part in (slice(0, 1), slice(1, 6))]
-    losses = [model(**whole | part, num_items_in_batch=torch.tensor(6))["loss"].item() for part in parts]
+    parts = [
+        {"positions": whole["positions"][part], "labels": whole["labels"][part]}
+        for part in (slice(0, 1), slice(1, 6))
+    ]
+    losses = [
+        model(**whole | part, num_items_in_batch=torch.tensor(6))["loss"].item() for part in parts
+    ]
     assert sum(losses) == pytest.approx(model(**whole)["loss"].item(), rel=1e-5)
 
 
@@ -54,11 +64,15 @@ def test_saved_folder_is_a_bert_for_masked_lm(encoder: Encoder, tmp_path: Path) 
     loaded, report = BertForMaskedLM.from_pretrained(tmp_path / "encoder", output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    theirs = loaded.eval()(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.flatten(0, 1)
+    theirs = loaded.eval()(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+    ).logits.flatten(0, 1)
     ours = model.logits(encoder(inputs["input_ids"], inputs["attention_mask"])).flatten(0, 1)
     torch.testing.assert_close(theirs, ours)
     bare = AutoModel.from_pretrained(tmp_path / "encoder", add_pooling_layer=False).eval()
-    torch.testing.assert_close(bare(inputs["input_ids"]).last_hidden_state, encoder(inputs["input_ids"]))
+    torch.testing.assert_close(
+        bare(inputs["input_ids"]).last_hidden_state, encoder(inputs["input_ids"])
+    )
     # Whoever goes on from it goes on with its head.
     again = MaskedLM(Encoder.load(tmp_path / "encoder"), seed=4)
     assert all(torch.equal(tensor, again.head()[name]) for name, tensor in model.head().items())
@@ -72,9 +86,13 @@ def test_sentence_objective(encoder: Encoder, tmp_path: Path) -> None:
     model.save(encoder, tmp_path / "encoder")
     theirs = BertForPreTraining.from_pretrained(tmp_path / "encoder").eval()
     scores = theirs(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], token_type_ids=inputs["token_type_ids"]
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        token_type_ids=inputs["token_type_ids"],
     ).seq_relationship_logits
-    expected = output["masked_loss"] / 6 + F.cross_entropy(scores[:2], inputs["sentence_labels"][:2])
+    expected = output["masked_loss"] / 6 + F.cross_entropy(
+        scores[:2], inputs["sentence_labels"][:2]
+    )
     assert output["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert output["pairs"] == 2
     no_pairs = model(**inputs | {"sentence_labels": torch.full((3,), -100)})["loss"]
@@ -82,7 +100,9 @@ def test_sentence_objective(encoder: Encoder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["electra", "xlm-roberta", "deberta-v2", "albert"])
-def test_families_whose_head_is_like_berts(checkpoint: Callable[[str], Path], family: str, tmp_path: Path) -> None:
+def test_families_whose_head_is_like_berts(
+    checkpoint: Callable[[str], Path], family: str, tmp_path: Path
+) -> None:
     encoder = Encoder.load(checkpoint(family))
     model = MaskedLM(encoder, seed=3).eval()
     with torch.no_grad():
@@ -90,7 +110,9 @@ def test_families_whose_head_is_like_berts(checkpoint: Callable[[str], Path], fa
     model(**batch(200))["loss"].backward()
     assert encoder.model.get_input_embeddings().weight.grad.abs().sum() > 0
     model.save(encoder, tmp_path / "encoder")
-    theirs, report = AutoModelForMaskedLM.from_pretrained(tmp_path / "encoder", output_loading_info=True)
+    theirs, report = AutoModelForMaskedLM.from_pretrained(
+        tmp_path / "encoder", output_loading_info=True
+    )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     ids = batch(200)["input_ids"]
@@ -99,7 +121,9 @@ def test_families_whose_head_is_like_berts(checkpoint: Callable[[str], Path], fa
     assert all(torch.equal(tensor, again.head()[name]) for name, tensor in model.head().items())
 
 
-def test_any_other_family_keeps_its_head_apart(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+def test_any_other_family_keeps_its_head_apart(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
     encoder = Encoder.load(checkpoint("modernbert"))
     model = MaskedLM(encoder, seed=3)
     model(**batch(200))["loss"].backward()
@@ -115,26 +139,38 @@ def test_packed_samples_are_as_good_as_single_ones(encoder: Encoder) -> None:
     attention = torch.ones_like(ids)
     for row, length in enumerate((20, 7, 13)):
         ids[row, length:], attention[row, length:] = encoder.pad_id, 0
-    together = model.logits(model.encoder(input_ids=ids, attention_mask=attention).last_hidden_state)
+    together = model.logits(
+        model.encoder(input_ids=ids, attention_mask=attention).last_hidden_state
+    )
     for row, length in enumerate((20, 7, 13)):
         alone = model.logits(model.encoder(input_ids=ids[row : row + 1, :length]).last_hidden_state)
         torch.testing.assert_close(together[row, :length], alone[0], atol=1e-5, rtol=1e-5)
 
 
 def test_sharded_weights_give_the_same_loss_and_gradients(encoder: Encoder, tmp_path: Path) -> None:
-    """FSDP on the CPU, with a single process: the layers and the rest are units of their own, as training has them."""
+    """FSDP on the CPU, with a single process:
+
+    the layers and the rest are units of their own, as training has them.
+    """
     model = MaskedLM(encoder).eval()
     sharded = copy.deepcopy(model)
     inputs = batch(len(encoder.tokenizer))
     model(**inputs)["loss"].backward()
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
     try:
         policy = ModuleWrapPolicy({type(encoder.model.encoder.layer[0])})
-        wrapped = FullyShardedDataParallel(sharded, auto_wrap_policy=policy, use_orig_params=True, device_id=torch.device("cpu"))
+        wrapped = FullyShardedDataParallel(
+            sharded, auto_wrap_policy=policy, use_orig_params=True, device_id=torch.device("cpu")
+        )
         output = wrapped(**inputs)
         output["loss"].backward()
         torch.testing.assert_close(output["loss"], model(**inputs)["loss"])
-        gradients = {name.replace("_fsdp_wrapped_module.", ""): parameter.grad for name, parameter in wrapped.named_parameters()}
+        gradients = {
+            name.replace("_fsdp_wrapped_module.", ""): parameter.grad
+            for name, parameter in wrapped.named_parameters()
+        }
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(gradients[name].reshape(parameter.shape), parameter.grad)
     finally:

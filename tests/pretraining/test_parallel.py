@@ -57,10 +57,14 @@ def test_results_come_in_order_and_reading_waits(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_processes_end_with_the_one_that_began_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_end_with_the_one_that_began_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parallel, "_PART", 30)
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
-    parent = multiprocessing.get_context("fork").Process(target=lambda: list(in_processes(nap, parts(DOCUMENTS), 1)))
+    parent = multiprocessing.get_context("fork").Process(
+        target=lambda: list(in_processes(nap, parts(DOCUMENTS), 1))
+    )
     parent.start()
     until = time.monotonic() + 120
     while not (tmp_path / "started").exists():

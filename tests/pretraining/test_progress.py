@@ -13,7 +13,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_log_file_gets_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_file_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(module, "_SECONDS", 0.2)
     with progress("Counting", total=100, unit=" words") as bar:
         for _ in range(100):

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from spacy_jbert.errors import DataError
-from spacy_jbert.pretraining.text import Cleaning, Seen, clean, find_files, read_documents, split_sentences
+from spacy_jbert.pretraining.text import (
+    Cleaning,
+    Seen,
+    clean,
+    find_files,
+    read_documents,
+    split_sentences,
+)
 
 FIRST = "一つ目の文書の一行目です。"
 SECOND = "二行目もこの文書のものです。"
@@ -23,7 +30,10 @@ THIRD = "空行のあとは別の文書です。"
 def test_blank_lines_and_ends_of_files_separate_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"{FIRST}\n{SECOND}\n\n\n{THIRD}", encoding="utf-8")
     (tmp_path / "b.txt").write_text(FIRST, encoding="utf-8")
-    documents = [[line.strip() for line in document] for document in read_documents(find_files(str(tmp_path)))]
+    documents = [
+        [line.strip() for line in document]
+        for document in read_documents(find_files(str(tmp_path)))
+    ]
     assert documents == [[FIRST, SECOND], [THIRD], [FIRST]]
 
 
@@ -57,13 +67,18 @@ def test_everything_dropped_is_counted() -> None:
 def test_normalization_is_a_setting() -> None:
     line = "ｶﾞｷﾞｸﾞは㍿の商品だそうです"
     assert next(clean([[line]], Cleaning(), Counter())).lines == [[line]]
-    assert next(clean([[line]], Cleaning(normalization="NFKC"), Counter())).lines == [["ガギグは株式会社の商品だそうです"]]
+    assert next(clean([[line]], Cleaning(normalization="NFKC"), Counter())).lines == [
+        ["ガギグは株式会社の商品だそうです"]
+    ]
 
 
 @pytest.mark.parametrize(
     ("line", "sentences"),
     [
-        ("彼は「行く。」と言った。本当に？！ そう（です。）終わり", ["彼は「行く。」と言った。", "本当に？！ ", "そう（です。）終わり"]),
+        (
+            "彼は「行く。」と言った。本当に？！ そう（です。）終わり",
+            ["彼は「行く。」と言った。", "本当に？！ ", "そう（です。）終わり"],
+        ),
         ("（注。『二重。』も括弧。）続き。次", ["（注。『二重。』も括弧。）続き。", "次"]),
         ("すごい！！本当。。。ね", ["すごい！！", "本当。。。", "ね"]),
         ("「閉じない引用。次の文。その次。", ["「閉じない引用。", "次の文。", "その次。"]),
@@ -105,7 +120,10 @@ def test_lines_are_seen_once() -> None:
 
 
 def test_a_documents_key_is_that_of_its_text() -> None:
-    keys = [document.key for document in clean([[FIRST, SECOND], [SECOND, THIRD], [FIRST]], Cleaning(), Counter())]
+    keys = [
+        document.key
+        for document in clean([[FIRST, SECOND], [SECOND, THIRD], [FIRST]], Cleaning(), Counter())
+    ]
     alone = next(clean([[SECOND, THIRD]], Cleaning(), Counter())).key
     assert keys[1] == alone  # though a line of it was dropped
     assert len(set(keys)) == 2
@@ -135,12 +153,22 @@ WIKI = """<doc id="5" url="https://ja.wikipedia.org/wiki?curid=5" title="一つ�
 def test_wikiextractor(tmp_path: Path) -> None:
     (tmp_path / "AA").mkdir()
     (tmp_path / "AB").mkdir()
-    (tmp_path / "AA" / "wiki_00").write_text(WIKI.format(first=FIRST, second=SECOND, third=THIRD), encoding="utf-8")
-    article = {"id": "5", "url": "https://ja.wikipedia.org", "title": "一つ目", "text": f"{FIRST}\n&lt;{SECOND}&gt;"}
+    (tmp_path / "AA" / "wiki_00").write_text(
+        WIKI.format(first=FIRST, second=SECOND, third=THIRD), encoding="utf-8"
+    )
+    article = {
+        "id": "5",
+        "url": "https://ja.wikipedia.org",
+        "title": "一つ目",
+        "text": f"{FIRST}\n&lt;{SECOND}&gt;",
+    }
     with gzip.open(tmp_path / "AB" / "wiki_01.gz", "wt", encoding="utf-8") as file:
         file.write(json.dumps(article) + "\n" + json.dumps(article | {"text": THIRD}) + "\n")
     (tmp_path / "README").write_text("not a text\n", encoding="utf-8")
-    documents = [[line.strip() for line in document] for document in read_documents(find_files(str(tmp_path)))]
+    documents = [
+        [line.strip() for line in document]
+        for document in read_documents(find_files(str(tmp_path)))
+    ]
     assert documents == 2 * [[FIRST, f"<{SECOND}>"], [THIRD]]
 
 
@@ -157,7 +185,9 @@ def test_parquet(tmp_path: Path) -> None:
 
 def test_control_characters_are_taken_out() -> None:
     counts: Counter[str] = Counter()
-    assert next(clean([["\ufeff一つ目の\u200b文書\x00の一行目です。"]], Cleaning(), counts)).lines == [[FIRST]]
+    assert next(
+        clean([["\ufeff一つ目の\u200b文書\x00の一行目です。"]], Cleaning(), counts)
+    ).lines == [[FIRST]]
     assert counts["characters dropped: control"] == 3
 
 

@@ -7,13 +7,15 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from transformers import AutoTokenizer, BertTokenizerFast
 
-from spacy_jbert.pieces import choose_words, make_segmenter
 from spacy_jbert.pretraining import vocabulary
 from spacy_jbert.pretraining.vocabulary import trained_vocabulary
+from spacy_jbert.wordpieces.segmentation import choose_words, make_segmenter
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
-def test_round_trip_through_auto_tokenizer(nlp: Language, documents: list[list[str]], text: Path, tmp_path: Path, kind: Any) -> None:
+def test_round_trip_through_auto_tokenizer(
+    nlp: Language, documents: list[list[str]], text: Path, tmp_path: Path, kind: Any
+) -> None:
     tokenizer = trained_vocabulary(str(text), size=512, kind=kind)(nlp)
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
@@ -21,15 +23,27 @@ def test_round_trip_through_auto_tokenizer(nlp: Language, documents: list[list[s
     sentence = documents[0][0]
     doc = nlp(sentence)
     words = [token.text for token in doc]
-    assert loaded(words, is_split_into_words=True)["input_ids"] == tokenizer(" ".join(words))["input_ids"]
-    assert loaded.build_inputs_with_special_tokens([9]) == [loaded.cls_token_id, 9, loaded.sep_token_id]
+    assert (
+        loaded(words, is_split_into_words=True)["input_ids"]
+        == tokenizer(" ".join(words))["input_ids"]
+    )
+    assert loaded.build_inputs_with_special_tokens([9]) == [
+        loaded.cls_token_id,
+        9,
+        loaded.sep_token_id,
+    ]
     pieces = make_segmenter(loaded)([doc])[0]
     assert loaded.unk_token_id not in pieces.ids
-    assert "".join(sentence[start:end] for start, end in zip(pieces.starts, pieces.ends, strict=True)) == sentence
+    assert (
+        "".join(sentence[start:end] for start, end in zip(pieces.starts, pieces.ends, strict=True))
+        == sentence
+    )
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
-def test_doc_and_native_read_it_the_same_way(nlp: Language, documents: list[list[str]], text: Path, tmp_path: Path, kind: Any) -> None:
+def test_doc_and_native_read_it_the_same_way(
+    nlp: Language, documents: list[list[str]], text: Path, tmp_path: Path, kind: Any
+) -> None:
     """Where spaces separate the words, as in what the vocabulary was trained on."""
     trained_vocabulary(str(text), size=512, kind=kind)(nlp).save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
@@ -42,7 +56,11 @@ def test_doc_and_native_read_it_the_same_way(nlp: Language, documents: list[list
 
 
 def test_a_vocabulary_is_kept(
-    nlp: Language, text: Path, tokenizer: BertTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nlp: Language,
+    text: Path,
+    tokenizer: BertTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = trained_vocabulary(str(text), size=512, folder=str(tmp_path))(nlp)
     assert first.get_vocab() == tokenizer.get_vocab()
@@ -56,7 +74,9 @@ def test_a_vocabulary_is_kept(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_same_text_gives_the_same_vocabulary(nlp: Language, text: Path, tokenizer: BertTokenizerFast) -> None:
+def test_the_same_text_gives_the_same_vocabulary(
+    nlp: Language, text: Path, tokenizer: BertTokenizerFast
+) -> None:
     again = trained_vocabulary(str(text), size=512)(nlp)
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
@@ -66,19 +86,33 @@ def test_every_character_has_both_forms(tokenizer: BertTokenizerFast) -> None:
     characters = {piece for piece in pieces if len(piece) == 1}
     assert characters >= set("東京都は、。")
     assert all(f"##{char}" in pieces for char in characters)
-    assert [tokenizer.convert_ids_to_tokens(i) for i in range(5)] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert [tokenizer.convert_ids_to_tokens(i) for i in range(5)] == [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+    ]
 
 
 def test_size_is_rounded_up(nlp: Language, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     letters = "ハヒフヘホマミムメモ"
-    path.write_text("\n".join("・".join(a + b + c + d for d in letters) + "が" for a, b, c in product(letters, repeat=3)), encoding="utf-8")
+    path.write_text(
+        "\n".join(
+            "・".join(a + b + c + d for d in letters) + "が"
+            for a, b, c in product(letters, repeat=3)
+        ),
+        encoding="utf-8",
+    )
     assert len(trained_vocabulary(str(path), size=70)(nlp)) == 128
 
 
 def test_case_and_marks_stay(tmp_path: Path, nlp: Language) -> None:
     path = tmp_path / "text.txt"
-    path.write_text("SpaCyでガギグのカキクを処理する。\nSpaCyのガギグでカキクを処理した。", encoding="utf-8")
+    path.write_text(
+        "SpaCyでガギグのカキクを処理する。\nSpaCyのガギグでカキクを処理した。", encoding="utf-8"
+    )
     tokenizer = trained_vocabulary(str(path), size=256, normalization=None)(nlp)
     ids = tokenizer("SpaCy ガ")["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "SpaCy ガ"

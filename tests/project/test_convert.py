@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from spacy.tokens import Doc, DocBin
 
-from spacy_jbert import data
+from spacy_jbert.corpora import data
 from spacy_jbert.errors import DataError
 
 SCRIPTS = Path(__file__).parents[2] / "project" / "scripts"
@@ -28,8 +28,16 @@ def script(name: str) -> Any:
     return getattr(module, name)
 
 
-convert_spans, convert_iob, convert_docbin = script("convert_spans"), script("convert_iob"), script("convert_docbin")
-convert_textcat, convert_text, combine = script("convert_textcat"), script("convert_text"), script("combine")
+convert_spans, convert_iob, convert_docbin = (
+    script("convert_spans"),
+    script("convert_iob"),
+    script("convert_docbin"),
+)
+convert_textcat, convert_text, combine = (
+    script("convert_textcat"),
+    script("convert_text"),
+    script("combine"),
+)
 
 
 def docs_in(folder: Path, split: str = "train") -> list[Doc]:
@@ -41,7 +49,9 @@ def entities(doc: Doc) -> list[tuple[str, str]]:
 
 
 def jsonl(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -50,7 +60,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-# --- Spans --------------------------------------------------------------------------------------------------------------
+# --- Spans ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -65,7 +75,14 @@ def out(tmp_path: Path) -> Path:
     ],
 )
 def test_spans_in_each_form(tmp_path: Path, out: Path, row: dict) -> None:
-    convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", {"text": "　東京都  ", **row}, {"text": "無し", **{key: [] for key in row}}))
+    convert_spans(
+        out=out,
+        train=jsonl(
+            tmp_path / "a.jsonl",
+            {"text": "　東京都  ", **row},
+            {"text": "無し", **{key: [] for key in row}},
+        ),
+    )
     docs = docs_in(out)
     assert [doc.text for doc in docs] == ["　東京都  ", "無し"]
     assert [entities(doc) for doc in docs] == [[("東京", "地名")], []]
@@ -95,15 +112,23 @@ def test_spans_in_each_form(tmp_path: Path, out: Path, row: dict) -> None:
     ],
 )
 def test_impossible_spans_are_refused(tmp_path: Path, out: Path, entity: Any, code: str) -> None:
-    path = jsonl(tmp_path / "a.jsonl", {"text": "東京", "entities": [[0, 2, "X"]]}, {"text": "東京", "entities": [entity]})
+    path = jsonl(
+        tmp_path / "a.jsonl",
+        {"text": "東京", "entities": [[0, 2, "X"]]},
+        {"text": "東京", "entities": [entity]},
+    )
     with pytest.raises(DataError, match=code) as error:
         convert_spans(out=out, train=path)
     assert error.value.line == 2
     assert not out.exists()
 
 
-@pytest.mark.parametrize("spans", [[[0, 3, "X"], [2, 4, "Y"]], [[1, 2, "Y"], [0, 4, "X"]], [[0, 4, "X"], [0, 4, "Y"]]])
-def test_overlaps(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], spans: list) -> None:
+@pytest.mark.parametrize(
+    "spans", [[[0, 3, "X"], [2, 4, "Y"]], [[1, 2, "Y"], [0, 4, "X"]], [[0, 4, "X"], [0, 4, "Y"]]]
+)
+def test_overlaps(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], spans: list
+) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"text": "東京都内", "entities": spans})
     with pytest.raises(DataError, match=r"line 1.*J213"):
         convert_spans(out=out, train=path)
@@ -112,8 +137,13 @@ def test_overlaps(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str],
     assert "[JW204] 1 " in capsys.readouterr().err
 
 
-def test_empty_texts_are_skipped_and_counted(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"text": text, "entities": [[0, 1, "X"]] if text else []} for text in ("一", "", "　\n", "二")]
+def test_empty_texts_are_skipped_and_counted(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"text": text, "entities": [[0, 1, "X"]] if text else []}
+        for text in ("一", "", "　\n", "二")
+    ]
     convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", *rows))
     assert [doc.text for doc in docs_in(out)] == ["一", "二"]
     assert "[JW203] 2 " in capsys.readouterr().err
@@ -137,14 +167,23 @@ def test_nothing_is_written_when_the_last_file_is_bad(tmp_path: Path, out: Path)
 
 
 def test_split_by_a_field(tmp_path: Path, out: Path) -> None:
-    rows = [{"text": split, "entities": [[0, 1, "X"]], "set": split} for split in ("test", "validation", "train", "train")]
+    rows = [
+        {"text": split, "entities": [[0, 1, "X"]], "set": split}
+        for split in ("test", "validation", "train", "train")
+    ]
     convert_spans(jsonl(tmp_path / "a.jsonl", *rows), out=out, split_field="set")
-    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {"train": 2, "dev": 1, "test": 1}
+    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {
+        "train": 2,
+        "dev": 1,
+        "test": 1,
+    }
     with pytest.raises(DataError, match=r"line 1.*J220.*'rest'"):
-        convert_spans(jsonl(tmp_path / "a.jsonl", rows[0] | {"set": "rest"}), out=out, split_field="set")
+        convert_spans(
+            jsonl(tmp_path / "a.jsonl", rows[0] | {"set": "rest"}), out=out, split_field="set"
+        )
 
 
-# --- IOB ----------------------------------------------------------------------------------------------------------------
+# --- IOB ------------------------------------------------------------------------------------------
 
 
 def iob(tmp_path: Path, out: Path, text: str, **options: Any) -> list[Doc]:
@@ -187,23 +226,40 @@ def test_a_full_width_space_can_be_the_token(tmp_path: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "tags", ["B-X I-X O B-X B-X I-X I-X", "B-X L-X O U-X B-X I-X L-X", "B-X E-X O S-X B-X I-X E-X", "I-X I-X O I-X B-X I-X I-X"]
+    "tags",
+    [
+        "B-X I-X O B-X B-X I-X I-X",
+        "B-X L-X O U-X B-X I-X L-X",
+        "B-X E-X O S-X B-X I-X E-X",
+        "I-X I-X O I-X B-X I-X I-X",
+    ],
 )
 def test_tag_schemes(tmp_path: Path, out: Path, tags: str) -> None:
-    (doc,) = iob(tmp_path, out, "".join(f"{number}\t{tag}\n" for number, tag in enumerate(tags.split())))
+    (doc,) = iob(
+        tmp_path, out, "".join(f"{number}\t{tag}\n" for number, tag in enumerate(tags.split()))
+    )
     assert [entity.text for entity in doc.ents] == ["01", "3", "456"]
 
 
-def test_stray_i_tags_are_repaired_and_counted(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stray_i_tags_are_repaired_and_counted(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     docs = iob(tmp_path, out, "一\tI-X\n二\tI-X\n三\tI-Y\n四\tO\n五\tI-Y\n\n六\tI-Y\n")
-    assert [entities(doc) for doc in docs] == [[("一二", "X"), ("三", "Y"), ("五", "Y")], [("六", "Y")]]
+    assert [entities(doc) for doc in docs] == [
+        [("一二", "X"), ("三", "Y"), ("五", "Y")],
+        [("六", "Y")],
+    ]
     assert "[JW205] 4 " in capsys.readouterr().err
 
 
 def test_sentences_are_joined(tmp_path: Path, out: Path) -> None:
     text = "一\tB-X\n二\tO\n\n\n三\tO\n \t\n四\tO\n-DOCSTART-\tO\n\n五\tO\n"
     docs = iob(tmp_path, out, text, sentences_per_doc=2)
-    assert [[sentence.text for sentence in doc.sents] for doc in docs] == [["一二", "三"], ["四"], ["五"]]
+    assert [[sentence.text for sentence in doc.sents] for doc in docs] == [
+        ["一二", "三"],
+        ["四"],
+        ["五"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +278,9 @@ def test_sentences_are_joined(tmp_path: Path, out: Path) -> None:
         ("\n\n", "J219", None),
     ],
 )
-def test_impossible_tags_are_refused(tmp_path: Path, out: Path, text: str, code: str, line: int | None) -> None:
+def test_impossible_tags_are_refused(
+    tmp_path: Path, out: Path, text: str, code: str, line: int | None
+) -> None:
     with pytest.raises(DataError, match=code) as error:
         iob(tmp_path, out, text)
     assert line in (error.value.line, None)
@@ -233,7 +291,7 @@ def test_a_column_that_is_not_there(tmp_path: Path, out: Path) -> None:
         iob(tmp_path, out, "一\tB-X\n", tag_column=2)
 
 
-# --- DocBin -------------------------------------------------------------------------------------------------------------
+# --- DocBin ---------------------------------------------------------------------------------------
 
 
 def test_tokens_sentences_and_entities_of_a_docbin_are_kept(tmp_path: Path, out: Path) -> None:
@@ -249,7 +307,13 @@ def test_tokens_sentences_and_entities_of_a_docbin_are_kept(tmp_path: Path, out:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda raw: raw[:-9], lambda raw: raw[: len(raw) // 2], lambda raw: b"not a DocBin", lambda raw: b"x\x9c" + raw[5:]]
+    "damage",
+    [
+        lambda raw: raw[:-9],
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: b"not a DocBin",
+        lambda raw: b"x\x9c" + raw[5:],
+    ],
 )
 def test_what_is_no_docbin_is_refused(tmp_path: Path, out: Path, damage: Any) -> None:
     raw = DocBin(docs=[Doc(VOCAB, words=["一"], ents=["B-X"])] * 9).to_bytes()
@@ -258,7 +322,7 @@ def test_what_is_no_docbin_is_refused(tmp_path: Path, out: Path, damage: Any) ->
         convert_docbin(out=out, train=tmp_path / "a.spacy")
 
 
-# --- Categories ---------------------------------------------------------------------------------------------------------
+# --- Categories -----------------------------------------------------------------------------------
 
 
 def test_one_label(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,20 +333,38 @@ def test_one_label(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
         (" ", "風呂", "dev"),
         ("部屋", 3, "dev"),
     ]
-    rows = [{"u": [{"t": text}], "m": {"l": label}, "purpose": split} for text, label, split in found]
+    rows = [
+        {"u": [{"t": text}], "m": {"l": label}, "purpose": split} for text, label, split in found
+    ]
     path = jsonl(tmp_path / "a.jsonl", *rows)
-    convert_textcat(path, out=out, text_field="u.0.t", label_field="m.l", split_field="purpose", exclude_label_containing="::")
-    assert [doc.cats for doc in docs_in(out)] == [{"3": 0.0, "部屋": 0.0, "風呂": 1.0}, {"3": 0.0, "部屋": 1.0, "風呂": 0.0}]
+    convert_textcat(
+        path,
+        out=out,
+        text_field="u.0.t",
+        label_field="m.l",
+        split_field="purpose",
+        exclude_label_containing="::",
+    )
+    assert [doc.cats for doc in docs_in(out)] == [
+        {"3": 0.0, "部屋": 0.0, "風呂": 1.0},
+        {"3": 0.0, "部屋": 1.0, "風呂": 0.0},
+    ]
     assert [doc.cats for doc in docs_in(out, "dev")] == [{"3": 1.0, "部屋": 0.0, "風呂": 0.0}]
     warnings = capsys.readouterr().err
-    assert all(warning in warnings for warning in ("[JW201] 1 ", "[JW202] 1 ", "[JW203] 1 ", "[JW206] 1 "))
+    assert all(
+        warning in warnings for warning in ("[JW201] 1 ", "[JW202] 1 ", "[JW203] 1 ", "[JW206] 1 ")
+    )
 
 
 def test_several_labels_in_a_table(tmp_path: Path, out: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text("text\tlabel\n一\ta|b \n二\t\n三\tb\n", encoding="utf-8")
     convert_textcat(out=out, train=path, multi_label=True, separator="|")
-    assert [doc.cats for doc in docs_in(out)] == [{"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 1.0}]
+    assert [doc.cats for doc in docs_in(out)] == [
+        {"a": 1.0, "b": 1.0},
+        {"a": 0.0, "b": 0.0},
+        {"a": 0.0, "b": 1.0},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -290,26 +372,34 @@ def test_several_labels_in_a_table(tmp_path: Path, out: Path) -> None:
     [("", "J214", {}), (None, "J214", {}), (1.5, "J214", {}), (["a", "b"], "J225", {}), ([], "J225", {}), ({"a": 1}, "J214", {}),
      (["a", ""], "J214", {"multi_label": True}), ([], "J217", {"multi_label": True}), ("a", "J206.*text, label", {"label_field": "l"})],
 )  # fmt: skip
-def test_impossible_labels_are_refused(tmp_path: Path, out: Path, value: Any, code: str, options: dict) -> None:
+def test_impossible_labels_are_refused(
+    tmp_path: Path, out: Path, value: Any, code: str, options: dict
+) -> None:
     with pytest.raises(DataError, match=code):
-        convert_textcat(out=out, train=jsonl(tmp_path / "a.jsonl", {"text": "一", "label": value}), **options)
+        convert_textcat(
+            out=out, train=jsonl(tmp_path / "a.jsonl", {"text": "一", "label": value}), **options
+        )
 
 
-# --- Text ---------------------------------------------------------------------------------------------------------------
+# --- Text -----------------------------------------------------------------------------------------
 
 
 def test_text_is_cleaned(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = tmp_path / "a.txt"
-    plain.write_text("\ufeff\n 一。二。 \r\n\x00\n三\u200b\n\n　\n\nか\u3099\t四", encoding="utf-8", newline="")
+    plain.write_text(
+        "\ufeff\n 一。二。 \r\n\x00\n三\u200b\n\n　\n\nか\u3099\t四", encoding="utf-8", newline=""
+    )
     lines = jsonl(tmp_path / "b.jsonl", {"text": "五。\n\n「六。」七。八"}, {"text": ""})
     convert_text([plain, lines], out=out)
-    assert out.read_text(encoding="utf-8") == "一。二。\n三\n\nか\u3099\t四\n\n五。\n「六。」七。八\n"
+    assert (
+        out.read_text(encoding="utf-8") == "一。二。\n三\n\nか\u3099\t四\n\n五。\n「六。」七。八\n"
+    )
     assert "3 documents, 5 lines, 18 characters" in capsys.readouterr().out
     convert_text([lines], out=out, sentences=True, min_characters=2)
     assert out.read_text(encoding="utf-8") == "五。\n「六。」七。\n"
 
 
-# --- Combining ----------------------------------------------------------------------------------------------------------
+# --- Combining ------------------------------------------------------------------------------------
 
 
 def write(folder: Path, **splits: list[Doc]) -> Path:
@@ -318,7 +408,9 @@ def write(folder: Path, **splits: list[Doc]) -> Path:
 
 
 def with_entities(*words: str, tags: list[str] | None = None) -> Doc:
-    return Doc(VOCAB, words=list(words), spaces=[False] * len(words), ents=tags or ["O"] * len(words))
+    return Doc(
+        VOCAB, words=list(words), spaces=[False] * len(words), ents=tags or ["O"] * len(words)
+    )
 
 
 def with_categories(text: str, **cats: float) -> Doc:
@@ -327,11 +419,18 @@ def with_categories(text: str, **cats: float) -> Doc:
     return doc
 
 
-def test_annotation_meets_on_the_same_text(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_annotation_meets_on_the_same_text(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ner = write(
-        tmp_path / "ner", train=[with_entities("東京", "へ", tags=["B-地名", "O"]), with_entities("無い")], dev=[with_entities("一")]
+        tmp_path / "ner",
+        train=[with_entities("東京", "へ", tags=["B-地名", "O"]), with_entities("無い")],
+        dev=[with_entities("一")],
     )
-    topic = write(tmp_path / "topic", train=[with_categories("別", a=1.0, b=0.0), with_categories("東京へ", a=0.0, b=1.0)])
+    topic = write(
+        tmp_path / "topic",
+        train=[with_categories("別", a=1.0, b=0.0), with_categories("東京へ", a=0.0, b=1.0)],
+    )
     for order in ([ner, topic], [topic, ner]):
         combine(order, out=out)
         docs = {doc.text: doc for doc in docs_in(out)}
@@ -347,10 +446,21 @@ def test_annotation_meets_on_the_same_text(tmp_path: Path, out: Path, capsys: py
 
 
 def test_nothing_is_dropped(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same text with entities twice, or with categories twice, stays two documents; a text in two splits is told of."""
-    first = write(tmp_path / "a", train=[with_entities("東京", tags=["B-地名"])], dev=[with_categories("東京", a=1.0)])
+    """The same text with entities twice, or with categories twice, stays two documents; a text in
+    two splits is told of.
+    """
+    first = write(
+        tmp_path / "a",
+        train=[with_entities("東京", tags=["B-地名"])],
+        dev=[with_categories("東京", a=1.0)],
+    )
     second = write(
-        tmp_path / "b", train=[with_entities("東京", tags=["B-組織名"]), with_categories("桜", a=1.0), with_categories("桜", b=1.0)]
+        tmp_path / "b",
+        train=[
+            with_entities("東京", tags=["B-組織名"]),
+            with_categories("桜", a=1.0),
+            with_categories("桜", b=1.0),
+        ],
     )
     combine([first, second], out=out)
     assert sorted(entities(doc)[0][1] for doc in docs_in(out) if doc.ents) == ["地名", "組織名"]
@@ -360,14 +470,26 @@ def test_nothing_is_dropped(tmp_path: Path, out: Path, capsys: pytest.CaptureFix
 
 def test_a_folder_without_corpus_is_refused(tmp_path: Path, out: Path) -> None:
     with pytest.raises(DataError, match="J201"):
-        combine([write(tmp_path / "a", train=[with_entities("東京", tags=["B-地名"])]), tmp_path / "misspelt"], out=out)
+        combine(
+            [
+                write(tmp_path / "a", train=[with_entities("東京", tags=["B-地名"])]),
+                tmp_path / "misspelt",
+            ],
+            out=out,
+        )
 
 
-# --- The scripts --------------------------------------------------------------------------------------------------------
+# --- The scripts ----------------------------------------------------------------------------------
 
 
 def test_an_error_is_one_line_without_traceback(tmp_path: Path, out: Path) -> None:
-    command = [sys.executable, SCRIPTS / "convert_spans.py", tmp_path / "missing.jsonl", "--out", out]
+    command = [
+        sys.executable,
+        SCRIPTS / "convert_spans.py",
+        tmp_path / "missing.jsonl",
+        "--out",
+        out,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stdout == ""
@@ -375,7 +497,7 @@ def test_an_error_is_one_line_without_traceback(tmp_path: Path, out: Path) -> No
     assert "missing.jsonl: [J201]" in result.stderr
 
 
-# --- The real corpora ---------------------------------------------------------------------------------------------------
+# --- The real corpora -----------------------------------------------------------------------------
 
 real = pytest.mark.skipif(not CORPORA.exists(), reason="the real corpora are not in ../shared")
 
@@ -396,29 +518,53 @@ def test_stockmark(out: Path) -> None:
         assert len(docs) == count
         for doc in docs:
             expected = sorted((*entity["span"], entity["type"]) for entity in texts[doc.text])
-            assert [(entity.start_char, entity.end_char, entity.label_) for entity in doc.ents] == expected
+            assert [
+                (entity.start_char, entity.end_char, entity.label_) for entity in doc.ents
+            ] == expected
 
 
 @real
 @pytest.mark.shared
 def test_gsd_from_both_formats(out: Path) -> None:
     folder = CORPORA / "ud_japanese_gsd_ne"
-    convert_docbin(out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in data.SPLITS})
-    convert_iob(out=out / "b", sentences_per_doc=10, **{split: folder / f"{split}.bio" for split in data.SPLITS})
-    assert entity_counts(out / "a") == entity_counts(out / "b") == {"train": 10_924, "dev": 795, "test": 609}
+    convert_docbin(
+        out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in data.SPLITS}
+    )
+    convert_iob(
+        out=out / "b",
+        sentences_per_doc=10,
+        **{split: folder / f"{split}.bio" for split in data.SPLITS},
+    )
+    assert (
+        entity_counts(out / "a")
+        == entity_counts(out / "b")
+        == {"train": 10_924, "dev": 795, "test": 609}
+    )
     for split in data.SPLITS:
         first, second = docs_in(out / "a", split), docs_in(out / "b", split)
-        assert [[token.text for token in doc] for doc in first] == [[token.text for token in doc] for doc in second]
-        assert [[token.is_sent_start for token in doc] for doc in first] == [[token.is_sent_start for token in doc] for doc in second]
+        assert [[token.text for token in doc] for doc in first] == [
+            [token.text for token in doc] for doc in second
+        ]
+        assert [[token.is_sent_start for token in doc] for doc in first] == [
+            [token.is_sent_start for token in doc] for doc in second
+        ]
 
 
 @real
 @pytest.mark.shared
 def test_asdc(out: Path) -> None:
     source = CORPORA / "asdc" / "topic.L1.1turn.VanillaUtterances.jsonl"
-    options = {"text_field": "utterances.0.text", "label_field": "meta.topic", "split_field": "purpose"}
+    options = {
+        "text_field": "utterances.0.text",
+        "label_field": "meta.topic",
+        "split_field": "purpose",
+    }
     convert_textcat(source, out=out, exclude_label_containing="::", **options)
-    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {"train": 13_621, "dev": 1_682, "test": 1_691}
+    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {
+        "train": 13_621,
+        "dev": 1_682,
+        "test": 1_691,
+    }
     assert all(len(doc.cats) == 11 and sum(doc.cats.values()) == 1 for doc in docs_in(out, "dev"))
 
 
@@ -426,6 +572,11 @@ def test_asdc(out: Path) -> None:
 @pytest.mark.shared
 def test_commonsense_morality(out: Path) -> None:
     folder = CORPORA / "commonsense_morality"
-    convert_textcat(out=out, text_field="sent", dev=folder / "data_val.csv", test=folder / "data_test.csv")
-    found = {split: Counter(label for doc in docs_in(out, split) for label in data.labels_of(doc)) for split in ("dev", "test")}
+    convert_textcat(
+        out=out, text_field="sent", dev=folder / "data_val.csv", test=folder / "data_test.csv"
+    )
+    found = {
+        split: Counter(label for doc in docs_in(out, split) for label in data.labels_of(doc))
+        for split in ("dev", "test")
+    }
     assert found == {"dev": {"0": 1_058, "1": 938}, "test": {"0": 2_124, "1": 1_868}}

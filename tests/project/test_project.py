@@ -1,4 +1,7 @@
-"""The project as a user runs it: the whole chain on the embedded sample, in a copy of the checkout."""
+"""The project as a user runs it:
+
+the whole chain on the embedded sample, in a copy of the checkout.
+"""
 
 import hashlib
 import json
@@ -13,7 +16,14 @@ import pytest
 from spacy.tokens import DocBin
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["configs", "project/scripts", "project/assets/sample", "project/assets/jbert-mini", "project/meta", "spacy_jbert"]
+PARTS = [
+    "configs",
+    "project/scripts",
+    "project/assets/sample",
+    "project/assets/jbert-mini",
+    "project/meta",
+    "spacy_jbert",
+]
 FILES = ["project.yml", "setup.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
 
 
@@ -28,7 +38,14 @@ def copy_checkout(to: Path) -> Path:
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8", **environment}
-    return subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -44,26 +61,49 @@ def test_the_whole_chain(checkout: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     project = checkout / "project"
     before, _ = _pretrained(project / "training/adapt")
-    assert before["loss"] < 6  # it begins with what the mini encoder knows: nothing known would be 9.7
-    assert {"ents_f", "ents_per_type"} <= set(json.loads((project / "metrics/sample_ner.json").read_text(encoding="utf-8")))
-    assert "cats_macro_f" in json.loads((project / "metrics/sample_topic.json").read_text(encoding="utf-8"))
+    assert (
+        before["loss"] < 6
+    )  # it begins with what the mini encoder knows: nothing known would be 9.7
+    assert {"ents_f", "ents_per_type"} <= set(
+        json.loads((project / "metrics/sample_ner.json").read_text(encoding="utf-8"))
+    )
+    assert "cats_macro_f" in json.loads(
+        (project / "metrics/sample_topic.json").read_text(encoding="utf-8")
+    )
     assert "経済・金融" in (project / "reports/sample_topic.html").read_text(encoding="utf-8")
     # The entities of the sample are all in the corpus.
-    sample = [json.loads(line) for line in (project / "assets/sample/texts.jsonl").read_text(encoding="utf-8").splitlines()]
-    parts = [DocBin().from_disk(project / f"corpus/sample_ner/{part}.spacy") for part in ("train", "dev", "test")]
+    sample = [
+        json.loads(line)
+        for line in (project / "assets/sample/texts.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    parts = [
+        DocBin().from_disk(project / f"corpus/sample_ner/{part}.spacy")
+        for part in ("train", "dev", "test")
+    ]
     import spacy
 
     vocab = spacy.blank("ja").vocab
-    kept = {(doc.text, ent.start_char, ent.end_char, ent.label_) for part in parts for doc in part.get_docs(vocab) for ent in doc.ents}
+    kept = {
+        (doc.text, ent.start_char, ent.end_char, ent.label_)
+        for part in parts
+        for doc in part.get_docs(vocab)
+        for ent in doc.ents
+    }
     assert kept == {(record["text"], *entity) for record in sample for entity in record["entities"]}
     # The wheel holds its weights, and nothing of this machine.
     (wheel,) = project.glob("packages/ja_jbert_sample_ner-*/dist/*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert any(name.endswith("transformer/model/model.safetensors") for name in archive.namelist())
+        assert any(
+            name.endswith("transformer/model/model.safetensors") for name in archive.namelist()
+        )
         for name in archive.namelist():
             if name.endswith((".cfg", ".json", "METADATA")):
                 assert str(checkout) not in archive.read(name).decode("utf-8"), name
-        metadata = next(archive.read(name).decode("utf-8") for name in archive.namelist() if name.endswith("METADATA"))
+        metadata = next(
+            archive.read(name).decode("utf-8")
+            for name in archive.namelist()
+            if name.endswith("METADATA")
+        )
     assert "Requires-Dist: spacy-jbert" in metadata
     assert "Author: The spacy-jbert developers" in metadata
     # Installed elsewhere, network off, three new sentences annotated by both pipelines.
@@ -81,8 +121,13 @@ def test_an_encoder_from_scratch(checkout: Path) -> None:
 
 
 def _pretrained(folder: Path) -> tuple[dict, dict]:
-    """Look for what Weasel never checks to be there. RETURNS: The figures on held-out text before and after."""
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in (folder / "encoder").iterdir()}
+    """Look for what Weasel never checks to be there.
+
+    RETURNS: The figures on held-out text before and after.
+    """
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        file.name for file in (folder / "encoder").iterdir()
+    }
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return metrics["before"], metrics["after"]
 
@@ -115,4 +160,6 @@ def test_the_readme_table_is_the_projects(checkout: Path) -> None:
     before = (checkout / "README.md").read_text(encoding="utf-8")
     done = run("-m", "spacy", "project", "document", ".", "--output", "README.md", cwd=checkout)
     assert done.returncode == 0, done.stderr
-    assert (checkout / "README.md").read_text(encoding="utf-8") == before, "run: python -m spacy project document --output README.md"
+    assert (checkout / "README.md").read_text(encoding="utf-8") == before, (
+        "run: python -m spacy project document --output README.md"
+    )

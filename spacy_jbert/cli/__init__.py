@@ -1,0 +1,1 @@
+"""The commands of `python -m spacy jbert`. Open `app.py` first."""

@@ -1,0 +1,1 @@
+"""Files of text and labels in, Docs in splits out. Open `data.py` first."""

@@ -1,0 +1,1 @@
+"""Checkpoint folders in, torch encoders with their tokenizers out. Open `checkpoint.py` first."""

@@ -1,0 +1,206 @@
+"""Probabilities that mean what they say: fitted on held-out documents whenever training saves the
+pipeline.
+
+A trained network is too sure of itself. Dividing its scores by one number, the temperature, mends
+most of that and leaves their order as it is (Guo et al. 2017, On Calibration of Modern Neural
+Networks)."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline import TextCategorizer
+from spacy.training import Example
+
+from ..errors import Errors
+from .scorers import score_textcat
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+Callback = Callable[[Language], Language]
+
+# No temperature outside of 1/20 and 20 is looked at.
+_MAX_LOG = math.log(20.0)
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+@runtime_checkable
+class Calibratable(Protocol):
+    """A component that fits its own probabilities."""
+
+    def calibrate(self, examples: list[Example]) -> None:
+        """Fit on held-out documents, and keep the result where `to_disk` saves it.
+
+        examples (list[Example]): `predicted` went through the pipeline as it is now, so
+            `doc._.trf_data` is there and `self.model.predict` costs the head alone. Annotation of
+            this component's kind may be missing on any of them.
+        """
+
+
+def calibrate(
+    corpus: Callable[[Language], Iterable[Example]], thresholds: bool = False
+) -> Callback:
+    """`spacy-jbert.calibrate.v1`, a callback for [training.before_to_disk]: fit the probabilities
+    of every component that has some.
+
+    These are components with a method `calibrate` (`Calibratable`), and stock `textcat` and
+    `textcat_multilabel` on `spacy-jbert.PooledTextCat.v1`. spaCy saves after each evaluation, so
+    this is one more pass over `corpus` each time; a reader with a `limit` makes it cheaper.
+
+    corpus (Callable): Reads the held-out documents: `${corpora.dev}`.
+    thresholds (bool): For categories that don't exclude each other, also find the threshold of each
+        label that has the best F, and keep them as `cfg["threshold"]` of the component. Needs
+        `spacy-jbert.textcat_scorer.v1` as its scorer.
+    RETURNS (Callback): The callback.
+    """
+
+    def fit(nlp: Language) -> Language:
+        examples = list(corpus(nlp))
+        for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
+            eg.predicted = doc
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, Calibratable):
+                pipe.calibrate(examples)
+            elif isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names:
+                calibrate_textcat(pipe, examples, thresholds=thresholds)
+        return nlp
+
+    return fit
+
+
+def chain_callbacks(*callbacks: Callback) -> Callback:
+    """`spacy-jbert.chain_callbacks.v1`: several callbacks where the config has room for one.
+
+    callbacks (Callback): Called in order, each with what the one before returned.
+    RETURNS (Callback): All of them as one.
+    """
+
+    def call_all(nlp: Language) -> Language:
+        for callback in callbacks:
+            nlp = callback(nlp)
+        return nlp
+
+    return call_all
+
+
+def calibrate_textcat(
+    pipe: TextCategorizer, examples: Iterable[Example], *, thresholds: bool = False
+) -> None:
+    """Fit the temperature of a text classifier on `spacy-jbert.PooledTextCat.v1`, and a threshold
+    for each label if asked for.
+
+    pipe (TextCategorizer): `textcat` or `textcat_multilabel`.
+    examples (Iterable[Example]): See `Calibratable`. Those without categories are left out.
+    thresholds (bool): See `calibrate`.
+    RAISES: ValueError J070 if thresholds are wanted that the component's scorer would not
+        understand.
+    """
+    exclusive = not pipe.model.attrs["multi_label"]
+    if thresholds and not exclusive and getattr(pipe.scorer, "func", None) is not score_textcat:
+        raise ValueError(Errors.J070.format(name=pipe.name))
+    # A document that none of the exclusive classes fits tells no more than one without categories.
+    examples = [
+        eg
+        for eg in examples
+        if len(eg.predicted)
+        and (any(eg.reference.cats.values()) if exclusive else eg.reference.cats)
+    ]
+    if not examples:
+        return
+    logits = _numpy(pipe, pipe.model.get_ref("logits").predict([eg.predicted for eg in examples]))
+    truth = np.array(
+        [
+            [eg.reference.cats.get(label, 0.0 if exclusive else np.nan) for label in pipe.labels]
+            for eg in examples
+        ]
+    )
+    layer = pipe.model.get_ref("probabilities")
+    layer.attrs["temperature"] = fit_temperature(
+        lambda temperature: cross_entropy(logits / temperature, truth, exclusive=exclusive)
+    )
+    logger.info(
+        "%s: temperature %.3f from %d documents",
+        pipe.name,
+        layer.attrs["temperature"],
+        len(examples),
+    )
+    if thresholds and not exclusive:
+        scores = _numpy(pipe, layer.predict(pipe.model.ops.asarray2f(logits)))
+        pipe.cfg["threshold"] = {
+            label: best_threshold(scores[:, i], truth[:, i]) for i, label in enumerate(pipe.labels)
+        }
+
+
+def _numpy(pipe: TextCategorizer, array: Any) -> Floats:
+    return np.asarray(pipe.model.ops.to_numpy(array), dtype=np.float64)
+
+
+def fit_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature with the lowest loss, by golden-section search on the logarithm. Divide
+    scores by it.
+
+    loss (Callable[[float], float]): The loss on held-out data with scores divided by a temperature.
+        It has one minimum: a cross-entropy is convex in 1 / temperature.
+    RETURNS (float): Between 0.05 and 20, to a thousandth part.
+    """
+    low, high = -_MAX_LOG, _MAX_LOG
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = loss(math.exp(left)), loss(math.exp(right))
+    while high - low > 1e-3:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = loss(math.exp(left))
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = loss(math.exp(right))
+    return math.exp((low + high) / 2)
+
+
+def cross_entropy(logits: Floats, truth: Floats, *, exclusive: bool) -> float:
+    """The mean cross-entropy, as if one more document had been seen and got wrong: where all are
+    right, as happens with few, no temperature would be low enough (Platt 1999 does the same to his
+    targets).
+
+    logits (Floats): *Shape:* `(n_docs, n_labels)`.
+    truth (Floats): 1.0, 0.0, or nan for not known. *Shape:* `(n_docs, n_labels)`.
+    exclusive (bool): Softmax, otherwise a logistic for each label.
+    RETURNS (float): Its mean over documents, or over what is known of each label.
+    """
+    doubt = 1.0 / (len(truth) + 2.0)
+    if exclusive:
+        wanted = (1.0 - doubt) * truth + doubt / truth.shape[1]
+        top = logits.max(axis=1, keepdims=True)
+        log_total = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+        return float((log_total - (wanted * logits).sum(axis=1)).mean())
+    known = ~np.isnan(truth)
+    z, wanted = logits[known], (1.0 - doubt) * truth[known] + doubt / 2.0
+    return float((np.logaddexp(0.0, z) - wanted * z).mean())
+
+
+def best_threshold(scores: Floats, truth: Floats) -> float:
+    """The threshold with the highest F: half-way between the two scores it separates, of equally
+    good ones the nearest to 0.5.
+
+    scores (Floats): Of one label. *Shape:* `(n_docs,)`.
+    truth (Floats): 1.0, 0.0, or nan for not known. *Shape:* `(n_docs,)`.
+    RETURNS (float): 0.5 if no document has the label.
+    """
+    known = ~np.isnan(truth)
+    scores, truth = scores[known], truth[known]
+    if not truth.any():
+        return 0.5
+    order = np.argsort(-scores, kind="stable")
+    scores, right = scores[order], np.cumsum(truth[order])
+    # One may cut behind a score only where the next is lower.
+    (ends,) = np.nonzero(np.append(scores[:-1] > scores[1:], True))
+    f = 2.0 * right[ends] / (ends + 1 + truth.sum())
+    cuts = (scores[ends] + np.append(scores[1:], 0.0)[ends]) / 2.0
+    best = cuts[f == f.max()]
+    return float(best[np.argmin(np.abs(best - 0.5))])

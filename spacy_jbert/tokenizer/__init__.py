@@ -1,0 +1,1 @@
+"""Text in, Docs out: Sudachi as a spaCy tokenizer. Open `sudachi.py` first."""
