@@ -16,6 +16,7 @@ import typer
 from spacy_jbert.corpora import data
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.pretraining.text import find_files, printable, read_documents, split_sentences
+from spacy_jbert.storage import replacing
 
 
 def convert_text(
@@ -38,7 +39,7 @@ def convert_text(
     Characters are kept as they are, but for control characters and white space at line ends.
     """
     documents = lines = characters = 0
-    with data.replacing(out) as (part,), part.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(out) as (part,), part.open("w", encoding="utf-8", newline="\n") as file:
         for document in read_documents(find_files([str(source) for source in sources]), text_field):
             whole = [printable(line).strip() for line in document]
             parts = [

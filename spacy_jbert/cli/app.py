@@ -307,9 +307,10 @@ def errors_cli(
     """List what a pipeline gets wrong, the mistakes that it was surest of first."""
     from spacy.training import Corpus
 
-    from ..corpora.data import find_docbins, read_docbin, replacing
+    from ..corpora.data import find_docbins, read_docbin
     from ..evaluation.report import as_dict, html_report, print_mistakes
     from ..evaluation.scorers import about, evaluate
+    from ..storage import replacing
 
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)

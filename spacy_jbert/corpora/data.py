@@ -17,7 +17,6 @@ from bisect import bisect_left, bisect_right
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +31,7 @@ from spacy.vocab import Vocab, create_vocab
 from tqdm import tqdm
 
 from ..errors import DataError, Errors, Warnings
+from ..storage import replacing
 from ..tokenizer.sudachi import SudachiTokenizer
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
@@ -445,23 +445,6 @@ def split_of(row: Row, name: str | None) -> dict[str, str]:
 
 
 # --- Writing and counting -------------------------------------------------------------------------
-
-
-@contextmanager
-def replacing(*targets: Path) -> Iterator[list[Path]]:
-    """Paths to write to, renamed to the targets if all went well and removed if not, so that no
-    target is ever half written.
-    """
-    parts = [target.with_name(f"{target.name}.part") for target in targets]
-    for part in parts:
-        part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield parts
-        for part, target in zip(parts, targets, strict=True):
-            part.replace(target)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
 
 
 def write_splits(out: Path, splits: Splits) -> None:

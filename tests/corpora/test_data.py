@@ -14,6 +14,7 @@ from spacy.tokens import Doc, DocBin
 
 from spacy_jbert.corpora import data
 from spacy_jbert.errors import DataError
+from spacy_jbert.storage import replacing
 
 TOKENIZER = data.japanese_tokenizer()
 
@@ -252,7 +253,7 @@ def test_one_file_or_a_file_for_each_split() -> None:
 
 def test_all_is_written_or_nothing(tmp_path: Path) -> None:
     def write(fail: bool) -> None:
-        with data.replacing(tmp_path / "a" / "1", tmp_path / "a" / "2") as parts:
+        with replacing(tmp_path / "a" / "1", tmp_path / "a" / "2") as parts:
             parts[0].write_text("new")
             if fail:
                 raise KeyError

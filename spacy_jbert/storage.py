@@ -1,0 +1,83 @@
+"""Files and folders that appear under their name only when they are complete.
+
+What is new is written beside the name and renamed; what was there stays until then. A folder takes
+two renames, so a process killed between them leaves the old one under a hidden name: `recover`
+puts it back. Names of our own: `<name>.part` for files, `.<name>.new` and `.<name>.old` for folders.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(*targets: Path) -> Iterator[list[Path]]:
+    """Paths of files to write to. They are renamed to the targets if all went well and removed if
+    not, so that no target is ever half written. Folders that are missing are made.
+    """
+    parts = [target.with_name(f"{target.name}.part") for target in targets]
+    for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield parts
+        for part, target in zip(parts, targets, strict=True):
+            part.replace(target)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """An empty folder to fill. It takes the target's name if all went well, and is removed if not;
+    then the target is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
+    new, old = _beside(target)
+    new.mkdir()
+    try:
+        yield new
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        remove(old)
+    finally:
+        remove(new)
+
+
+def recover(target: Path) -> None:
+    """Put right what a killed `replacing_folder` left beside a target.
+
+    The old folder gets its name back if the new one had not taken it; what is left over is removed.
+    """
+    new, old = _beside(target)
+    if old.exists() and not target.exists():
+        old.rename(target)
+    remove(new)
+    remove(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder or file, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """RETURNS (str): The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _beside(target: Path) -> tuple[Path, Path]:
+    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")

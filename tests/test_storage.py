@@ -1,0 +1,43 @@
+"""Nothing is ever half written, and what a kill left is put right."""
+
+from pathlib import Path
+
+import pytest
+
+from spacy_jbert.storage import recover, replacing_folder
+
+
+def write(folder: Path, text: str) -> None:
+    with replacing_folder(folder) as new:
+        (new / "a").write_text(text, encoding="utf-8")
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    write(tmp_path / "deep" / "x", "1")
+    write(tmp_path / "deep" / "x", "2")
+    assert (tmp_path / "deep" / "x" / "a").read_text() == "2"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x"]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
+    write(tmp_path / "x", "1")
+    with pytest.raises(RuntimeError, match="full"), replacing_folder(tmp_path / "x") as new:
+        (new / "a").write_text("2", encoding="utf-8")
+        raise RuntimeError("full")
+    assert (tmp_path / "x" / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("killed", ["while writing", "between the renames", "before clearing up"])
+def test_what_a_kill_left_is_put_right(killed: str, tmp_path: Path) -> None:
+    write(tmp_path / "x", "1")
+    if killed == "while writing":
+        (tmp_path / ".x.new").mkdir()
+    elif killed == "between the renames":
+        (tmp_path / "x").rename(tmp_path / ".x.old")
+        (tmp_path / ".x.new").mkdir()
+    else:
+        (tmp_path / ".x.old").mkdir()
+    recover(tmp_path / "x")
+    assert (tmp_path / "x" / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
