@@ -2,7 +2,7 @@
 
 What is new is written beside the name and renamed; what was there stays until then. A folder takes
 two renames, so a process killed between them leaves the old one under a hidden name: `recover`
-puts it back. Names of our own: `<name>.part` for files, `.<name>.new` and `.<name>.old` for folders.
+puts it back. Their names: `<name>.part` for files, `.<name>.new` and `.<name>.old` for folders.
 """
 
 import hashlib
