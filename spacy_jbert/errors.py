@@ -246,6 +246,14 @@ class Errors(metaclass=_WithCodes):
         "may have any number."
     )
     J226 = "The folder holds no .spacy file. Give a DocBin, or a folder of them."
+    J250 = (
+        "These fields are of no annotation tool that is known: {fields}. Known are {tools}; name "
+        "one, or use the converter for plain records."
+    )
+    J251 = "The folder holds no .ann file. Give brat's folder of .txt and .ann files."
+    J252 = (
+        "This line is no entity of brat's: {line!r}. It has to be T1<tab>LABEL START END<tab>TEXT."
+    )
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
 
 
@@ -304,3 +312,10 @@ class Warnings(metaclass=_WithCodes):
         "and were read as B-."
     )
     JW206 = "{count} records were left out for their label."
+    JW250 = "{count} relations, events and attributes of the annotation tool were left out."
+    JW251 = "{count} records were skipped, ignored or rejected by the annotator and were left out."
+    JW252 = "{count} annotations were left out, as a later one of the same text is used."
+    JW253 = (
+        "{count} results of the annotation tool are neither spans nor choices and were left out."
+    )
+    JW254 = "{count} entities in several stretches were taken as one, from the first to the last."
