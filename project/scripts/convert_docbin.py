@@ -4,31 +4,33 @@ what training for NER needs.
 python project/scripts/convert_docbin.py --train train.ne.spacy --dev dev.ne.spacy --test
 test.ne.spacy --out project/corpus/gsd"""
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import japanese_tokenizer, read_docbin
+from spacy_jbert.corpora.options import Dev, Out, Ratio, Seed, Source, Test, Train, run
+from spacy_jbert.corpora.splits import Notes, read_splits, report, write_splits
 
 
 def convert_docbin(
-    source: data.Source = None,
+    source: Source = None,
     *,
-    out: data.Out,
-    train: data.Train = None,
-    dev: data.Dev = None,
-    test: data.Test = None,
-    split: data.Ratio = "80/10/10",
-    seed: data.Seed = 42,
+    out: Out,
+    train: Train = None,
+    dev: Dev = None,
+    test: Test = None,
+    split: Ratio = "80/10/10",
+    seed: Seed = 42,
 ) -> None:
     """Convert DocBins.
 
     The gold tokens, sentence starts, entities and categories are kept, tags and trees are left out.
     """
-    vocab = data.japanese_tokenizer().vocab
+    vocab = japanese_tokenizer().vocab
     files = {"train": train, "dev": dev, "test": test}
-    splits = data.read_splits(
-        lambda path: data.read_docbin(path, vocab), source, files, ratio=split, seed=seed
+    splits = read_splits(
+        lambda path: read_docbin(path, vocab), source, files, ratio=split, seed=seed
     )
-    data.write_splits(out, splits)
-    data.report(splits, data.Notes())
+    write_splits(out, splits)
+    report(splits, Notes())
 
 
 if __name__ == "__main__":
-    data.run(convert_docbin)
+    run(convert_docbin)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.options import run
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.pretraining.text import find_files, printable, read_documents, split_sentences
 from spacy_jbert.storage import replacing
@@ -61,4 +61,4 @@ def convert_text(
 
 
 if __name__ == "__main__":
-    data.run(convert_text)
+    run(convert_text)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..corpora.data import Row, read_lines, read_rows
+from ..corpora.readers import Row, read_lines, read_rows
 from ..errors import Errors
 
 _RECORDS = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from spacy.tokens import Doc, DocBin
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
+from spacy_jbert.corpora.splits import SPLITS, write_splits
 from spacy_jbert.errors import DataError
 
 SCRIPTS = Path(__file__).parents[2] / "project" / "scripts"
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
-VOCAB = data.japanese_tokenizer().vocab
+VOCAB = japanese_tokenizer().vocab
 
 
 def script(name: str) -> Any:
@@ -172,7 +173,7 @@ def test_split_by_a_field(tmp_path: Path, out: Path) -> None:
         for split in ("test", "validation", "train", "train")
     ]
     convert_spans(jsonl(tmp_path / "a.jsonl", *rows), out=out, split_field="set")
-    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {
+    assert {split: len(docs_in(out, split)) for split in SPLITS} == {
         "train": 2,
         "dev": 1,
         "test": 1,
@@ -403,7 +404,7 @@ def test_text_is_cleaned(tmp_path: Path, out: Path, capsys: pytest.CaptureFixtur
 
 
 def write(folder: Path, **splits: list[Doc]) -> Path:
-    data.write_splits(folder, splits)
+    write_splits(folder, splits)
     return folder
 
 
@@ -503,7 +504,7 @@ real = pytest.mark.skipif(not CORPORA.exists(), reason="the real corpora are not
 
 
 def entity_counts(folder: Path) -> dict[str, int]:
-    return {split: sum(len(doc.ents) for doc in docs_in(folder, split)) for split in data.SPLITS}
+    return {split: sum(len(doc.ents) for doc in docs_in(folder, split)) for split in SPLITS}
 
 
 @real
@@ -528,19 +529,19 @@ def test_stockmark(out: Path) -> None:
 def test_gsd_from_both_formats(out: Path) -> None:
     folder = CORPORA / "ud_japanese_gsd_ne"
     convert_docbin(
-        out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in data.SPLITS}
+        out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in SPLITS}
     )
     convert_iob(
         out=out / "b",
         sentences_per_doc=10,
-        **{split: folder / f"{split}.bio" for split in data.SPLITS},
+        **{split: folder / f"{split}.bio" for split in SPLITS},
     )
     assert (
         entity_counts(out / "a")
         == entity_counts(out / "b")
         == {"train": 10_924, "dev": 795, "test": 609}
     )
-    for split in data.SPLITS:
+    for split in SPLITS:
         first, second = docs_in(out / "a", split), docs_in(out / "b", split)
         assert [[token.text for token in doc] for doc in first] == [
             [token.text for token in doc] for doc in second
@@ -560,7 +561,7 @@ def test_asdc(out: Path) -> None:
         "split_field": "purpose",
     }
     convert_textcat(source, out=out, exclude_label_containing="::", **options)
-    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {
+    assert {split: len(docs_in(out, split)) for split in SPLITS} == {
         "train": 13_621,
         "dev": 1_682,
         "test": 1_691,
@@ -576,7 +577,7 @@ def test_commonsense_morality(out: Path) -> None:
         out=out, text_field="sent", dev=folder / "data_val.csv", test=folder / "data_test.csv"
     )
     found = {
-        split: Counter(label for doc in docs_in(out, split) for label in data.labels_of(doc))
+        split: Counter(label for doc in docs_in(out, split) for label in labels_of(doc))
         for split in ("dev", "test")
     }
     assert found == {"dev": {"0": 1_058, "1": 938}, "test": {"0": 2_124, "1": 1_868}}
