@@ -4,9 +4,10 @@ what training for NER needs.
 python project/scripts/convert_docbin.py --train train.ne.spacy --dev dev.ne.spacy --test
 test.ne.spacy --out project/corpus/gsd"""
 
-from spacy_jbert.corpora.docs import japanese_tokenizer, read_docbin
+from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer, read_docbin
 from spacy_jbert.corpora.options import Dev, Out, Ratio, Seed, Source, Test, Train, run
-from spacy_jbert.corpora.splits import Notes, read_splits, report, write_splits
+from spacy_jbert.corpora.readers import Notes
+from spacy_jbert.corpora.splits import read_splits, report, write_splits
 
 
 def convert_docbin(
@@ -23,13 +24,17 @@ def convert_docbin(
 
     The gold tokens, sentence starts, entities and categories are kept, tags and trees are left out.
     """
-    vocab = japanese_tokenizer().vocab
+    vocab, notes = japanese_tokenizer().vocab, Notes()
     files = {"train": train, "dev": dev, "test": test}
     splits = read_splits(
-        lambda path: read_docbin(path, vocab), source, files, ratio=split, seed=seed
+        lambda path: [clean_annotation(doc, notes, path) for doc in read_docbin(path, vocab)],
+        source,
+        files,
+        ratio=split,
+        seed=seed,
     )
     write_splits(out, splits)
-    report(splits, Notes())
+    report(splits, notes)
 
 
 if __name__ == "__main__":

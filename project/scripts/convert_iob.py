@@ -15,10 +15,10 @@ import typer
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from spacy_jbert.corpora.docs import japanese_tokenizer
+from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer
 from spacy_jbert.corpora.options import Dev, Out, Ratio, Seed, Source, Test, Train, run
-from spacy_jbert.corpora.readers import read_lines
-from spacy_jbert.corpora.splits import Notes, read_splits, report, write_splits
+from spacy_jbert.corpora.readers import Notes, read_label, read_lines
+from spacy_jbert.corpora.splits import read_splits, report, write_splits
 from spacy_jbert.errors import DataError, Errors, Warnings
 
 Delimiter = Literal["auto", "tab", "comma", "space"]
@@ -57,11 +57,11 @@ def convert_iob(
         group: list[Sentence] = []
         for sentence in read_sentences(path, delimiter, token_column, tag_column, notes):
             if group and (not sentence or len(group) == sentences_per_doc):
-                yield make_doc(vocab, group)
+                yield clean_annotation(make_doc(vocab, group), notes, path)
                 group = []
             group += [sentence] if sentence else []
         if group:
-            yield make_doc(vocab, group)
+            yield clean_annotation(make_doc(vocab, group), notes, path)
 
     splits = read_splits(
         read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed
@@ -99,6 +99,8 @@ def read_sentences(
             token, tag = columns.read(line, number)
             prefix, _, label = tag.partition("-")
             if tag != "O":
+                label = read_label(label, notes, path=path, line=number)
+                tag = f"{prefix}-{label}"
                 inside = prefix in "IELM" and before[0] in "BIM" and before[2:] == label
                 notes[Warnings.JW205] += prefix in "IELM" and not inside
                 sentence.append((token, f"{'I' if inside else 'B'}-{label}"))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from spacy.tokens import Doc
 
-from spacy_jbert.corpora.docs import Entity, japanese_tokenizer, make_doc
+from spacy_jbert.corpora.docs import Entity, japanese_tokenizer, make_doc, trim_entities
 from spacy_jbert.corpora.options import (
     Dev,
     Out,
@@ -22,12 +22,13 @@ from spacy_jbert.corpora.options import (
     Source,
     SplitField,
     SplitMode,
+    TableQuoting,
     Test,
     Train,
     run,
 )
-from spacy_jbert.corpora.readers import Row, read_rows
-from spacy_jbert.corpora.splits import Notes, read_splits, report, split_of, write_splits
+from spacy_jbert.corpora.readers import Notes, Row, read_rows, shortened
+from spacy_jbert.corpora.splits import read_splits, report, split_of, write_splits
 from spacy_jbert.errors import Errors, Warnings
 
 
@@ -50,6 +51,7 @@ def convert_spans(
         Literal["refuse", "longest"], typer.Option(help="What to do with entities that overlap")
     ] = "refuse",
     split_mode: SplitMode = "A",
+    quoting: TableQuoting = "auto",
 ) -> None:
     """Convert texts with character spans.
 
@@ -58,7 +60,7 @@ def convert_spans(
     tokenizer, notes = japanese_tokenizer(split_mode), Notes()
 
     def read(path: Path) -> Iterator[Doc]:
-        for row in read_rows(path):
+        for row in read_rows(path, quoting=quoting):
             text = row.text(text_field)
             found = row.get(
                 entities_field
@@ -67,7 +69,7 @@ def convert_spans(
                     "entities",
                 )
             )
-            entities = read_entities(row, text, found)
+            entities = trim_entities(text, read_entities(row, text, found, notes), notes)
             kept = longest(entities)
             if overlaps == "refuse" and len(kept) < len(entities):
                 first, second = next((a, b) for a, b in pairwise(entities) if b[0] < a[1])
@@ -88,16 +90,18 @@ def convert_spans(
     report(splits, notes)
 
 
-def read_entities(row: Row, text: str, found: Any) -> list[Entity]:
+def read_entities(row: Row, text: str, found: Any, notes: Notes) -> list[Entity]:
     """Check the entities of a record, in whichever of the known forms they are, and sort them."""
     if not isinstance(found, list):
         raise row.error(
-            Errors.J207.format(field="entities", expected="a list of entities", value=found)
+            Errors.J207.format(
+                field="entities", expected="a list of entities", value=shortened(found)
+            )
         )
-    return sorted(read_entity(row, text, entity) for entity in found)
+    return sorted(read_entity(row, text, entity, notes) for entity in found)
 
 
-def read_entity(row: Row, text: str, entity: Any) -> Entity:
+def read_entity(row: Row, text: str, entity: Any, notes: Notes) -> Entity:
     """Check one entity: [start, end, label] or an object."""
     try:
         if isinstance(entity, dict):
@@ -112,13 +116,13 @@ def read_entity(row: Row, text: str, entity: Any) -> Entity:
         else:
             start, end, label = entity
     except (KeyError, TypeError, ValueError):
-        raise row.error(Errors.J210.format(entity=entity)) from None
+        raise row.error(Errors.J210.format(entity=shortened(entity))) from None
     if not (type(start) is type(end) is int and 0 <= start < end <= len(text)):
         raise row.error(Errors.J211.format(start=start, end=end, length=len(text)))
     name = entity.get("name", text[start:end]) if isinstance(entity, dict) else text[start:end]
     if name != text[start:end]:
         raise row.error(Errors.J212.format(name=name, found=text[start:end]))
-    return start, end, row.label(label)
+    return start, end, row.label(label, notes)
 
 
 def longest(entities: list[Entity]) -> list[Entity]:

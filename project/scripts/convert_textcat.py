@@ -23,12 +23,13 @@ from spacy_jbert.corpora.options import (
     Source,
     SplitField,
     SplitMode,
+    TableQuoting,
     Test,
     Train,
     run,
 )
-from spacy_jbert.corpora.readers import Row, read_rows
-from spacy_jbert.corpora.splits import Notes, read_splits, report, split_of, write_splits
+from spacy_jbert.corpora.readers import Notes, Row, read_rows
+from spacy_jbert.corpora.splits import read_splits, report, split_of, write_splits
 from spacy_jbert.errors import Errors, Warnings
 
 
@@ -59,14 +60,15 @@ def convert_textcat(
         str | None, typer.Option(help="Leave out records with such a label")
     ] = None,
     split_mode: SplitMode = "A",
+    quoting: TableQuoting = "auto",
 ) -> None:
     """Convert texts with categories. Every document gets every label of the data, as 1.0 or 0.0."""
     tokenizer, notes = japanese_tokenizer(split_mode), Notes()
 
     def read(path: Path) -> Iterator[Doc]:
-        for row in read_rows(path):
+        for row in read_rows(path, quoting=quoting):
             text = row.text(text_field)
-            labels = read_labels(row, label_field, separator if multi_label else None)
+            labels = read_labels(row, label_field, separator if multi_label else None, notes)
             if exclude_label_containing and any(
                 exclude_label_containing in label for label in labels
             ):
@@ -91,15 +93,15 @@ def convert_textcat(
     report(splits, notes)
 
 
-def read_labels(row: Row, name: str, separator: str | None) -> list[str]:
+def read_labels(row: Row, name: str, separator: str | None, notes: Notes) -> list[str]:
     """The labels of a record:
 
     a list, or text; with a separator any number of them, without one exactly one.
     """
     value: Any = row.get(name)
     if separator and isinstance(value, str):
-        value = [label.strip() for label in value.split(separator) if label.strip()]
-    labels = [row.label(label) for label in (value if isinstance(value, list) else [value])]
+        value = [label.strip(" ") for label in value.split(separator) if label.strip()]
+    labels = [row.label(label, notes) for label in (value if isinstance(value, list) else [value])]
     if separator is None and len(labels) != 1:
         raise row.error(Errors.J225.format(field=name, count=len(labels)))
     return labels

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import DataError
+from ..terminal import replace_unshowable
+from .readers import Quoting
 
 # The options that every converter has.
 Source = Annotated[Path | None, typer.Argument(help="One file, to be split", show_default=False)]
@@ -26,6 +28,14 @@ SplitField = Annotated[
     str | None,
     typer.Option("--split-field", help="Field that names each record's split, instead of --split"),
 ]
+TableQuoting = Annotated[
+    Quoting,
+    typer.Option(
+        "--quoting",
+        help='How cells of CSV and TSV are quoted: as in CSV ("a ""b"" c"), not at all (none), or '
+        "as the file shows",
+    ),
+]
 SplitMode = Annotated[
     Literal["A", "B", "C"],
     typer.Option("--split-mode", help="Sudachi's split mode for the reference tokens"),
@@ -34,8 +44,9 @@ SplitMode = Annotated[
 
 def run(command: Callable[..., None]) -> None:
     """Run a script's command; a DataError, or a file that the system won't open, is one line on
-    stderr and exit status 1.
+    stderr and exit status 1. What the terminal can't show is escaped.
     """
+    replace_unshowable()
     try:
         typer.run(command)
     except (DataError, OSError) as error:

@@ -3,6 +3,7 @@
 import random
 import re
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -15,12 +16,10 @@ from spacy.tokens import Doc, DocBin
 from ..errors import DataError, Errors, Warnings
 from ..storage import replacing
 from .docs import labels_of
-from .readers import Row
+from .readers import Notes, Row
 
 SPLITS = ("train", "dev", "test")
 Splits = dict[str, list[Doc]]
-Notes = Counter[str]
-"""How often each warning (a message with a place for its `count`) was earned."""
 
 
 def read_splits(
@@ -101,10 +100,19 @@ def split_of(row: Row, name: str | None) -> dict[str, str]:
 
 
 def write_splits(out: Path, splits: Splits) -> None:
-    """Write <out>/<split>.spacy: tokens, sentence starts, entities and categories."""
+    """Write <out>/<split>.spacy: tokens, sentence starts, entities and categories. A split that was
+    there and isn't among these is set aside as <split>.spacy.old (JW212).
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError(Errors.J233.format(path=out))
     with replacing(*(out / f"{name}.spacy" for name in splits)) as parts:
         for part, docs in zip(parts, splits.values(), strict=True):
             DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs).to_disk(part)
+    for stale in (out / f"{name}.spacy" for name in SPLITS if name not in splits):
+        if stale.exists():
+            # Set aside, as it may be somebody's only copy.
+            kept = stale.replace(stale.with_name(f"{stale.name}.old"))
+            print(Warnings.JW212.format(path=stale, new=kept.name), file=sys.stderr)
 
 
 def report(splits: Splits, notes: Notes) -> None:
@@ -148,6 +156,36 @@ def _across(splits: Splits, labels: dict[str, Counter[str]]) -> Iterator[str]:
     unseen = {label for found in labels.values() for label in found} - set(labels.get("train", ()))
     if "train" in splits and unseen:
         yield Warnings.JW201.format(count=len(unseen), labels=", ".join(sorted(unseen)))
+    alike: dict[str, set[str]] = {}
+    for label in (label for found in labels.values() for label in found):
+        alike.setdefault(unicodedata.normalize("NFKC", label).casefold(), set()).add(label)
+    if pairs := [" / ".join(sorted(found)) for found in alike.values() if len(found) > 1]:
+        yield Warnings.JW210.format(labels=", ".join(pairs))
+    if different := contradictions(doc for docs in splits.values() for doc in docs):
+        examples = "; ".join(
+            f"{text[:40]} ({' / '.join(sorted(found))})" for text, found in different[:5]
+        )
+        yield Warnings.JW211.format(count=len(different), examples=examples)
     texts = [{doc.text for doc in docs} for docs in splits.values()]
     if repeated := sum(map(len, texts)) - len(set().union(*texts)):
         yield Warnings.JW202.format(count=repeated)
+
+
+def contradictions(docs: Iterable[Doc]) -> list[tuple[str, set[str]]]:
+    """RETURNS (list): Texts that come with different entities, or with different categories, and
+    what they come with."""
+    entities: dict[str, set[str]] = {}
+    categories: dict[str, set[str]] = {}
+    for doc in docs:
+        if doc.has_annotation("ENT_IOB"):
+            found = (f"{ent.text} {ent.label_} {ent.start_char}" for ent in doc.ents)
+            entities.setdefault(doc.text, set()).add(", ".join(found) or "–")
+        if doc.cats:
+            applying = sorted(label for label, value in doc.cats.items() if value)
+            categories.setdefault(doc.text, set()).add(", ".join(applying) or "–")
+    return [
+        (text, found)
+        for by_text in (entities, categories)
+        for text, found in by_text.items()
+        if len(found) > 1
+    ]
