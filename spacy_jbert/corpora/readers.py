@@ -261,8 +261,9 @@ def guess_encoding(data: bytes) -> str:
         return "UTF-32"
     if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return "UTF-16"
-    if 4 * data.count(0) > len(data):
-        return "UTF-16LE" if data[1::2].count(0) > data[::2].count(0) else "UTF-16BE"
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    if even + odd > 1 and max(even, odd) > 3 * min(even, odd):
+        return "UTF-16LE" if odd > even else "UTF-16BE"
 
     def plausible(encoding: str) -> int:
         text = data.decode(encoding, "replace")
@@ -355,7 +356,7 @@ class _Text:
         """Read on, twice as far each time, as what is not complete is parsed again."""
         self.text, self.position = self.text[self.position :], 0
         wanted, pieces = max(len(self.text), _PIECE), list[str]()
-        while wanted > 0 and (piece := next(self.pieces, "")):
+        while wanted > 0 and (piece := next(self.pieces, None)) is not None:
             pieces.append(piece)
             wanted -= len(piece)
         self.text += "".join(pieces)
