@@ -99,12 +99,18 @@ def split_of(row: Row, name: str | None) -> dict[str, str]:
     return {"split": split}
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder to write to that is, or lies in, a file."""
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise DataError(Errors.J233.format(path=part))
+
+
 def write_splits(out: Path, splits: Splits) -> None:
     """Write <out>/<split>.spacy: tokens, sentence starts, entities and categories. A split that was
     there and isn't among these is set aside as <split>.spacy.old (JW212).
     """
-    if out.exists() and not out.is_dir():
-        raise DataError(Errors.J233.format(path=out))
+    check_folder(out)
     with replacing(*(out / f"{name}.spacy" for name in splits)) as parts:
         for part, docs in zip(parts, splits.values(), strict=True):
             DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs).to_disk(part)
