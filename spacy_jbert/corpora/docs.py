@@ -109,7 +109,12 @@ def clean_annotation(doc: Doc, notes: Notes, path: Path | None = None) -> Doc:
         trimmed(label, 0, len(label)) != (0, len(label)) or not label.isprintable()
         for label in doc.cats
     ):
-        doc.cats = {read_label(label, notes, path=path): value for label, value in doc.cats.items()}
+        cats: dict[str, float] = {}
+        for label, value in doc.cats.items():
+            name = read_label(label, notes, path=path)
+            # "pos" and "pos " are one: it applies if either does.
+            cats[name] = max(value, cats.get(name, 0.0))
+        doc.cats = cats
     old = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
     new = trim_entities(doc.text, old, notes)
     new = [(start, end, read_label(label, notes, path=path)) for start, end, label in new]

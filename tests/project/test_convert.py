@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
 from spacy_jbert.corpora.splits import SPLITS, write_splits
 from spacy_jbert.errors import DataError
+
+from ..corpora.test_readers import damaged
 
 SCRIPTS = Path(__file__).parents[2] / "project" / "scripts"
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
@@ -536,7 +540,7 @@ def test_white_space_in_docbins(
     words = [blank, "札幌", "ドーム" + blank, blank, "。", blank]
     doc = Doc(VOCAB, words=words, spaces=[False] * 6)
     doc.set_ents([Span(doc, 0, 4, "X "), Span(doc, 5, 6, "Y")], default="missing")
-    doc.cats = {"a\n": 1.0}
+    doc.cats = {"a\n": 1.0, "a": 0.0}
     folder = write(tmp_path / "in", train=[doc])
     if combined:
         combine([folder], out=out)
@@ -613,6 +617,28 @@ def test_quoting_is_an_option(tmp_path: Path, out: Path) -> None:
     for quoting, text in (("auto", "一"), ("csv", "一"), ("none", '"一"')):
         convert_textcat(out=out, train=path, quoting=quoting)
         assert docs_in(out)[0].text == text
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(damaged())
+def test_damage_leaves_nothing_half_written(tmp_path: Path, case: tuple[str, bytes]) -> None:
+    suffix, content = case
+    source = tmp_path / f"fuzzed{suffix}"
+    source.write_bytes(content)
+    out = tmp_path / "fuzzed"
+    shutil.rmtree(out, ignore_errors=True)
+    convert = convert_docbin if suffix == ".spacy" else convert_textcat
+    try:
+        convert(out=out, train=source)
+    except DataError:
+        assert not out.exists()
+    else:
+        assert [path.name for path in out.iterdir()] == ["train.spacy"]
+        assert docs_in(out)
 
 
 # --- Writing --------------------------------------------------------------------------------------
