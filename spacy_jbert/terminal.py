@@ -13,10 +13,3 @@ def replace_unshowable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def shows_unicode() -> bool:
-    """RETURNS (bool): Whether stdout takes all characters. If not, JSON has to be ASCII: json.dumps
-    writes what backslashes stand for in JSON, where `replace_unshowable` may write what JSON lacks.
-    """
-    return (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")

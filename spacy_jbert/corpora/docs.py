@@ -46,7 +46,7 @@ def read_docbin(path: Path, vocab: Vocab) -> list[Doc]:
     check_file(path)
     try:
         raw = path.read_bytes()
-        _check_lengths(srsly.msgpack_loads(zlib.decompress(raw)))
+        _check_lengths(srsly.msgpack_loads(_unpack(raw)))
         docs = list(DocBin().from_bytes(raw).get_docs(vocab))
         # A string that the file lacks shows when the text is put together.
         _ = [doc.text for doc in docs]
@@ -67,6 +67,15 @@ def read_docbin(path: Path, vocab: Vocab) -> list[Doc]:
     return docs
 
 
+def _unpack(raw: bytes) -> bytes:
+    # What people write packs to a tenth; a small file made to fill the memory, to a thousandth.
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(raw, 100 * len(raw) + 100_000_000)
+    if unpacker.unconsumed_tail:
+        raise ValueError("it unpacks to more than a hundred times its size")
+    return data
+
+
 def _check_lengths(parts: Any) -> None:
     """Refuse what spaCy would cut off without a word."""
     lengths = np.frombuffer(parts["lengths"], dtype="int32").astype("int64")
@@ -78,8 +87,9 @@ def _check_lengths(parts: Any) -> None:
     for name in ("cats", "flags"):
         if name in parts and len(parts[name]) != len(lengths):
             raise ValueError(f"{name} for {len(parts[name])} of {len(lengths)} documents")
-    if not all(isinstance(cats, dict) for cats in parts.get("cats", ())):
-        raise ValueError("categories are not a mapping")
+    for cats in parts.get("cats", ()):
+        if not isinstance(cats, dict) or not all(isinstance(label, str) for label in cats):
+            raise ValueError("categories are not labels with their values")
 
 
 def trim_entities(text: str, entities: Sequence[Entity], notes: Notes) -> list[Entity]:

@@ -6,11 +6,13 @@ import json
 import lzma
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import srsly
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin
@@ -258,10 +260,6 @@ def test_a_folder_is_read_whole_or_says_what_not(
 
 def docbin(**parts: object) -> bytes:
     """A DocBin with some of its parts replaced."""
-    import zlib
-
-    import srsly
-
     docs = [Doc(VOCAB, words=["東京", "へ"], ents=["B-X", "O"]) for _ in range(2)]
     for doc in docs:
         doc.cats = {"a": 1.0}
@@ -287,6 +285,7 @@ def test_categories_have_values_from_0_to_1(tmp_path: Path, value: object) -> No
         {"tokens": b""},
         {"cats": [{}]},
         {"cats": [{}, 1]},
+        {"cats": [{}, {1: 1.0}]},
         {"strings": []},
         {"attrs": []},
         {"flags": 1},
@@ -298,6 +297,13 @@ def test_parts_of_a_docbin_have_to_agree(tmp_path: Path, parts: dict) -> None:
     vocab = type(VOCAB)()
     with pytest.raises(DataError, match="J224"):
         read_docbin(path, vocab)
+
+
+def test_a_small_docbin_does_not_fill_the_memory(tmp_path: Path) -> None:
+    packer = zlib.compressobj(1)
+    packed = b"".join(packer.compress(bytes(10_000_000)) for _ in range(40)) + packer.flush()
+    with pytest.raises(DataError, match="J224"):
+        read_docbin(written(tmp_path / "a.spacy", packed), VOCAB)
 
 
 # --- Fuzz -----------------------------------------------------------------------------------------
