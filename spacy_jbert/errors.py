@@ -192,14 +192,14 @@ class Errors(metaclass=_WithCodes):
     J204 = "Broken JSON: {reason}"
     J205 = "Each record has to be a JSON object with its fields, not a {kind}."
     J206 = "There is no field '{field}'. The fields here are: {fields}."
-    J207 = "The field '{field}' has to hold {expected}, not {value!r}."
+    J207 = "The field '{field}' has to hold {expected}, not {value}."
     J208 = (
         "This row has {found} columns, but the header has {expected}: {header}. "
         "A value that holds the delimiter, a quote or a line break has to stand in quotes."
     )
     J209 = "Can't read the table: {reason}"
     J210 = (
-        'The entity {entity!r} has none of the known forms: [start, end, label], {{"start", "end", '
+        'The entity {entity} has none of the known forms: [start, end, label], {{"start", "end", '
         '"label"}}, {{"start_offset", "end_offset", "label"}}, {{"span": [start, end], "type", '
         '"name"}}.'
     )
@@ -215,9 +215,9 @@ class Errors(metaclass=_WithCodes):
         "The entities {first!r} and {second!r} overlap. Correct them, or keep the longest with "
         "--overlaps longest."
     )
-    J214 = "A label has to be a text that isn't empty, not {label!r}."
+    J214 = "A label has to be a text that isn't empty, not {label}."
     J215 = (
-        "The text {value!r} holds half a character (a lone surrogate, at position {position}). "
+        "The text {value} holds half a character (a lone surrogate, at position {position}). "
         "Correct the escape sequence."
     )
     J216 = "The packed file is damaged or incomplete: {reason}"
@@ -254,6 +254,28 @@ class Errors(metaclass=_WithCodes):
     J252 = (
         "This line is no entity of brat's: {line!r}. It has to be T1<tab>LABEL START END<tab>TEXT."
     )
+    J227 = "The file is {guess}, not UTF-8. Convert it first: iconv -f {guess} -t UTF-8."
+    J228 = (
+        "The file is UTF-8, but damaged here (byte {byte} at position {position}): it was cut off "
+        "within a character, or holds bytes of another encoding too. Get it again, or correct the "
+        "line."
+    )
+    J229 = (
+        "The label {label} holds a control character, a line break or something else that can't be "
+        "seen. Correct it; labels are written into configs and tables."
+    )
+    J230 = (
+        "A line or a record is longer than {limit:,} bytes. Give one record a line, or put line "
+        "breaks into the text."
+    )
+    J231 = (
+        "Files packed as {suffix} can't be read. Unpack it first, or pack it as .gz, .xz or .bz2."
+    )
+    J232 = (
+        "The category {label!r} of document {number} has the value {value}. It has to be a number "
+        "from 0 to 1."
+    )
+    J233 = "--out has to be a folder, and '{path}' is a file. Give another name."
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
 
 
@@ -319,3 +341,21 @@ class Warnings(metaclass=_WithCodes):
         "{count} results of the annotation tool are neither spans nor choices and were left out."
     )
     JW254 = "{count} entities in several stretches were taken as one, from the first to the last."
+    JW207 = (
+        "{count} entities began or ended with white space (or zero-width characters), which can "
+        "never be predicted: it was left out of them."
+    )
+    JW208 = "{count} entities were white space alone and were left out."
+    JW209 = "{count} labels had white space at an end, which was left out of them."
+    JW210 = (
+        "These labels differ only in width or case and are taken as different ones: {labels}. If "
+        "they are the same, correct the data."
+    )
+    JW211 = (
+        "{count} texts come several times with different annotation, so one is wrong, for example: "
+        "{examples}"
+    )
+    JW212 = "An earlier conversion left {path}, which is none of these splits: it is now {new}."
+    JW213 = (
+        "{count} files in '{path}' are packed as {suffixes} and were left out: unpack them first."
+    )

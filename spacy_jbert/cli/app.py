@@ -307,7 +307,7 @@ def errors_cli(
     """List what a pipeline gets wrong, the mistakes that it was surest of first."""
     from spacy.training import Corpus
 
-    from ..corpora.data import find_docbins, read_docbin
+    from ..corpora.docs import find_docbins, read_docbin
     from ..evaluation.report import as_dict, html_report, print_mistakes
     from ..evaluation.scorers import about, evaluate
     from ..storage import replacing
