@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, Errors, Warnings
-from .data import Entity, Notes, Row, read_lines, read_rows
+from .docs import Entity, trim_entities
+from .readers import Notes, Row, read_lines, read_rows
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ def doccano(row: Row, notes: Notes) -> Iterator[Annotated]:
             continue
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, list) and len(value) == 3:
-                entities.append(_entity(row, text, *value))
+                entities.append(_entity(row, text, *value, notes=notes))
             elif isinstance(value, dict):
                 start, end = value.get("start_offset"), value.get("end_offset")
-                entities.append(_entity(row, text, start, end, value.get("label")))
+                entities.append(_entity(row, text, start, end, value.get("label"), notes))
             else:
-                labels.append(row.label(value))
-    yield Annotated(text, row, entities, labels)
+                labels.append(row.label(value, notes))
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
 def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
@@ -108,12 +109,13 @@ def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
     notes[Warnings.JW250] += len(row.fields.get("relations") or ())
     spans = row.fields.get("spans") or []
     entities = [
-        _entity(row, text, span.get("start"), span.get("end"), span.get("label")) for span in spans
+        _entity(row, text, span.get("start"), span.get("end"), span.get("label"), notes)
+        for span in spans
     ]
-    labels = [row.label(value) for value in row.fields.get("accept") or ()]
+    labels = [row.label(value, notes) for value in row.fields.get("accept") or ()]
     if "label" in row.fields and not spans:
-        labels.append(row.label(row.fields["label"]))
-    yield Annotated(text, row, entities, labels)
+        labels.append(row.label(row.fields["label"], notes))
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
 def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
@@ -136,7 +138,7 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
         return
     notes[Warnings.JW252] += len(kept) - 1
     last = max(kept, key=lambda item: str(item.get("updated_at") or item.get("created_at") or ""))
-    text = _only_text(row, data)
+    text = _only_text(row, data, "data.")
     entities: list[Entity] = []
     labels: list[str] = []
     for result in last.get("result") or []:
@@ -144,12 +146,12 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
         if result.get("type") == "relation":
             notes[Warnings.JW250] += 1
         elif "choices" in value:
-            labels += [row.label(choice) for choice in value["choices"]]
+            labels += [row.label(choice, notes) for choice in value["choices"]]
         elif found := value.get("labels") or value.get("hypertextlabels"):
-            entities += [_region(row, text, value, label) for label in found]
+            entities += [_region(row, text, value, label, notes) for label in found]
         else:
             notes[Warnings.JW253] += 1
-    yield Annotated(text, row, entities, labels)
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
 # What JSON-MIN adds to the fields of a task.
@@ -169,30 +171,26 @@ def _label_studio_min(row: Row, notes: Notes) -> Iterator[Annotated]:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             regions += value
         elif isinstance(value, dict) and "choices" in value:
-            labels += [row.label(choice) for choice in value["choices"]]
+            labels += [row.label(choice, notes) for choice in value["choices"]]
         elif name in ("choice", "choices", "sentiment", "label", "topic"):
-            labels.append(row.label(value))
+            labels.append(row.label(value, notes))
         else:
             task[name] = value
     text = _only_text(row, task)
     for region in regions:
         for label in region.get("labels") or ():
-            entities.append(_region(row, text, region, label))
-    yield Annotated(text, row, entities, labels)
+            entities.append(_region(row, text, region, label, notes))
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
-def _only_text(row: Row, data: dict[str, Any]) -> str:
+def _only_text(row: Row, data: dict[str, Any], prefix: str = "") -> str:
     """The field `text`, or the only field that holds text."""
     texts = [name for name, value in data.items() if isinstance(value, str)]
-    name = "text" if "text" in data else texts[0] if len(texts) == 1 else None
-    if name is None:
-        raise row.error(Errors.J206.format(field="text", fields=", ".join(map(str, data))))
-    if not isinstance(data[name], str):
-        raise row.error(Errors.J207.format(field=name, expected="text", value=data[name]))
-    return row.encodable(data[name])
+    name = texts[0] if len(texts) == 1 and "text" not in data else "text"
+    return row.text(prefix + name)
 
 
-def _region(row: Row, text: str, value: dict[str, Any], label: Any) -> Entity:
+def _region(row: Row, text: str, value: dict[str, Any], label: Any, notes: Notes) -> Entity:
     """A region of Label Studio. Older versions counted UTF-16 units, two for 𠮷 or an emoji: what
     the region says that it holds decides which it is."""
     start, end, held = value.get("start"), value.get("end"), value.get("text")
@@ -202,7 +200,7 @@ def _region(row: Row, text: str, value: dict[str, Any], label: Any) -> Entity:
         if text[start:end] != held and in_units == held:
             start = len(units[: 2 * start].decode("utf-16-le"))
             end = start + len(held)
-    entity = _entity(row, text, start, end, label)
+    entity = _entity(row, text, start, end, label, notes)
     # A line break is written as \n in some versions and as two characters in others.
     if isinstance(held, str) and held.replace("\\n", "\n") != text[entity[0] : entity[1]]:
         found = text[entity[0] : entity[1]]
@@ -210,11 +208,11 @@ def _region(row: Row, text: str, value: dict[str, Any], label: Any) -> Entity:
     return entity
 
 
-def _entity(row: Row, text: str, start: Any, end: Any, label: Any) -> Entity:
+def _entity(row: Row, text: str, start: Any, end: Any, label: Any, notes: Notes) -> Entity:
     whole = type(start) is int and type(end) is int
     if not whole or not 0 <= start < end <= len(text):
         raise row.error(Errors.J211.format(start=start, end=end, length=len(text)))
-    return start, end, row.label(label)
+    return start, end, row.label(label, notes)
 
 
 _BRAT_ENTITY = re.compile(r"T\d+\t(?P<label>\S+) (?P<spans>\d+ \d+(?:;\d+ \d+)*)\t(?P<text>.*)")
@@ -248,12 +246,12 @@ def read_brat(path: Path, notes: Notes) -> Iterator[Annotated]:
             bounds = [int(bound) for bound in re.findall(r"\d+", match["spans"])]
             notes[Warnings.JW254] += len(bounds) > 2
             found = Row({}, file, number)
-            entity = _entity(found, text, bounds[0], bounds[-1], match["label"])
+            entity = _entity(found, text, bounds[0], bounds[-1], match["label"], notes)
             shown = text[entity[0] : entity[1]].replace("\n", " ")
             if len(bounds) == 2 and shown != match["text"]:
                 raise found.error(Errors.J212.format(name=match["text"], found=shown))
             entities.append(entity)
-        yield Annotated(text, row, entities)
+        yield Annotated(text, row, trim_entities(text, entities, notes))
 
 
 TOOLS: dict[str, Callable[[Row, Notes], Iterator[Annotated]]] = {

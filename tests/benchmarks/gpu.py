@@ -27,7 +27,7 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.training.batchers import minibatch_by_words
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import japanese_tokenizer, make_doc
 
 from .measure import ROOT, SAMPLE, real_lines
 from .pipelines import fresh, fresh_examples
@@ -256,7 +256,7 @@ def texts(kind: str, n: int) -> list[str]:
 def examples(nlp: Language, kind: str) -> list[Example]:
     """The sample's entities; a document is ten sentences."""
     found = []
-    words = data.japanese_tokenizer()
+    words = japanese_tokenizer()
     step = 10 if kind == "documents" else 1
     rows = records()
     for i in range(0, len(rows), step):
@@ -267,7 +267,7 @@ def examples(nlp: Language, kind: str) -> list[Example]:
                 for start, end, label in record["entities"]
             ]
             text += record["text"]
-        reference = data.make_doc(words, text, sorted(entities))
+        reference = make_doc(words, text, sorted(entities))
         found.append(Example(nlp.make_doc(text), reference))
     return found
 
