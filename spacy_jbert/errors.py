@@ -98,6 +98,33 @@ class Errors(metaclass=_WithCodes):
         "annotating_components: it would change the tokens of a batch that other components are "
         "still learning from. Take it out, or set misaligned = 'count' (and pooling = 'mean')."
     )
+    J054 = (
+        "Component '{name}' can't go on: {what} not a number, or infinite. The weights are beyond "
+        "use. Lower [training.optimizer] learn_rate, lengthen its warmup, use precision = 'fp32', "
+        "and go on from the last good model (model-best, model-last)."
+    )
+    J055 = (
+        "The scores of tags, or of transitions between labels, add up to nothing that is a number. "
+        "The model's weights are damaged, or training went wrong: load the last good model."
+    )
+    J056 = (
+        "temperature = {temperature} can't be used: it has to be a number above 0, and finite. "
+        "Set it to 1.0, or let spacy-jbert.calibrate.v1 fit it."
+    )
+    J057 = (
+        "The text classifier can't go on: {what} not a number, or infinite. Lower "
+        "[training.optimizer] learn_rate, lengthen its warmup, use precision = 'fp32', check the "
+        "values of cats in the data, and go on from the last good model (model-best, model-last)."
+    )
+    J058 = "{name} = {value} can't be used: it has to be a number above 0, and finite."
+    J071 = (
+        "Can't fit probabilities: the loss at temperature {temperature:.3g} is {loss}. The scores "
+        "or the annotation of the held-out documents hold what is not a finite number."
+    )
+    J072 = (
+        "A confidence of {value} can't be evaluated: confidences are from 0 to 1. The pipeline's "
+        "weights are damaged, or another component wrote it."
+    )
     J070 = (
         "Component '{name}' is to get a threshold for each label, but its scorer takes only one "
         "for all. Set @scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or "

@@ -147,19 +147,27 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
     loss (Callable[[float], float]): The loss on held-out data with scores divided by a temperature.
         It has one minimum: a cross-entropy is convex in 1 / temperature.
     RETURNS (float): Between 0.05 and 20, to a thousandth part.
+    RAISES: ValueError J071 if a loss is no number.
     """
+
+    def at(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature)
+        if not math.isfinite(found := loss(temperature)):
+            raise ValueError(Errors.J071.format(temperature=temperature, loss=found))
+        return found
+
     low, high = -_MAX_LOG, _MAX_LOG
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = loss(math.exp(left)), loss(math.exp(right))
+    at_left, at_right = at(left), at(right)
     while high - low > 1e-3:
         if at_left <= at_right:
             high, right, at_right = right, left, at_left
             left = high - _GOLDEN * (high - low)
-            at_left = loss(math.exp(left))
+            at_left = at(left)
         else:
             low, left, at_left = left, right, at_right
             right = low + _GOLDEN * (high - low)
-            at_right = loss(math.exp(right))
+            at_right = at(right)
     return math.exp((low + high) / 2)
 
 

@@ -16,6 +16,8 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from ..errors import Errors
+
 
 def expected_calibration_error(
     confidence: Sequence[float], right: Sequence[bool], bins: int = 10
@@ -34,10 +36,15 @@ def expected_calibration_error(
     right (Sequence[bool]): Whether each is right. *Shape:* `(n,)`.
     bins (int): So many groups. Equal confidences stay together.
     RETURNS (float): The difference of the groups' means, weighted by their sizes; nan of nothing.
+    RAISES: ValueError J072 if one of them is no confidence.
     """
     if len(confidence) == 0:
         return math.nan
     sure, correct = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    # As 32-bit numbers, sums of probabilities may be a little above 1.
+    wrong = ~((sure >= 0.0) & (sure <= 1.0 + 1e-6))
+    if wrong.any():
+        raise ValueError(Errors.J072.format(value=sure[wrong][0]))
     group = np.searchsorted(np.sort(sure), sure) * bins // len(sure)
     return float(np.abs(np.bincount(group, sure - correct, minlength=bins)).sum() / len(sure))
 

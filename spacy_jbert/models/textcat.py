@@ -22,6 +22,8 @@ from thinc.types import Floats2d
 
 from ..errors import Errors
 from ..types import TextCatModel, Tok2VecModel
+from .crf import require_temperature
+from .finite import finite
 from .scale import scale
 
 POOLINGS = ("mean", "attention")
@@ -89,7 +91,8 @@ def probabilities(exclusive_classes: bool) -> Model[Floats2d, Floats2d]:
     is at 1 and goes back to it: what was fitted to other weights says nothing of these.
 
     exclusive_classes (bool): Which of the two.
-    RETURNS (Model[Floats2d, Floats2d]): *Shape:* `(n_docs, n_labels)`, both.
+    RETURNS (Model[Floats2d, Floats2d]): *Shape:* `(n_docs, n_labels)`, both. It raises ValueError
+        J056 for a temperature that is none, J057 for scores or gradients that are no numbers.
     """
     return Model(
         "probabilities", forward, attrs={"exclusive_classes": exclusive_classes, "temperature": 1.0}
@@ -102,10 +105,15 @@ def forward(
     if is_train:
         model.attrs["temperature"] = 1.0
     exclusive = model.attrs["exclusive_classes"]
+    require_temperature(model.attrs["temperature"])
+    if not finite(X):
+        raise ValueError(Errors.J057.format(what="its scores are"))
     X = X / model.attrs["temperature"]
     Y = model.ops.softmax(X) if exclusive else model.ops.sigmoid(X)
 
     def backprop(dY: Floats2d) -> Floats2d:
+        if not finite(dY):
+            raise ValueError(Errors.J057.format(what="its gradient is"))
         # What comes in is probability minus truth: behind a softmax, that is the gradient of the
         # cross-entropy already.
         return (dY if exclusive else dY * model.ops.dsigmoid(Y)) / len(dY)

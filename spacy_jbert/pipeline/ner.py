@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -21,7 +22,8 @@ from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.scorers import expected_calibration_error
 from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
-from ..models.crf import log_shares
+from ..models.crf import log_shares, require_temperature
+from ..models.finite import finite_weights
 from ..models.listener import is_units
 from ..types import Ints, TaggerModel, TagScores
 from ..wordpieces.segmentation import token_offsets
@@ -326,6 +328,7 @@ class JBertNER(TrainablePipe):
         """RETURNS (list[Found]):
 
         The entities of each document, and its candidates if they are wanted.
+        RAISES: ValueError J054 if a score is no number.
         """
         docs = list(docs)
         if not any(len(doc) for doc in docs):
@@ -385,6 +388,7 @@ class JBertNER(TrainablePipe):
         """Learn from a batch.
 
         RETURNS (dict[str, float]): The losses, with this component's: see `get_loss`.
+        RAISES: ValueError J054 if a score or the loss is no number; the weights stay as they are.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -394,7 +398,12 @@ class JBertNER(TrainablePipe):
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        self._require_finite(scores)
         loss, d_scores = self.get_loss(examples, scores)
+        if not np.isfinite(loss):
+            raise ValueError(Errors.J054.format(name=self.name, what=f"its loss is {loss},"))
+        # What was fitted to other weights says nothing of these.
+        self.cfg["temperature"] = 1.0
         backprop(d_scores)
         if sgd:
             self.finish_update(sgd)
@@ -452,6 +461,28 @@ class JBertNER(TrainablePipe):
         logger.info(
             "%s: temperature %.3f from %d entities", self.name, self.cfg["temperature"], len(right)
         )
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """See `TrainablePipe.to_disk`. RAISES: ValueError J054, J056 before anything is written."""
+        self._require_sound()
+        super().to_disk(path, exclude=exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertNER":
+        """See `TrainablePipe.from_disk`. RAISES: ValueError J054, J056."""
+        super().from_disk(path, exclude=exclude)
+        self._require_sound()
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """See `TrainablePipe.to_bytes`. RAISES: ValueError J054, J056."""
+        self._require_sound()
+        return cast(bytes, super().to_bytes(exclude=exclude))
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "JBertNER":
+        """See `TrainablePipe.from_bytes`. RAISES: ValueError J054, J056."""
+        super().from_bytes(data, exclude=exclude)
+        self._require_sound()
+        return self
 
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))
@@ -609,6 +640,7 @@ class JBertNER(TrainablePipe):
         """What the model says, as arrays one may write to, and where units end. No entity begins or
         ends with white space: O and I are all that it can be."""
         scores = self.model.predict(docs)
+        self._require_finite(scores)
         tokens = self._to_numpy(scores.tokens)
         borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
         ends = scores.ends or [None] * len(docs)
@@ -616,6 +648,22 @@ class JBertNER(TrainablePipe):
             (spaces,) = np.nonzero(_of_each(doc, IS_SPACE, doc_ends))
             doc_scores[spaces[:, None], borders] = -np.inf
         return tokens, self._transitions(scores), ends
+
+    def _require_finite(self, scores: TagScores) -> None:
+        """RAISES: ValueError J054 if the model says something that is no number."""
+        xp = self.model.ops.xp
+        for array in (*scores.tokens, scores.transitions):
+            if array is not None and not xp.isfinite(array).all():
+                raise ValueError(Errors.J054.format(name=self.name, what="its scores are"))
+
+    def _require_sound(self) -> None:
+        """What is saved or was loaded can be predicted with.
+
+        RAISES: ValueError J054 if a weight is no number, J056.
+        """
+        require_temperature(self.cfg["temperature"])
+        if not finite_weights(self.model):
+            raise ValueError(Errors.J054.format(name=self.name, what="its weights are"))
 
     def _to_numpy(self, tokens: Sequence[Floats2d]) -> list[NDArray]:
         flat = np.array(self.model.ops.to_numpy(self.model.ops.xp.concatenate(tokens)))
