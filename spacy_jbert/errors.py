@@ -117,6 +117,11 @@ class Errors(metaclass=_WithCodes):
         "values of cats in the data, and go on from the last good model (model-best, model-last)."
     )
     J058 = "{name} = {value} can't be used: it has to be a number above 0, and finite."
+    J059 = (
+        "Span._.{name} was registered by something else, but jbert_ner keeps the confidence of "
+        "entities there. Register yours under another name, or remove it: "
+        "Span.remove_extension('{name}')."
+    )
     J071 = (
         "Can't fit probabilities: the loss at temperature {temperature:.3g} is {loss}. The scores "
         "or the annotation of the held-out documents hold what is not a finite number."
@@ -299,6 +304,10 @@ class Warnings(metaclass=_WithCodes):
     JW052 = (
         "Component '{name}': the entity {text!r} starts or ends inside a wordpiece and can't be "
         "learned there; its wordpieces are left out of the loss. {count} different entities so far."
+    )
+    JW053 = (
+        "Span._.{name} was registered by something else and stays as it is. The confidence of "
+        "jbert_ner's entities is on Span._.{ours}."
     )
     # --- JW1xx: pretraining -----------------------------------------------------------------------
     JW101 = (

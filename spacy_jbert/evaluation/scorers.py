@@ -17,6 +17,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import Errors
+from .confidence import get_confidence
 
 
 def expected_calibration_error(
@@ -175,11 +176,11 @@ def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
         else:
             kind = "wrong type" if wanted[1:] == found[1:] else "wrong border"
             mistakes.append(
-                Mistake(kind, gold.text, wanted, found, _score(left_predicted.pop(found)))
+                Mistake(kind, gold.text, wanted, found, get_confidence(left_predicted.pop(found)))
             )
     for found, ent in left_predicted.items():
         if not any(_overlap(found, token) for token in unknown):
-            mistakes.append(Mistake("invented", gold.text, None, found, _score(ent)))
+            mistakes.append(Mistake("invented", gold.text, None, found, get_confidence(ent)))
     return sorted(
         mistakes,
         key=lambda mistake: min(side.start for side in (mistake.gold, mistake.predicted) if side),
@@ -192,10 +193,6 @@ def _label(ent: Span) -> Label:
 
 def _overlap(a: Label, b: Label) -> bool:
     return a.start < b.end and b.start < a.end
-
-
-def _score(ent: Span) -> float | None:
-    return ent._.score if Span.has_extension("score") else None
 
 
 def category_mistakes(

@@ -1,4 +1,4 @@
-"""`jbert_ner`: named entities from token vectors, each with a confidence on `ent._.score`."""
+"""`jbert_ner`: named entities from token vectors, each with a confidence on `ent._.jbert_score`."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
+from ..evaluation.confidence import get_confidence, register, set_confidence
 from ..evaluation.scorers import expected_calibration_error
 from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
 from ..models.crf import log_shares, require_temperature
@@ -53,7 +54,7 @@ scorer = {"@scorers": "spacy-jbert.ner_scorer.v1"}
 
 @Language.factory(
     "jbert_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.jbert_score"],
     default_config=DEFAULT_CONFIG["ner"],
     default_score_weights={
         "ents_f": 1.0,
@@ -107,7 +108,7 @@ def make_ner(
 
 def ner_scorer() -> Callable[..., dict[str, Any]]:
     """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected
-    calibration error of `ent._.score`.
+    calibration error of `ent._.jbert_score`.
 
     RETURNS (Callable): The scorer.
     """
@@ -123,10 +124,10 @@ def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
     examples = list(examples)
     scores: dict[str, Any] = get_ner_prf(examples, **settings)
     judged = [
-        (ent._.score, right)
+        (confidence, right)
         for eg in examples
         for ent, right in _judge(eg)
-        if ent._.score is not None
+        if (confidence := get_confidence(ent)) is not None
     ]
     sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
     scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
@@ -142,25 +143,6 @@ def _judge(eg: Example) -> Iterator[tuple[Span, bool]]:
         tokens = eg.alignment.x2y[ent.start : ent.end]
         if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
             yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
-
-
-def _get_score(span: Span) -> float | None:
-    """`span._.score`.
-
-    spaCy keeps it by characters; with the label it can't pass to an entity that something else puts
-    there later.
-    """
-    label, score = span.doc.user_data.get(
-        ("._.", "score", span.start_char, span.end_char), (None, None)
-    )
-    return score if label == span.label_ else None
-
-
-def _set_score(span: Span, score: float | list) -> None:
-    # Doc.from_json gives back what Doc.to_json wrote: the label too.
-    span.doc.user_data["._.", "score", span.start_char, span.end_char] = (
-        score if isinstance(score, list) else [span.label_, score]
-    )
 
 
 class Found(NamedTuple):
@@ -200,8 +182,9 @@ def _on_tokens(doc: Doc, entities: Sequence[Entity], starts: Ints, ends: Ints) -
 class JBertNER(TrainablePipe):
     """Tags tokens with BILUO tags and decodes the best well-formed sequence.
 
-    Each entity's confidence, `ent._.score`, is its probability among all well-formed sequences. It
-    is kept by `DocBin` and `to_bytes` (user data) and is None for entities that something else set.
+    Each entity's confidence, `ent._.jbert_score`, is its probability among all well-formed
+    sequences. It is kept by `DocBin` and `to_bytes` (user data) and is None for entities that
+    something else set. `ent._.score` is the same unless another has registered that name.
     As with the stock `ner`, entities that are there already stay, and no entity is found in blocked
     tokens.
 
@@ -209,7 +192,7 @@ class JBertNER(TrainablePipe):
     model (TaggerModel): See `make_ner`.
     name (str): The component's name.
     incorrect_spans_key, misaligned, candidates_key, candidates_threshold, scorer: See `make_ner`.
-    RAISES: ValueError J040, J050, J052.
+    RAISES: ValueError J040, J050, J052, J059.
     """
 
     def __init__(
@@ -245,8 +228,7 @@ class JBertNER(TrainablePipe):
         self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
         self._reported: set[str] = set()
         self._not_in_units: set[str] = set()
-        if not Span.has_extension("score"):
-            Span.set_extension("score", getter=_get_score, setter=_set_score)
+        register()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -344,7 +326,7 @@ class JBertNER(TrainablePipe):
         return [Found(*spans, doc_ends) for spans, doc_ends in zip(found, ends, strict=True)]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: list[Found]) -> None:
-        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the
+        """Write `doc.ents` and `ent._.jbert_score` beside the entities that are there, and the
         candidates; split tokens if an entity needs it.
         """
         for doc, (entities, candidates, ends) in zip(docs, predictions, strict=True):
@@ -363,7 +345,7 @@ class JBertNER(TrainablePipe):
                 )
             spans = self._spans(doc, entities)
             for span, entity in zip(spans, entities, strict=True):
-                span._.score = entity.score
+                set_confidence(span, entity.score)
             iob, label = doc.to_array([ENT_IOB, ENT_TYPE]).T
             blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (label == 0)).tolist()]
             doc.set_ents([*doc.ents, *spans], blocked=blocked)
@@ -435,7 +417,7 @@ class JBertNER(TrainablePipe):
             [
                 (ent, right)
                 for ent, right in _judge(eg)
-                if ent._.score is not None and ent.label_ in self.labels
+                if get_confidence(ent) is not None and ent.label_ in self.labels
             ]
             for eg in examples
         ]
