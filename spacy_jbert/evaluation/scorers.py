@@ -244,6 +244,11 @@ def category_mistakes(
     return mistakes
 
 
+def forget_vectors(doc: Doc) -> None:
+    """What a transformer has said of a document goes: of a whole corpus it takes gigabytes."""
+    doc.user_data.pop(("._.", "trf_data", None, None), None)
+
+
 def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any], list[Mistake]]:
     """Run a pipeline over annotated documents.
 
@@ -254,6 +259,7 @@ def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any]
     examples = list(examples)
     for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
         eg.predicted = doc
+        forget_vectors(doc)
     scores = Scorer(nlp).score(examples)
     mistakes = []
     for eg in examples:

@@ -156,6 +156,23 @@ class Found(NamedTuple):
     ends: Ints | None
 
 
+class Judged(NamedTuple):
+    """Entities that were found in held-out documents, and what calibration needs of them.
+
+    entities: One after another.
+    right: Whether each is.
+    spans: For each document start, end and label of its entities; they count tokens, or units.
+    scores: Of each document's tags.
+    transitions: See `TagScores`.
+    """
+
+    entities: list[Span]
+    right: NDArray
+    spans: list[list[tuple[int, int, int]]]
+    scores: list[NDArray]
+    transitions: NDArray | None
+
+
 def _of_each(doc: Doc, attribute: int, ends: Ints | None) -> NDArray:
     """An attribute of each token, or, if these end at `ends`, of each unit's token."""
     values: NDArray = doc.to_array([attribute])
@@ -406,11 +423,10 @@ class JBertNER(TrainablePipe):
         self._reported |= unknown
         return super().score(examples, **settings)
 
-    def calibrate(self, examples: Iterable[Example]) -> None:
-        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right.
-        `spacy-jbert.calibrate.v1` calls this.
+    def calibration_data(self, examples: Iterable[Example]) -> Judged:
+        """The entities that were found in some held-out documents, and what was said of these.
 
-        examples (Iterable[Example]): Held out; `predicted` went through the pipeline as it is now.
+        examples (Iterable[Example]): `predicted` went through the pipeline as it is now.
         """
         examples = [eg for eg in examples if eg.predicted.ents]
         judged = [
@@ -422,13 +438,32 @@ class JBertNER(TrainablePipe):
             for eg in examples
         ]
         if not any(judged):
+            return Judged([], np.empty(0, dtype=bool), [], [], None)
+        scores, transitions, all_ends = self._scores([eg.predicted for eg in examples])
+        return Judged(
+            [ent for of_doc in judged for ent, _ in of_doc],
+            np.array([right for of_doc in judged for _, right in of_doc]),
+            [
+                [(*_among(ent, ends), self.labels.index(ent.label_)) for ent, _ in of_doc]
+                for of_doc, ends in zip(judged, all_ends, strict=True)
+            ],
+            scores,
+            transitions,
+        )
+
+    def calibrate(self, data: Iterable[Judged]) -> None:
+        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right.
+        `spacy-jbert.calibrate.v1` calls this. The entities get their confidence anew.
+
+        data (Iterable[Judged]): From `calibration_data`.
+        """
+        data = [batch for batch in data if batch.entities]
+        if not data:
             return
-        right = np.array([is_right for entities in judged for _, is_right in entities])
-        scores, transitions, ends = self._scores([eg.predicted for eg in examples])
-        spans = [
-            [(*_among(ent, doc_ends), self.labels.index(ent.label_)) for ent, _ in entities]
-            for entities, doc_ends in zip(judged, ends, strict=True)
-        ]
+        right = np.concatenate([batch.right for batch in data])
+        spans = [of_doc for batch in data for of_doc in batch.spans]
+        scores = [of_doc for batch in data for of_doc in batch.scores]
+        transitions = data[0].transitions
         # As if one more entity had been seen each way (Platt 1999): where all are right, no
         # temperature would be low enough.
         wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
@@ -439,10 +474,12 @@ class JBertNER(TrainablePipe):
             )
             return -float((wanted * np.log(sure) + (1.0 - wanted) * np.log1p(-sure)).mean())
 
-        self.cfg["temperature"] = fit_temperature(cross_entropy)
-        logger.info(
-            "%s: temperature %.3f from %d entities", self.name, self.cfg["temperature"], len(right)
-        )
+        temperature = self.cfg["temperature"] = fit_temperature(cross_entropy)
+        sure = span_probabilities(scores, spans, transitions, temperature=temperature)
+        entities = [ent for batch in data for ent in batch.entities]
+        for ent, confidence in zip(entities, sure.tolist(), strict=True):
+            set_confidence(ent, confidence)
+        logger.info("%s: temperature %.3f from %d entities", self.name, temperature, len(right))
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """See `TrainablePipe.to_disk`. RAISES: ValueError J054, J056 before anything is written."""

@@ -188,7 +188,8 @@ def test_confidence_is_kept(trained: Language) -> None:
         if doc.ents:
             json = doc.to_json(underscore=["jbert_score"])
             written = {
-                (row["start"], row["end"]): row["value"] for row in json["underscore_span"]["jbert_score"]
+                (row["start"], row["end"]): row["value"]
+                for row in json["underscore_span"]["jbert_score"]
             }
             assert written == {
                 (ent.start_char, ent.end_char): [ent.label_, ent._.score] for ent in doc.ents
@@ -635,9 +636,8 @@ def test_calibration(decoder: str, ner_examples: Callable, tmp_path: Path) -> No
         entities(doc) for doc in nlp.pipe(SENTENCES)
     ]
     # Nothing to learn from leaves it as it is.
-    component(nlp).calibrate(
-        [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
-    )
+    nothing = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
+    component(nlp).calibrate([component(nlp).calibration_data(nothing)])
     assert component(nlp).cfg["temperature"] == pytest.approx(temperature, rel=1e-2)
 
 
@@ -671,7 +671,7 @@ def test_temperature_undoes_overconfidence(japanese: Language) -> None:
 
     examples = predicted()
     before = score_ner(examples)
-    ner.calibrate(examples)
+    ner.calibrate([ner.calibration_data(examples)])
     assert ner.cfg["temperature"] == pytest.approx(3.0, rel=0.15)
     after = score_ner(predicted())
     assert before["ents_ece"] > 0.15
