@@ -279,6 +279,26 @@ class Errors(metaclass=_WithCodes):
     )
     J226 = "The folder holds no .spacy file. Give a DocBin, or a folder of them."
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
+    J310 = (
+        "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "
+        "components are: {names}."
+    )
+    J311 = (
+        "{path} has no {kinds} annotated in any of its {count} documents, so nothing can be said "
+        "about mistakes. Give annotated documents, and check how they were converted."
+    )
+    J312 = (
+        "The pipeline knows none of the labels in the data, so the two can't be compared. It knows "
+        "{known}; the data has {annotated}. Give the data it was made for, or rename the labels."
+    )
+    J313 = (
+        "--label {labels}: neither the pipeline nor the data has it. Check the spelling; upper and "
+        "lower case differ."
+    )
+    J315 = (
+        "The text on stdin is UTF-8, but was cut inside a character (byte {position}). Cut by "
+        "characters or lines, not by bytes (head -c), or send it whole."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
@@ -340,3 +360,12 @@ class Warnings(metaclass=_WithCodes):
         "and were read as B-."
     )
     JW206 = "{count} records were left out for their label."
+    # --- JW3xx: evaluation and packaging ----------------------------------------------------------
+    JW301 = (
+        "The data has no {kind} annotated in any document: what the pipeline says of them is not "
+        "looked at, or counts as invented."
+    )
+    JW302 = (
+        "The pipeline doesn't know these {kind} of the data, so each of them counts as missed: "
+        "{labels}"
+    )

@@ -1,6 +1,7 @@
 """`python -m spacy jbert …`: what spaCy's own commands can't do. spaCy reads this module for each
 of its commands, to find ours, so what takes long to import is imported where it is needed."""
 
+import io
 import json
 import re
 import sys
@@ -19,7 +20,7 @@ from spacy.cli import app as spacy_app
 from spacy.language import Language
 from spacy.util import is_package
 
-from ..errors import DataError, Errors
+from ..errors import DataError, Errors, Warnings
 
 if TYPE_CHECKING:
     from ..types import TransformerModel
@@ -45,6 +46,20 @@ def coded_errors() -> Iterator[None]:
             raise
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def _print_json(value: Any) -> None:
+    """Print JSON, without what the terminal's encoding (CP932, ASCII) may lack: escapes mean the
+    same in all.
+    """
+    utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf_8, indent=2))
+
+
+def _show_anywhere() -> None:
+    """Let stdout replace what its encoding can't show: half a table is worse."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 Model = Annotated[
@@ -75,16 +90,33 @@ def pieces_cli(
         nlp = load(model)
         seen = look(nlp, _read_stdin() if text == "-" else text, words=words)
     if as_json:
-        print(json.dumps({"model": model, **seen}, ensure_ascii=False, indent=2))
+        _print_json({"model": model, **seen})
     else:
+        _show_anywhere()
         Console().print(show(seen))
 
 
 def _read_stdin() -> str:
+    data = typer.get_binary_stream("stdin").read()
     try:
-        return typer.get_binary_stream("stdin").read().decode("utf-8").removesuffix("\n")
+        return data.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(Errors.J033.format(position=error.start)) from None
+        message = Errors.J315 if _is_cut(data) else Errors.J033
+        raise ValueError(message.format(position=error.start)) from None
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether bytes are UTF-8 but begin or end inside a character."""
+    # The second to fourth byte of a character.
+    start = next((i for i, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 4)
+    if start == 4:
+        return False
+    try:
+        data[start:].decode("utf-8")
+    except UnicodeDecodeError as other:
+        # Of other encodings, a few bytes may look like the first ones of a character too.
+        return other.reason == "unexpected end of data" and other.start >= min(3, len(data) - 1)
+    return True
 
 
 def load(model: str) -> Language:
@@ -204,10 +236,10 @@ def show(seen: dict[str, Any]) -> Group:
     """What `look` found, as a table with a line for each piece, and what is to be said about it in
     words.
     """
-    table = Table("token", "piece", header_style="bold")
-    table.add_column("id", justify="right")
-    table.add_column("characters", justify="right")
-    table.add_column("text")
+    table = Table(header_style="bold")
+    for name in ("token", "piece", "id", "characters", "text"):
+        right = name in ("id", "characters")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     tokens = iter(seen["tokens"])
     token, number = next(tokens, None), 0
     for window in seen["windows"]:
@@ -309,7 +341,7 @@ def errors_cli(
 
     from ..corpora.data import find_docbins, read_docbin
     from ..evaluation.report import as_dict, html_report, print_mistakes
-    from ..evaluation.scorers import about, evaluate
+    from ..evaluation.scorers import about, evaluate, labels_of
     from ..storage import replacing
 
     if gpu_id >= 0:
@@ -317,10 +349,32 @@ def errors_cli(
     with coded_errors():
         nlp = spacy.load(model)
         docs = chain.from_iterable(read_docbin(path, nlp.vocab) for path in find_docbins(data))
-        scores, mistakes = evaluate(nlp, Corpus(data).make_examples(nlp, docs))
+        examples = list(Corpus(data).make_examples(nlp, docs))
+        scores, mistakes = evaluate(nlp, examples)
+        kinds = labels_of(nlp, examples)
+        if not kinds:
+            raise ValueError(Errors.J310.format(names=", ".join(nlp.pipe_names) or "none"))
+        if not any(kind.annotated for kind in kinds):
+            names = " and ".join(kind.kind for kind in kinds)
+            raise ValueError(Errors.J311.format(path=data, kinds=names, count=len(examples)))
+        if not any(kind.annotated & kind.known for kind in kinds):
+            raise ValueError(
+                Errors.J312.format(
+                    known=_listed(set().union(*(kind.known for kind in kinds))),
+                    annotated=_listed(set().union(*(kind.annotated for kind in kinds))),
+                )
+            )
+        if strange := set(label or ()).difference(*(kind.known | kind.annotated for kind in kinds)):
+            raise ValueError(Errors.J313.format(labels=_listed(strange)))
+    for kind in kinds:
+        if not kind.annotated:
+            print(Warnings.JW301.format(kind=kind.kind), file=sys.stderr)
+        elif strange := kind.annotated - kind.known:
+            print(Warnings.JW302.format(kind=kind.kind, labels=_listed(strange)), file=sys.stderr)
     if label:
         mistakes = about(mistakes, label)
     if html:
+        _show_anywhere()
         with replacing(html) as (part,):
             title = (
                 f"{Path(model).parent.name}/{Path(model).name} on {data.parent.name}/{data.name}"
@@ -328,15 +382,16 @@ def errors_cli(
             part.write_text(html_report(title, scores, mistakes[:limit]), encoding="utf-8")
         print(f"{len(mistakes[:limit])} mistakes listed in {html}")
     elif as_json:
-        print(
-            json.dumps(
-                [as_dict(mistake) for mistake in mistakes[:limit]], ensure_ascii=False, indent=2
-            )
-        )
+        _print_json([as_dict(mistake) for mistake in mistakes[:limit]])
     else:
+        _show_anywhere()
         # Where there is no terminal, rich would take it for 80 columns wide.
         print_mistakes(
             Console(width=None if sys.stdout.isatty() else 140),
             mistakes,
             50 if limit is None else limit,
         )
+
+
+def _listed(labels: set[str]) -> str:
+    return ", ".join(sorted(labels))

@@ -254,32 +254,72 @@ def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any]
 
     examples (Iterable[Example]): As `spacy.training.Corpus` reads them. A document may lack one
         kind of annotation.
-    RETURNS: spaCy's scores, and all mistakes, those that the pipeline was surest of first.
+    RETURNS: spaCy's scores, and all mistakes, those that the pipeline was surest of first. Where
+        annotation has a category that no component knows, that is a "missed class".
     """
     examples = list(examples)
     for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
         eg.predicted = doc
         forget_vectors(doc)
     scores = Scorer(nlp).score(examples)
+    classifiers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
+    known = {label for pipe in classifiers for label in pipe.labels}
     mistakes = []
     for eg in examples:
         if scores.get("ents_f") is not None and eg.reference.has_annotation("ENT_IOB"):
             mistakes += entity_mistakes(eg.reference, eg.predicted)
-        for _, pipe in nlp.pipeline:
-            if isinstance(pipe, TextCategorizer):
-                exclusive = not pipe.model.attrs["multi_label"]
-                mistakes += category_mistakes(
-                    eg.reference,
-                    eg.predicted,
-                    pipe.labels,
-                    exclusive_classes=exclusive,
-                    threshold=pipe.cfg["threshold"],
-                )
+        for pipe in classifiers:
+            mistakes += category_mistakes(
+                eg.reference,
+                eg.predicted,
+                pipe.labels,
+                exclusive_classes=not pipe.model.attrs["multi_label"],
+                threshold=pipe.cfg["threshold"],
+            )
+        if classifiers:
+            mistakes += [
+                Mistake("missed class", eg.text, Label(label, 0, len(eg.text)), None, None)
+                for label, value in eg.reference.cats.items()
+                if value > 0 and label not in known
+            ]
     return scores, sorted(
         mistakes,
         key=lambda mistake: -1.0 if mistake.confidence is None else mistake.confidence,
         reverse=True,
     )
+
+
+class Labels(NamedTuple):
+    """The labels of one kind of annotation, "entities" or "categories"."""
+
+    kind: str
+    known: set[str]
+    annotated: set[str]
+
+
+def labels_of(nlp: Language, examples: Sequence[Example]) -> list[Labels]:
+    """What a pipeline can find and what is in the data.
+
+    examples (Sequence[Example]): `evaluate` has sent them through the pipeline.
+    RETURNS (list[Labels]): For each kind that the pipeline finds at all.
+    """
+    finders = [pipe for name, pipe in nlp.pipeline if "doc.ents" in nlp.get_pipe_meta(name).assigns]
+    classifiers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
+    annotated = {ent.label_ for eg in examples for ent in eg.reference.ents}
+    # Not every component says that it sets entities, and which.
+    known = {ent.label_ for eg in examples for ent in eg.predicted.ents}
+    found = []
+    if finders or known:
+        for pipe in finders:
+            known.update(getattr(pipe, "labels", annotated))
+        found.append(Labels("entities", known, annotated))
+    if classifiers:
+        categories = {
+            label for eg in examples for label, value in eg.reference.cats.items() if value > 0
+        }
+        labels = {label for pipe in classifiers for label in pipe.labels}
+        found.append(Labels("categories", labels, categories))
+    return found
 
 
 def about(mistakes: Iterable[Mistake], labels: Iterable[str]) -> list[Mistake]:
