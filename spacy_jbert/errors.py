@@ -329,6 +329,12 @@ class Warnings(metaclass=_WithCodes):
         "Span._.{name} was registered by something else and stays as it is. The confidence of "
         "jbert_ner's entities is on Span._.{ours}."
     )
+    JW054 = (
+        "Component '{name}': {count} of {total} entities in the training data begin or end with "
+        "white space (for example {example!r}). No entity that is found does, so these count as "
+        "missed and what is found there as wrong. Trim them: convert the data again, or correct "
+        "the annotation. Where white space is all that an entity has, drop it."
+    )
     # --- JW1xx: pretraining -----------------------------------------------------------------------
     JW101 = (
         "The checkpoint '{path}' is incomplete (it was being written when the run ended) and is "

@@ -5,7 +5,9 @@ the model behind stock `textcat` and `textcat_multilabel`.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from spacy.tokens import Doc
 from thinc.api import (
     Dropout,
     Linear,
@@ -62,7 +64,7 @@ def build_pooled_textcat(
         tok2vec, list2ragged(), pool, Dropout(dropout), scale(learn_rate_factor), output
     )
     activation = probabilities(exclusive_classes)
-    model: TextCatModel = chain(logits, activation)
+    model = documents(chain(logits, activation))
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", linear)
     model.set_ref("logits", logits)
@@ -71,6 +73,41 @@ def build_pooled_textcat(
     model.attrs["multi_label"] = not exclusive_classes
     model.attrs["resize_output"] = partial(_resize, output=output)
     return model
+
+
+def documents(scores: TextCatModel) -> TextCatModel:
+    """The layers of a chain, with zeros for documents without tokens: what the stock component says
+    of them where there are no others in a batch.
+
+    scores (TextCatModel): The chain. Saved models have as many layers as it.
+    RETURNS (TextCatModel): *Shape:* `(n_docs, n_labels)`.
+    """
+    dims = {name: scores.maybe_get_dim(name) for name in scores.dim_names}
+    return Model(
+        scores.name, forward_documents, init=init_documents, dims=dims, layers=scores.layers
+    )
+
+
+def init_documents(model: TextCatModel, X: list[Doc] | None = None, Y: Any = None) -> None:
+    logits, activation = model.layers
+    logits.initialize(X=X, Y=Y)
+    activation.initialize()
+
+
+def forward_documents(
+    model: TextCatModel, docs: list[Doc], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], list[Doc]]]:
+    logits, activation = model.layers
+    X, backprop_logits = logits(docs, is_train)
+    Y, backprop_activation = activation(X, is_train)
+    empty = [i for i, doc in enumerate(docs) if not len(doc)]
+    Y[empty] = 0.0
+
+    def backprop(dY: Floats2d) -> list[Doc]:
+        dY[empty] = 0.0
+        return backprop_logits(backprop_activation(dY))
+
+    return Y, backprop
 
 
 def _resize(model: TextCatModel, new_nO: int, *, output: Model) -> TextCatModel:

@@ -282,7 +282,7 @@ class JBertNER(TrainablePipe):
         labels: Iterable[str] | None = None,
     ) -> None:
         """Find the labels and build the output layer; say how many entities start or end inside a
-        token.
+        token, or with white space.
 
         get_examples (Callable): Gives the training examples.
         nlp (Language): The pipeline.
@@ -294,11 +294,12 @@ class JBertNER(TrainablePipe):
             raise ValueError(Errors.J053.format(name=self.name))
         validate_get_examples(get_examples, "JBertNER.initialize")
         found: set[str] = set()
-        total, misaligned = 0, []
+        total, misaligned, spaced = 0, [], []
         for eg in get_examples():
             entities = eg.reference.ents
             found.update(ent.label_ for ent in entities)
             total += len(entities)
+            spaced += [ent.text for ent in entities if ent.text != ent.text.strip()]
             misaligned += [
                 ent.text
                 for ent in entities
@@ -315,6 +316,12 @@ class JBertNER(TrainablePipe):
             logger.warning(
                 message.format(
                     name=self.name, count=len(misaligned), total=total, example=misaligned[0]
+                )
+            )
+        if spaced:
+            logger.warning(
+                Warnings.JW054.format(
+                    name=self.name, count=len(spaced), total=total, example=spaced[0]
                 )
             )
         for layer in ("output_layer", "transitions"):

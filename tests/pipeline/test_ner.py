@@ -757,3 +757,47 @@ def test_settings_are_kept(ner_examples: Callable, tmp_path: Path) -> None:
     again = component(spacy.load(tmp_path))
     assert {name: getattr(again, name) for name in settings} == settings
     assert again.model.get_ref("transitions").has_param("T")
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\u3000", "\t"])
+@pytest.mark.parametrize("place", ["before", "behind", "alone"])
+def test_white_space_at_the_ends_is_counted(
+    space: str, place: str, ner_examples: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    def examples(nlp: Language) -> list[Example]:
+        name = {"before": f"{space}田中", "behind": f"田中{space}", "alone": space}[place]
+        words = [word for word in ("は", *name.partition(space), "が") if word]
+        doc = Doc(nlp.vocab, words=words, spaces=[False] * len(words))
+        doc.set_ents([Span(doc, 1, len(words) - 1, label="PERSON")])
+        return [*ner_examples(nlp), Example(Doc(nlp.vocab, words=words), doc)]
+
+    def plain(nlp: Language) -> list[Example]:
+        return ner_examples(nlp)
+
+    with caplog.at_level(logging.WARNING, logger="spacy_jbert"):
+        tiny(plain)
+        assert "JW054" not in caplog.text
+        tiny(examples)
+    (message,) = [
+        record.getMessage() for record in caplog.records if "JW054" in record.getMessage()
+    ]
+    assert "1 of " in message
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_empty_texts_alone_and_in_a_batch(
+    decoder: str, overfitted: Callable[[str], Language]
+) -> None:
+    nlp = overfitted(decoder)
+    for texts in (
+        ["", ""],
+        ["", SENTENCES[0]],
+        [SENTENCES[0], "", SENTENCES[1]],
+        [" ", "", "\u3000\n", SENTENCES[0]],
+        [" ", "\n"],
+    ):
+        together = [entities(doc) for doc in nlp.pipe(texts)]
+        assert together == [entities(nlp(text)) for text in texts]
+        assert [found for found, text in zip(together, texts, strict=True) if not text.strip()] == [
+            [] for text in texts if not text.strip()
+        ]
