@@ -84,7 +84,7 @@ setup(
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
-            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.evaluation.calibration:chain_callbacks",
+            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
         ],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.pipeline.ner:ner_scorer",

@@ -18,13 +18,13 @@ from spacy.scorer import Scorer
 from spacy.training import Example
 from spacy.util import minibatch
 
+from ..callbacks import Callback
 from ..errors import Errors
 from .scorers import forget_vectors, score_textcat
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-Callback = Callable[[Language], Language]
 
 # No temperature outside of 1/20 and 20 is looked at.
 _MAX_LOG = math.log(20.0)
@@ -127,21 +127,6 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
 def is_pooled_textcat(pipe: Any) -> bool:
     """RETURNS (bool): Whether it is a stock component on `spacy-jbert.PooledTextCat.v1`."""
     return isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names
-
-
-def chain_callbacks(*callbacks: Callback) -> Callback:
-    """`spacy-jbert.chain_callbacks.v1`: several callbacks where the config has room for one.
-
-    callbacks (Callback): Called in order, each with what the one before returned.
-    RETURNS (Callback): All of them as one.
-    """
-
-    def call_all(nlp: Language) -> Language:
-        for callback in callbacks:
-            nlp = callback(nlp)
-        return nlp
-
-    return call_all
 
 
 class _OfTextCat:

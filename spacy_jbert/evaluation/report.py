@@ -1,4 +1,4 @@
-"""The scores and mistakes that `evaluation.py` finds, as an HTML page, as tables for a terminal, as
+"""The scores and mistakes that `mistakes.py` finds, as an HTML page, as tables for a terminal, as
 JSON.
 """
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .scorers import Label, Mistake
+from .mistakes import Label, Mistake
 
 # Characters of the document that are shown on each side of an entity, and of a document without
 # one.

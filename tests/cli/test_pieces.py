@@ -121,7 +121,7 @@ def test_the_table(checkpoint: Callable[[str], Path]) -> None:
 def test_unknown_pieces_stand_out(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spacy_jbert.cli.app import load, look, show
+    from spacy_jbert.cli.pieces import load, look, show
 
     table = show(look(load(str(checkpoint("mecab-unidic"))), "東京の鷗")).renderables[0]
     styles = {str(text): str(text.style) for text in table.columns[1].cells}

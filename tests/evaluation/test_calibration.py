@@ -13,10 +13,10 @@ from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.training import Example
 
+from spacy_jbert.callbacks import chain_callbacks
 from spacy_jbert.evaluation.calibration import (
     best_threshold,
     calibrate,
-    chain_callbacks,
     cross_entropy,
     fit_temperature,
 )

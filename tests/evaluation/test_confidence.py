@@ -9,10 +9,11 @@ import pytest
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 
 from spacy_jbert.evaluation.confidence import get_confidence, register, set_confidence
-from spacy_jbert.evaluation.scorers import entity_mistakes
+from spacy_jbert.evaluation.mistakes import entity_mistakes
 from spacy_jbert.pipeline.ner import score_ner
 
 WORDS = ["田中", "さん", "は", "東京", "都", "へ"]
@@ -28,14 +29,10 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def names() -> Iterator[None]:
     """The extensions as they were before."""
-    before = {n: Span.get_extension(n) for n in ("score", "jbert_score") if Span.has_extension(n)}
+    before = dict(Underscore.span_extensions)
     yield
-    for name in ("score", "jbert_score"):
-        if Span.has_extension(name):
-            Span.remove_extension(name)
-        if name in before:
-            default, method, getter, setter = before[name]
-            Span.set_extension(name, default=default, method=method, getter=getter, setter=setter)
+    Underscore.span_extensions.clear()
+    Underscore.span_extensions.update(before)
 
 
 def clear() -> None:

@@ -13,17 +13,16 @@ from rich.console import Console
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_jbert.evaluation.report import as_dict, confusions, html_report, print_mistakes
-from spacy_jbert.evaluation.scorers import (
+from spacy_jbert.evaluation.mistakes import (
     Label,
     Mistake,
     about,
     category_mistakes,
     entity_mistakes,
     evaluate,
-    expected_calibration_error,
-    textcat_scorer,
 )
+from spacy_jbert.evaluation.report import as_dict, confusions, html_report, print_mistakes
+from spacy_jbert.evaluation.scorers import expected_calibration_error, textcat_scorer
 
 WORDS = ["田中", "さん", "は", "東京", "都", "の", "日本", "放送", "で", "働く"]
 
