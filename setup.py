@@ -87,7 +87,7 @@ setup(
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
         ],
         "spacy_scorers": [
-            "spacy-jbert.ner_scorer.v1 = spacy_jbert.pipeline.ner:ner_scorer",
+            "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
             "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation.scorers:textcat_scorer",
         ],
     },

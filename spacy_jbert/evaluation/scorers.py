@@ -3,16 +3,17 @@
 The numbers are spaCy's own (`Scorer`), with what they leave out."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-from spacy.scorer import Scorer
-from spacy.tokens import Doc
+from spacy.scorer import Scorer, get_ner_prf
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import Errors
+from .confidence import get_confidence
 
 
 def expected_calibration_error(
@@ -43,6 +44,45 @@ def expected_calibration_error(
         raise ValueError(Errors.J072.format(value=sure[wrong][0]))
     group = np.searchsorted(np.sort(sure), sure) * bins // len(sure)
     return float(np.abs(np.bincount(group, sure - correct, minlength=bins)).sum() / len(sure))
+
+
+def ner_scorer() -> Callable[..., dict[str, Any]]:
+    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected
+    calibration error of `ent._.jbert_score`.
+
+    RETURNS (Callable): The scorer.
+    """
+    return score_ner
+
+
+def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
+    """See `ner_scorer`.
+
+    RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a
+    confidence.
+    """
+    examples = list(examples)
+    scores: dict[str, Any] = get_ner_prf(examples, **settings)
+    judged = [
+        (confidence, right)
+        for eg in examples
+        for ent, right in judge(eg)
+        if (confidence := get_confidence(ent)) is not None
+    ]
+    sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
+    scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
+    return scores
+
+
+def judge(eg: Example) -> Iterator[tuple[Span, bool]]:
+    """Each predicted entity, and whether it is right; none of those about whose tokens the
+    annotation says nothing, as in `get_ner_prf`.
+    """
+    gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
+    for ent in eg.predicted.ents:
+        tokens = eg.alignment.x2y[ent.start : ent.end]
+        if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
+            yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
 
 
 def textcat_scorer(exclusive_classes: bool) -> Callable[..., dict[str, Any]]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -21,7 +20,7 @@ from thinc.types import Floats2d
 from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.confidence import get_confidence, register, set_confidence
-from ..evaluation.scorers import expected_calibration_error
+from ..evaluation.scorers import judge, score_ner
 from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
 from ..models.crf import log_shares, require_temperature
 from ..models.finite import finite_weights
@@ -104,45 +103,6 @@ def make_ner(
         candidates_threshold=candidates_threshold,
         scorer=scorer,
     )
-
-
-def ner_scorer() -> Callable[..., dict[str, Any]]:
-    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected
-    calibration error of `ent._.jbert_score`.
-
-    RETURNS (Callable): The scorer.
-    """
-    return score_ner
-
-
-def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
-    """See `ner_scorer`.
-
-    RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a
-    confidence.
-    """
-    examples = list(examples)
-    scores: dict[str, Any] = get_ner_prf(examples, **settings)
-    judged = [
-        (confidence, right)
-        for eg in examples
-        for ent, right in _judge(eg)
-        if (confidence := get_confidence(ent)) is not None
-    ]
-    sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
-    scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
-    return scores
-
-
-def _judge(eg: Example) -> Iterator[tuple[Span, bool]]:
-    """Each predicted entity, and whether it is right; none of those about whose tokens the
-    annotation says nothing, as in `get_ner_prf`.
-    """
-    gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
-    for ent in eg.predicted.ents:
-        tokens = eg.alignment.x2y[ent.start : ent.end]
-        if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
-            yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
 
 
 class Found(NamedTuple):
@@ -439,7 +399,7 @@ class JBertNER(TrainablePipe):
         judged = [
             [
                 (ent, right)
-                for ent, right in _judge(eg)
+                for ent, right in judge(eg)
                 if get_confidence(ent) is not None and ent.label_ in self.labels
             ]
             for eg in examples

@@ -14,7 +14,7 @@ from spacy.training import Example
 
 from spacy_jbert.evaluation.confidence import get_confidence, register, set_confidence
 from spacy_jbert.evaluation.mistakes import entity_mistakes
-from spacy_jbert.pipeline.ner import score_ner
+from spacy_jbert.evaluation.scorers import score_ner
 
 WORDS = ["田中", "さん", "は", "東京", "都", "へ"]
 

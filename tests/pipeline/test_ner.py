@@ -18,8 +18,9 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import Adam, Model, fix_random_seed
 
+from spacy_jbert.evaluation.scorers import score_ner
 from spacy_jbert.models.biluo import tag_names
-from spacy_jbert.pipeline.ner import JBertNER, score_ner
+from spacy_jbert.pipeline.ner import JBertNER
 from spacy_jbert.types import TagScores
 
 from ..conftest import ENTITIES, SENTENCES, listener
