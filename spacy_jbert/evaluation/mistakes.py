@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from .confidence import get_confidence
-from .scorers import forget_vectors, threshold_of
+from .scorers import forget_vectors, require_confidences, threshold_of
 
 
 class Label(NamedTuple):
@@ -137,6 +137,7 @@ def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any]
         kind of annotation.
     RETURNS: spaCy's scores, and all mistakes, those that the pipeline was surest of first. Where
         annotation has a category that no component knows, that is a "missed class".
+    RAISES: ValueError J072 for probabilities that are none.
     """
     examples = list(examples)
     for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
@@ -158,6 +159,7 @@ def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any]
                 threshold=pipe.cfg["threshold"],
             )
         if classifiers:
+            require_confidences(eg.predicted.cats.values())
             mistakes += [
                 Mistake("missed class", eg.text, Label(label, 0, len(eg.text)), None, None)
                 for label, value in eg.reference.cats.items()

@@ -38,12 +38,17 @@ def expected_calibration_error(
     if len(confidence) == 0:
         return math.nan
     sure, correct = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    # As 32-bit numbers, sums of probabilities may be a little above 1.
-    wrong = ~((sure >= 0.0) & (sure <= 1.0 + 1e-6))
-    if wrong.any():
-        raise ValueError(Errors.J072.format(value=sure[wrong][0]))
+    require_confidences(sure)
     group = np.searchsorted(np.sort(sure), sure) * bins // len(sure)
     return float(np.abs(np.bincount(group, sure - correct, minlength=bins)).sum() / len(sure))
+
+
+def require_confidences(values: Iterable[float]) -> None:
+    """RAISES: ValueError J072 if one of them is none."""
+    for value in values:
+        # As 32-bit numbers, probabilities may be a little above 1.
+        if not 0.0 <= value <= 1.0 + 1e-6:
+            raise ValueError(Errors.J072.format(value=value))
 
 
 def ner_scorer() -> Callable[..., dict[str, Any]]:
@@ -137,6 +142,7 @@ def score_textcat(
     right: list[bool] = []
     for eg in examples:
         predicted, gold = eg.predicted.cats, eg.reference.cats
+        require_confidences(predicted.values())
         considered = (
             [max(labels, key=lambda label: predicted[label])]
             if exclusive_classes
