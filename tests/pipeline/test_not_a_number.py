@@ -154,3 +154,27 @@ def test_fitting_and_evaluation(value: float) -> None:
         fit_temperature(lambda temperature: value)
     with pytest.raises(ValueError, match="J072"):
         expected_calibration_error([0.5, value], [True, True])
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+def test_annotation(factory: str, value: float, both: Callable) -> None:
+    nlp = pipeline(factory, both)
+    examples = both(nlp)
+    examples[0].reference.cats = {"A": value, "B": 0.0}
+    before = nlp.get_pipe("head").model.get_ref("output_layer").get_param("W").copy()
+    with pytest.raises(ValueError, match="E851|J057"):
+        nlp.update(examples, sgd=Adam(0.01))
+    after = nlp.get_pipe("head").model.get_ref("output_layer").get_param("W")
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_stream_goes_on(factory: str, both: Callable) -> None:
+    """With an error handler set, the texts that can't be predicted are reported, not raised."""
+    nlp = pipeline(factory, both)
+    damage(nlp, np.nan, "b")
+    reported: list[str] = []
+    nlp.set_error_handler(lambda name, pipe, docs, error: reported.append(str(error)))
+    assert list(nlp.pipe(SENTENCES[:2])) == []
+    assert FACTORIES[factory] in reported[0]
