@@ -84,10 +84,10 @@ setup(
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
-            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.evaluation.calibration:chain_callbacks",
+            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
         ],
         "spacy_scorers": [
-            "spacy-jbert.ner_scorer.v1 = spacy_jbert.pipeline.ner:ner_scorer",
+            "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
             "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation.scorers:textcat_scorer",
         ],
     },

@@ -98,6 +98,38 @@ class Errors(metaclass=_WithCodes):
         "annotating_components: it would change the tokens of a batch that other components are "
         "still learning from. Take it out, or set misaligned = 'count' (and pooling = 'mean')."
     )
+    J054 = (
+        "Component '{name}' can't go on: {what} not a number, or infinite. The weights are beyond "
+        "use. Lower [training.optimizer] learn_rate, lengthen its warmup, use precision = 'fp32', "
+        "and go on from the last good model (model-best, model-last)."
+    )
+    J055 = (
+        "The scores of tags, or of transitions between labels, add up to nothing that is a number. "
+        "The model's weights are damaged, or training went wrong: load the last good model."
+    )
+    J056 = (
+        "temperature = {temperature} can't be used: it has to be a number above 0, and finite. "
+        "Set it to 1.0, or let spacy-jbert.calibrate.v1 fit it."
+    )
+    J057 = (
+        "The text classifier can't go on: {what} not a number, or infinite. Lower "
+        "[training.optimizer] learn_rate, lengthen its warmup, use precision = 'fp32', check the "
+        "values of cats in the data, and go on from the last good model (model-best, model-last)."
+    )
+    J058 = "{name} = {value} can't be used: it has to be a number above 0, and finite."
+    J059 = (
+        "Span._.{name} was registered by something else, but jbert_ner keeps the confidence of "
+        "entities there. Register yours under another name, or remove it: "
+        "Span.remove_extension('{name}')."
+    )
+    J071 = (
+        "Can't fit probabilities: the loss at temperature {temperature:.3g} is {loss}. The scores "
+        "or the annotation of the held-out documents hold what is not a finite number."
+    )
+    J072 = (
+        "A confidence of {value} can't be evaluated: confidences are from 0 to 1. The pipeline's "
+        "weights are damaged, or another component wrote it."
+    )
     J070 = (
         "Component '{name}' is to get a threshold for each label, but its scorer takes only one "
         "for all. Set @scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or "
@@ -277,6 +309,26 @@ class Errors(metaclass=_WithCodes):
     )
     J233 = "--out has to be a folder, and '{path}' is a file. Give another name."
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
+    J310 = (
+        "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "
+        "components are: {names}."
+    )
+    J311 = (
+        "{path} has no {kinds} annotated in any of its {count} documents, so nothing can be said "
+        "about mistakes. Give annotated documents, and check how they were converted."
+    )
+    J312 = (
+        "The pipeline knows none of the labels in the data, so the two can't be compared. It knows "
+        "{known}; the data has {annotated}. Give the data it was made for, or rename the labels."
+    )
+    J313 = (
+        "--label {labels}: neither the pipeline nor the data has it. Check the spelling; upper and "
+        "lower case differ."
+    )
+    J315 = (
+        "The text on stdin is UTF-8, but was cut inside a character (byte {position}). Cut by "
+        "characters or lines, not by bytes (head -c), or send it whole."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
@@ -302,6 +354,16 @@ class Warnings(metaclass=_WithCodes):
     JW052 = (
         "Component '{name}': the entity {text!r} starts or ends inside a wordpiece and can't be "
         "learned there; its wordpieces are left out of the loss. {count} different entities so far."
+    )
+    JW053 = (
+        "Span._.{name} was registered by something else and stays as it is. The confidence of "
+        "jbert_ner's entities is on Span._.{ours}."
+    )
+    JW054 = (
+        "Component '{name}': {count} of {total} entities in the training data begin or end with "
+        "white space (for example {example!r}). No entity that is found does, so these count as "
+        "missed and what is found there as wrong. Trim them: convert the data again, or correct "
+        "the annotation. Where white space is all that an entity has, drop it."
     )
     # --- JW1xx: pretraining -----------------------------------------------------------------------
     JW101 = (
@@ -358,4 +420,13 @@ class Warnings(metaclass=_WithCodes):
     JW212 = "An earlier conversion left {path}, which is none of these splits: it is now {new}."
     JW213 = (
         "{count} files in '{path}' are packed as {suffixes} and were left out: unpack them first."
+    )
+    # --- JW3xx: evaluation and packaging ----------------------------------------------------------
+    JW301 = (
+        "The data has no {kind} annotated in any document: what the pipeline says of them is not "
+        "looked at, or counts as invented."
+    )
+    JW302 = (
+        "The pipeline doesn't know these {kind} of the data, so each of them counts as missed: "
+        "{labels}"
     )

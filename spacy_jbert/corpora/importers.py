@@ -81,7 +81,7 @@ def doccano(row: Row, notes: Notes) -> Iterator[Annotated]:
             continue
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, list) and len(value) == 3:
-                entities.append(_entity(row, text, *value, notes=notes))
+                entities.append(_entity(row, text, value[0], value[1], value[2], notes))
             elif isinstance(value, dict):
                 start, end = value.get("start_offset"), value.get("end_offset")
                 entities.append(_entity(row, text, start, end, value.get("label"), notes))
