@@ -152,6 +152,10 @@ class Errors(metaclass=_WithCodes):
         "These bytes can't be read as an encoder: {reason}. Give what to_bytes of a pipeline or "
         "component returned, whole and unchanged."
     )
+    J062 = (
+        "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
+        "numbers. Copy the pipeline again, or package it again."
+    )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
         "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting "

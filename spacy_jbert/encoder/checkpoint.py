@@ -227,8 +227,8 @@ class Encoder:
             raise ValueError(Errors.J003.format(path=path, missing=" and ".join(missing)))
         encoder = cls._from_pretrained(str(path), local_files_only=True, **model_settings)
         if (path / _MIX_FILE).is_file():
-            mix = json.loads((path / _MIX_FILE).read_text(encoding="utf-8"))
-            encoder.mix = torch.nn.Parameter(torch.tensor(mix[: encoder.depth + 1]))
+            mix = _read_mix(path / _MIX_FILE, encoder.depth + 1)
+            encoder.mix = torch.nn.Parameter(torch.tensor(mix))
         return encoder
 
     @classmethod
@@ -331,6 +331,17 @@ def _model_class(config: Any) -> type[PreTrainedModel]:
     """
     classes = MODEL_MAPPING[type(config)]
     return classes[0] if isinstance(classes, tuple) else classes
+
+
+def _read_mix(path: Path, n_layers: int) -> list[float]:
+    """What each layer weighs, those that are kept. RAISES: DataError J062."""
+    try:
+        mix = [float(weight) for weight in json.loads(path.read_bytes())]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DataError(Errors.J062.format(expected=n_layers), path=path) from error
+    if len(mix) < n_layers or not all(map(math.isfinite, mix)):
+        raise DataError(Errors.J062.format(expected=n_layers), path=path)
+    return mix[:n_layers]
 
 
 def _refuse_code(name: str, **where: Any) -> None:

@@ -374,3 +374,25 @@ def test_only_bare_names_become_files(folder: Path, name: object) -> None:
 def test_bytes_that_are_no_encoder(data: bytes) -> None:
     with pytest.raises(ValueError, match="J061"):
         EncoderShim().from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        "",
+        "{",
+        "3",
+        "null",
+        "{}",
+        "[]",
+        "[1, 2]",
+        "[NaN, 0, 0]",
+        "[1e999, 0, 0]",
+        '["a", 0, 0]',
+        "[[1], 0, 0]",
+    ],
+)
+def test_a_damaged_mix_of_layers(folder: Path, mix: str) -> None:
+    (folder / "layer_mix.json").write_text(mix, encoding="utf-8")
+    with pytest.raises(ValueError, match="J062"):
+        Encoder.load(folder)
