@@ -40,7 +40,8 @@ setup(
     install_requires=[
         "spacy>=3.8,<3.9",
         "spacy-transformers>=1.4,<1.5",
-        "torch>=2.4",
+        # transformers reads no pytorch_model.bin with an older one.
+        "torch>=2.6",
         # spacy-transformers 1.4 holds transformers under 4.53.3.
         "transformers>=4.49,<4.53.3",
         "safetensors>=0.4.3",

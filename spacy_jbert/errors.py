@@ -175,6 +175,19 @@ class Errors(metaclass=_WithCodes):
         "The text on stdin is not UTF-8 (byte {position}). Convert it first, for example: iconv -f "
         "CP932 -t UTF-8."
     )
+    J060 = (
+        "The checkpoint names Python code of its own (auto_map: {code}), and such code is never "
+        "run. Use a checkpoint of an architecture that transformers has itself; if this is one, "
+        "remove auto_map from the file."
+    )
+    J061 = (
+        "These bytes can't be read as an encoder: {reason}. Give what to_bytes of a pipeline or "
+        "component returned, whole and unchanged."
+    )
+    J062 = (
+        "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
+        "numbers. Copy the pipeline again, or package it again."
+    )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
         "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting "
