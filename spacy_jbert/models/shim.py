@@ -4,6 +4,7 @@ running the encoder, training it step by step, its bytes.
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,11 @@ LAYERS = ("last", "mix")
 # An Adam step is as large as the rate. What suits an encoder's weights would hardly move the
 # softmax of the mix in a whole training.
 _MIX_RATE = 50.0
+
+# A forked child (nlp.pipe, n_process) inherits the state of OpenMP's thread pool but none of its
+# threads, and would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class EncoderShim(Shim):
@@ -289,8 +295,10 @@ def _rows_of_embeddings(encoder: Encoder) -> Iterator[None]:
     """
     embeddings = encoder.model.get_input_embeddings()
     embeddings.sparse = encoder.model.device.type == "cpu"
-    yield
-    embeddings.sparse = False
+    try:
+        yield
+    finally:
+        embeddings.sparse = False
 
 
 def _layers(encoder: Encoder) -> dict[str, int]:
