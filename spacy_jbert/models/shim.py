@@ -4,6 +4,7 @@ running the encoder, training it step by step, its bytes.
 """
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ _MIX_RATE = 50.0
 # No folder, no drive, nothing hidden; what Windows takes for a device is none either.
 _BARE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
+
+# A forked child (nlp.pipe, n_process) inherits the state of OpenMP's thread pool but none of its
+# threads, and would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class EncoderShim(Shim):
@@ -314,8 +320,10 @@ def _rows_of_embeddings(encoder: Encoder) -> Iterator[None]:
     """
     embeddings = encoder.model.get_input_embeddings()
     embeddings.sparse = encoder.model.device.type == "cpu"
-    yield
-    embeddings.sparse = False
+    try:
+        yield
+    finally:
+        embeddings.sparse = False
 
 
 def _layers(encoder: Encoder) -> dict[str, int]:
