@@ -161,6 +161,20 @@ class Errors(metaclass=_WithCodes):
         "Sudachi can't use {files}: {reason}. Dictionaries have to be compiled, user dictionaries "
         "with `sudachipy ubuild -s system.dic -o user.dic user.csv`; there can be 14 of them."
     )
+    J080 = (
+        "The gradient that reached '{name}' is not a number (nan or infinite). Its weights stay as "
+        "they were before this batch. Lower the learning rate, set grad_clip = 1.0, or use "
+        "precision = 'bf16' or 'fp32'; go on from the last saved model."
+    )
+    J081 = (
+        "The encoder can't be saved: {count} of its weights have values that are no numbers (nan "
+        "or infinite), for example {example}. What was saved before stays. Lower the learning rate."
+    )
+    J082 = (
+        "The encoder of '{name}' gives vectors that are no numbers (nan or infinite). Its weights "
+        "are damaged, or precision = 'fp16' is too narrow for them: load a good model, or use "
+        "precision = 'bf16' or 'fp32'."
+    )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "

@@ -12,7 +12,6 @@ import copy
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,32 +179,33 @@ class Encoder:
         path (Path): The folder; one that is there already is replaced, even the one that the
             weights are still mapped from.
         dtype (torch.dtype): Of the weights in the file.
+        RAISES: ValueError J081 if a weight is nan or infinite.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
-            new, old = Path(room) / "new", Path(room) / "old"
-            new.mkdir()
-            weights = {
-                name: w.to(dtype) if w.is_floating_point() else w
-                for name, w in self.model.state_dict().items()
+        weights = self.model.state_dict()
+        self._refuse_no_numbers(weights)
+        with replacing_folder(path) as new:
+            saved = {
+                name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()
             }
-            self.model.save_pretrained(new, state_dict=weights, safe_serialization=True)
-            config = copy.copy(
-                self.model.config
-            )  # save_pretrained wrote the precision that the model has in memory
+            self.model.save_pretrained(new, state_dict=saved, safe_serialization=True)
+            # save_pretrained wrote the precision that the model has in memory.
+            config = copy.copy(self.model.config)
             config.torch_dtype = dtype
             config.save_pretrained(new)
             self.tokenizer.save_pretrained(new)
             if self.mix is not None:
                 (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
-            if path.exists():
-                path.rename(old)
-            try:
-                new.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
+
+    def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
+        """Whoever saves what a training has ruined loses the good model that stood there."""
+        weights = weights if self.mix is None else weights | {"mix": self.mix.detach()}
+        ruined = [
+            name
+            for name, weight in weights.items()
+            if weight.is_floating_point() and not bool(weight.isfinite().all())
+        ]
+        if ruined:
+            raise ValueError(Errors.J081.format(count=len(ruined), example=ruined[0]))
 
     @classmethod
     def load(cls, path: Path, **model_settings: Any) -> "Encoder":
