@@ -32,6 +32,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from ..errors import DataError, Errors
+from ..storage import replacing_folder
 
 logger = logging.getLogger(__name__)
 
