@@ -5,8 +5,9 @@ Sudachi finds the morphemes. Everything that a Doc stores about one follows from
 entry and its surface, so it is worked out once and kept."""
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -440,14 +441,18 @@ def _unpickle(vocab: Vocab, data: bytes) -> SudachiTokenizer:
 
 
 def _finished(surfaces: list[str]) -> int:
-    """How many tokens of a stretch to keep if the text goes on:
+    """How many tokens of a stretch to keep if the text goes on: up to the last end of a sentence,
+    else all but the last few.
 
-    up to the last end of a sentence, else all but the last few.
+    They are half of its characters at least, be it that a token is cut. So no text, whatever its
+    tokens are like, is given to Sudachi more than twice.
     """
-    for i in range(len(surfaces) - 1, 0, -1):
-        if surfaces[i - 1][-1:] in _SENTENCE_ENDS:
-            return i
-    return max(len(surfaces) - _MARGIN, (len(surfaces) + 1) // 2)
+    ends = list(accumulate(map(len, surfaces)))
+    least = bisect_left(ends, ends[-1] / 2) + 1
+    for kept in range(len(surfaces) - 1, least - 1, -1):
+        if surfaces[kept - 1][-1:] in _SENTENCE_ENDS:
+            return kept
+    return max(len(surfaces) - _MARGIN, least)
 
 
 def _separate(text: str, surfaces: list[str]) -> tuple[list[str], list[bool], list[int] | None]:
