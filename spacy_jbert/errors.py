@@ -161,6 +161,24 @@ class Errors(metaclass=_WithCodes):
         "Sudachi can't use {files}: {reason}. Dictionaries have to be compiled, user dictionaries "
         "with `sudachipy ubuild -s system.dic -o user.dic user.csv`; there can be 14 of them."
     )
+    J026 = (
+        "Sudachi's settings name the plugin {name!r} in {kind}. Plugins that aren't Sudachi's own "
+        "are native code, and none is loaded for a pipeline, be it from a saved one or from "
+        "[initialize.tokenizer] config. These can be used there: {known}."
+    )
+    J027 = (
+        "Sudachi's settings ([initialize.tokenizer] config, or the tokenizer's cfg in a saved "
+        "pipeline) can't be used: {setting} = {value!r}: {reason}"
+    )
+    J028 = (
+        "The file {name!r} of a saved tokenizer can't be used: {reason} Dictionaries are saved as "
+        "files beside each other, tokenizer/files/user_00.dic and so on; copy links as files "
+        "(cp -L)."
+    )
+    J029 = (
+        "The saved tokenizer is damaged or incomplete ({source}): {reason} Copy the pipeline "
+        "again, or save it again."
+    )
     J080 = (
         "The gradient that reached '{name}' is not a number (nan or infinite). Its weights stay as "
         "they were before this batch. Lower the learning rate, set grad_clip = 1.0, or use "
@@ -367,6 +385,10 @@ class Warnings(metaclass=_WithCodes):
     JW002 = (
         "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the "
         "training data; it can never be predicted."
+    )
+    JW020 = (
+        "A text holds half a character (a lone surrogate, at position {position}: {around!a}), "
+        "which no Doc can store. It was read as U+FFFD, so that positions stay as they are."
     )
     JW050 = (
         "Component '{name}': {count} of {total} entities in the training data start or end inside "
