@@ -448,13 +448,24 @@ def _read_alike_by_all(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenize
 
 
 def _check_unknown(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """RAISES: ValueError J066 if the tokenizer fails at what its vocabulary lacks."""
+    """RAISES: ValueError J066 if the tokenizer fails at what its vocabulary lacks, J002 if it can't
+    encode at all.
+    """
     try:
         failed = None in tokenizer(_UNHEARD_OF)["input_ids"] and "it gives no id"
+        if tokenizer.is_fast:
+            special = tokenizer("あ", return_special_tokens_mask=True)["special_tokens_mask"]
+            failed = failed or (all(special) and "it gives nothing for あ")
+            tokenizer("あ", "あ")
     except ImportError:
         raise
     except Exception as error:  # the tokenizers library raises nothing narrower
         failed = str(error)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which no module exports
+            raise
+        reason = f"its tokenizer.json is damaged ({error})."
+        raise ValueError(Errors.J002.format(name=name, reason=reason)) from error
     if failed:
         raise ValueError(
             Errors.J066.format(name=name, reason=failed, unknown=tokenizer.unk_token or "[UNK]")

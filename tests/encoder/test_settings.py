@@ -323,6 +323,25 @@ def test_a_vocabulary_without_an_unknown_piece(folder: Path, japanese: Language)
             load()
 
 
+def test_a_vocabulary_that_drops_what_it_lacks(folder: Path) -> None:
+    backend = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    backend.save(str(folder / "tokenizer.json"))
+    edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(ValueError, match="J066"):
+        Encoder.load(folder)
+
+
+def test_a_template_that_names_no_piece(tmp_path: Path) -> None:
+    """The tokenizers library panics at it."""
+    folder = write(tmp_path, four["llama"])
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["post_processor"]["pair"][0]["SpecialToken"]["id"] = "[CLZ]"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="J002"):
+        Encoder.load(folder)
+
+
 def test_ids_beyond_the_embeddings(folder: Path, japanese: Language) -> None:
     encoder = Encoder.load(folder)
     rows = encoder.model.config.vocab_size
