@@ -220,6 +220,30 @@ class Errors(metaclass=_WithCodes):
         "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
         "numbers. Copy the pipeline again, or package it again."
     )
+    J063 = (
+        "{setting} = {value} is from transformers {written}, and transformers {running} here can't "
+        "express it: the vectors would be others. Use a checkpoint that transformers 4 saved."
+    )
+    J064 = "{setting} = {value} can't be right: it has to be {expected}. Correct it in the file."
+    J065 = (
+        "The tokenizer of '{name}' gives ids up to {highest}, and the encoder has embeddings for "
+        "{rows} pieces only. Use the tokenizer that belongs to this encoder, or add the missing "
+        "rows: model.resize_token_embeddings({needed}), then save both."
+    )
+    J066 = (
+        "The tokenizer of '{name}' has no piece for what it doesn't know ({reason}). Add its "
+        "unknown token, {unknown}, to its vocabulary, or use the tokenizer that belongs to the "
+        "encoder."
+    )
+    J067 = (
+        "Weights of the encoder '{name}' hold NaN or infinity: {weights}. It would give no vectors "
+        "of any sense. Take an earlier checkpoint, or download it again."
+    )
+    J068 = (
+        "tokenizer_class = {tokenizer!r}, from transformers {written}, is unknown to transformers "
+        "{running} here. Save the tokenizer with transformers 4, or put its tokenizer.json into "
+        "the folder: that can be read whatever the class."
+    )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
         "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting "
