@@ -36,7 +36,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["spacy_jbert", "spacy_jbert.*"]),
     package_data={"spacy_jbert": ["py.typed"]},
-    python_requires=">=3.10",
+    python_requires=">=3.11,<3.14",
     install_requires=[
         "spacy>=3.8,<3.9",
         "spacy-transformers>=1.4,<1.5",
@@ -97,6 +97,8 @@ setup(
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
         "Typing :: Typed",

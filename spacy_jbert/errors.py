@@ -290,6 +290,16 @@ class Warnings(metaclass=_WithCodes):
         "The checkpoint at step {step} could not be written ({reason}). Training goes on; the last "
         "complete one is: {last}."
     )
+    JW133 = "'{path}' is damaged: its files are not those that were written. It is made anew."
+    JW134 = (
+        "The checkpoint '{path}' is damaged: its files are not those that were written. It is "
+        "skipped."
+    )
+    JW135 = (
+        "The encoder '{path}' is not the one that the metrics.json beside it belongs to: it is "
+        "damaged, or another run was killed here. It is made anew, from checkpoints if there are "
+        "any."
+    )
     JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
     # --- JW2xx: data ------------------------------------------------------------------------------
     JW201 = (

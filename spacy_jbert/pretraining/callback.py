@@ -20,10 +20,10 @@ import torch
 from spacy.language import Language
 
 from ..encoder.checkpoint import Encoder
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..packaging import portable as make_portable
 from ..wordpieces.segmentation import DocPieces
-from .once import file_fingerprint, fingerprint
+from .once import contents, fingerprint, hashes, intact
 from .text import Cleaning
 
 if TYPE_CHECKING:
@@ -346,6 +346,7 @@ def _run(
         log = [entry for entry in trainer.state.log_history if "loss" in entry]
         metrics = {
             "run": key,
+            "encoder": hashes(folder / "encoder"),
             "steps": steps,
             "seconds": round(seconds, 1),
             "steps_per_second": round((steps - first) / seconds, 3),
@@ -413,37 +414,33 @@ def _figures(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finished(folder: Path, key: str) -> bool:
+    """RETURNS (bool): Whether the folder holds this run's result; JW135 where its figures are there
+    but the encoder beside them is damaged, or another run's.
+    """
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return bool(metrics.get("run") == key) and (folder / "encoder" / "config.json").is_file()
+    if not isinstance(metrics, dict) or metrics.get("run") != key:
+        return False
+    whole = intact(folder / "encoder", metrics.get("encoder"))
+    if not whole:
+        logger.warning(Warnings.JW135.format(path=folder / "encoder"))
+    return whole
 
 
 def _origin(nlp: Language, component: str) -> Any:
     """Where the encoder's first weights come from, as the config has it, with the content of
     checkpoints that are folders here; of a component that comes from another pipeline, the weights
     themselves."""
-    block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
-    if not block:
-        digest = blake2b(digest_size=20)
-        for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-        return digest.hexdigest()
-    files = [
-        file
-        for value in block.values()
-        if isinstance(value, str) and Path(value).is_dir()
-        for file in Path(value).glob("*")
-    ]
-    return [
-        block,
-        [
-            file_fingerprint(file)
-            for file in sorted(files)
-            if file.suffix in (".safetensors", ".bin")
-        ],
-    ]
+    components = nlp.config.interpolate()["initialize"].get("components", {})
+    if block := components.get(component, {}).get("encoder", {}):
+        # Of a vocabulary's text the content counts, and the vocabulary is in the corpus's key.
+        return contents({name: value for name, value in block.items() if name != "vocabulary"})
+    digest = blake2b(digest_size=20)
+    for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _component(nlp: Language, name: str) -> Any:

@@ -4,9 +4,9 @@ transformers' Trainer with batches by position, a held-out evaluation, and check
 only if whole.
 """
 
-import json
 import logging
 import os
+import re
 import shutil
 import signal
 import threading
@@ -38,11 +38,12 @@ from ..errors import Errors, Warnings
 from . import curve
 from .batches import Batches
 from .objective import MaskedLM, perplexity
+from .once import MANIFEST, read_manifest, write_manifest
 from .progress import progress
 
 logger = logging.getLogger(__name__)
 
-_MANIFEST = "COMPLETE"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 class PretrainingTrainer(Trainer):
@@ -350,44 +351,22 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
-def write_manifest(checkpoint: Path, run: str) -> None:
-    """Name the run, the files of a checkpoint and their sizes, once they are on the disk."""
-    files = sorted(
-        path for path in checkpoint.rglob("*") if path.is_file() and path.name != _MANIFEST
-    )
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    new = checkpoint / f".{_MANIFEST}"
-    manifest = {
-        "run": run,
-        "files": {str(path.relative_to(checkpoint)): path.stat().st_size for path in files},
-    }
-    new.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    new.replace(checkpoint / _MANIFEST)
-
-
 def last_checkpoint(folder: Path, run: str | None) -> Path | None:
     """Find the latest checkpoint that is complete; later ones that aren't, or are another run's,
     are warned of.
 
     run (str | None): What its manifest has to say; None: anything.
     """
-    for checkpoint in sorted(
-        folder.glob("checkpoint-[0-9]*"),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-        reverse=True,
-    ):
-        try:
-            manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-            complete = all(
-                (checkpoint / name).stat().st_size == size
-                for name, size in manifest["files"].items()
-            )
-        except (OSError, ValueError, KeyError):
-            complete = False
-        if not complete:
-            logger.warning(Warnings.JW101.format(path=checkpoint))
+    found = {
+        int(number[1]): path
+        for path in folder.glob("checkpoint-*")
+        if (number := _CHECKPOINT.fullmatch(path.name))
+    }
+    for _, checkpoint in sorted(found.items(), reverse=True):
+        manifest = read_manifest(checkpoint)
+        if manifest is None:
+            warning = Warnings.JW134 if (checkpoint / MANIFEST).exists() else Warnings.JW101
+            logger.warning(warning.format(path=checkpoint))
         elif run is not None and manifest["run"] != run:
             logger.warning(Warnings.JW130.format(path=checkpoint))
         else:

@@ -23,7 +23,8 @@ from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining import callback, trainer
 from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.objective import MaskedLM
-from spacy_jbert.pretraining.trainer import last_checkpoint, write_manifest
+from spacy_jbert.pretraining.once import tokenizer_identity, write_manifest
+from spacy_jbert.pretraining.trainer import last_checkpoint
 
 CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
 
@@ -337,7 +338,7 @@ def test_an_incomplete_checkpoint_is_skipped(
     write_manifest(tmp_path / "checkpoint-10", "this")
     (tmp_path / "checkpoint-10" / "model.safetensors").write_bytes(b"wei")
     assert last_checkpoint(tmp_path, "this") == tmp_path / "checkpoint-9"
-    assert caplog.text.count("[JW101]") == 2
+    assert caplog.text.count("[JW101]") == caplog.text.count("[JW134]") == 1
     assert last_checkpoint(tmp_path, "other") is None
     assert caplog.text.count("[JW130]") == 1
     assert last_checkpoint(tmp_path / "nothing", "this") is None
@@ -515,3 +516,74 @@ def test_two_processes_stop_at_the_same_step(
     assert checkpoint
     assert len(list(checkpoint.glob("rng_state_*.pth"))) == 2
     assert not (tmp_path / "pipeline").exists()
+
+
+def test_an_encoder_of_another_run_is_not_taken_for_done(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a second run leaves it that was killed before it wrote its metrics."""
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    first, metrics = weights(pipe), (tmp_path / "metrics.json").read_bytes()
+    pipe.encoder.model.load_state_dict(start)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"seed": 1})(pipeline)
+    assert not same(weights(pipe), first)
+    (tmp_path / "metrics.json").write_bytes(metrics)
+    pipe.encoder.model.load_state_dict(start)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert same(weights(pipe), first)
+    assert "[JW135]" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "COMPLETE", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_skipped(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (9, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for file in ("model.safetensors", "optimizer.pt"):
+            (folder / file).write_bytes(b"weights")
+        write_manifest(folder, "this")
+    (tmp_path / "checkpoint-40.bak").mkdir()
+    damaged = tmp_path / "checkpoint-10" / name
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    assert last_checkpoint(tmp_path, "this") == tmp_path / "checkpoint-9"
+    assert "[JW134]" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["samples.arrow", "counts.json"])
+def test_a_damaged_corpus_is_made_anew(
+    pipeline: Language,
+    pipe: Any,
+    text: Path,
+    tmp_path: Path,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    first = weights(pipe)
+    pipe.encoder.model.load_state_dict(start)
+    (damaged,) = tmp_path.glob(f"corpus/*/{name}")
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    pretrain_mlm(str(text), str(tmp_path), **SMALL, resume="never")(pipeline)
+    assert same(weights(pipe), first)
+    assert "[JW133]" in caplog.text
+
+
+def test_the_contents_of_dictionaries_count(tmp_path: Path) -> None:
+    nlp = spacy.blank("ja")
+    dictionary = tmp_path / "user.dic"
+    dictionary.write_bytes(b"one")
+    before = tokenizer_identity(nlp)
+    nlp.config["initialize"]["tokenizer"] = {"user_dictionaries": [str(dictionary)]}
+    one = tokenizer_identity(nlp)
+    dictionary.write_bytes(b"two")
+    assert before != one != tokenizer_identity(nlp)
+
+
+@pytest.mark.parametrize("odd", ["[]", "null", "1", '{"run": 1}', "{"])
+def test_odd_metrics_are_no_result(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "metrics.json").write_text(odd)
+    assert not callback._finished(tmp_path, "key")

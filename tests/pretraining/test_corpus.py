@@ -153,7 +153,8 @@ def test_a_run_that_was_killed_goes_on(
     assert min(done) == 2
     assert rows(parts) == rows(whole)
     assert parts.counts == whole.counts
-    assert sorted(path.name for path in place.iterdir()) == ["counts.json", "samples.arrow"]
+    names = sorted(path.name for path in place.iterdir())
+    assert names == ["COMPLETE", "counts.json", "samples.arrow"]
 
 
 @pytest.mark.slow
