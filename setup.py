@@ -47,6 +47,8 @@ setup(
         "safetensors>=0.4.3",
         "sudachipy>=0.7",
         "sudachidict-core",
+        # Two runs in one output folder; torch and transformers want it too.
+        "filelock>=3.12",
         "thinc>=8.3.4,<8.4",
         # The converters' command lines and tables; rich counts full-width characters as two
         # columns.

@@ -13,10 +13,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from spacy.language import Language
 
 from ..errors import Warnings
 from ..storage import replacing, sha256
+from .parallel import refuse_helpers
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +135,13 @@ def first_rank(folder: Path, make: Callable[[], None]) -> bool:
     if is_whole(folder):
         return False
     if int(os.environ.get("RANK", "0")) == 0:
-        make()
-        return True
+        refuse_helpers()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Runs can share a folder: whoever comes second waits, and takes what the first has made.
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if missing := read_manifest(folder) is None:
+                make()
+        return missing
     logger.info("Waiting for the first process to write %s", folder)
     while read_manifest(folder) is None:
         time.sleep(_ASK_AGAIN)
