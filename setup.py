@@ -36,7 +36,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["spacy_jbert", "spacy_jbert.*"]),
     package_data={"spacy_jbert": ["py.typed"]},
-    python_requires=">=3.10",
+    python_requires=">=3.11,<3.14",
     install_requires=[
         "spacy>=3.8,<3.9",
         "spacy-transformers>=1.4,<1.5",
@@ -47,6 +47,8 @@ setup(
         "safetensors>=0.4.3",
         "sudachipy>=0.7",
         "sudachidict-core",
+        # Two runs in one output folder; torch and transformers want it too.
+        "filelock>=3.12",
         "thinc>=8.3.4,<8.4",
         # The converters' command lines and tables; rich counts full-width characters as two
         # columns.
@@ -98,6 +100,8 @@ setup(
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
         "Typing :: Typed",

@@ -275,14 +275,33 @@ class Errors(metaclass=_WithCodes):
     J108 = "{setting} = {value!r} can't be used: {reason}"
     J109 = "Pretraining needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
     J110 = (
-        "Pretraining was told to stop (SIGTERM) and wrote a checkpoint at step {step} of {steps}. "
-        "Run the same command again to go on."
+        "Pretraining was told to stop ({signal}). The last complete checkpoint is of step {step} "
+        "of {steps}. Run the same command again to go on from there."
     )
     J130 = (
         "shard = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and "
         "an encoder whose layers have weights of their own."
     )
     J131 = "report_to = '{package}' needs a package: pip install {package}"
+    J133 = (
+        "Another process is pretraining in the output folder '{path}'. Wait until it has ended, or "
+        "choose another output."
+    )
+    J134 = (
+        "The encoder is trained, but can't be written to '{path}': {reason}. The last complete "
+        "checkpoint is of step {step} of {steps}. Make room there and run the same command again: "
+        "it goes on from that checkpoint."
+    )
+    J135 = (
+        "The weights are no numbers (nan or infinite) after step {step}: {name}. Training stopped "
+        "before they were saved; the last complete checkpoint is kept. Lower learn_rate, lengthen "
+        "warmup, or use precision = 'fp32'."
+    )
+    J136 = "The loss on the held-out part is {loss} after step {step}: the encoder is not saved."
+    J137 = (
+        "A new process ran this script again before it could do its work. Put what the script does "
+        'under: if __name__ == "__main__":'
+    )
     # --- J2xx: data -------------------------------------------------------------------------------
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
@@ -454,6 +473,25 @@ class Warnings(metaclass=_WithCodes):
     JW131 = (
         "The checkpoint at step {step} could not be written ({reason}). Training goes on; the last "
         "complete one is: {last}."
+    )
+    JW133 = "'{path}' is damaged: its files are not those that were written. It is made anew."
+    JW134 = (
+        "The checkpoint '{path}' is damaged: its files are not those that were written. It is "
+        "skipped."
+    )
+    JW135 = (
+        "The encoder '{path}' is not the one that the metrics.json beside it belongs to: it is "
+        "damaged, or another run was killed here. It is made anew, from checkpoints if there are "
+        "any."
+    )
+    JW136 = (
+        "The processes that cut the text ended before they had done anything or were killed (for "
+        "want of memory?), so this process goes on alone. A script that pretrains has to put what "
+        'it does under: if __name__ == "__main__": (else each new process runs the script again).'
+    )
+    JW137 = (
+        "There was no room for the checkpoint at step {step} ({reason}): all older ones but {last} "
+        "are removed, and it is tried once more."
     )
     JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
     # --- JW2xx: data ------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from transformers import PreTrainedTokenizerFast
 
 from ..encoder.checkpoint import VocabularyLoader
 from ..errors import Errors
+from ..storage import remove
 from ..wordpieces.segmentation import TRAINED_ON
-from .once import file_fingerprint, fingerprint, first_rank
+from .once import file_fingerprint, fingerprint, first_rank, tokenizer_identity, write_manifest
 from .parallel import Part, characters, cores, in_processes, parts
 from .progress import progress
 from .text import Cleaning, clean, find_files, read_documents
@@ -95,15 +96,17 @@ def trained_vocabulary(
         if folder is None:
             return train(nlp)
         content = [file_fingerprint(file) for file in find_files(path)]
-        place = Path(folder) / fingerprint(content, settings, nlp.config["nlp"]["tokenizer"])
+        place = Path(folder) / fingerprint(content, settings, tokenizer_identity(nlp))
 
         def write() -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as room:
                 train(nlp).save_pretrained(f"{room}/new")
+                write_manifest(Path(room, "new"), place.name)
+                remove(place)
                 Path(room, "new").rename(place)
 
-        if not first_rank(place / "tokenizer.json", write):
+        if not first_rank(place, write):
             logger.info("Using the vocabulary trained earlier: %s", place)
         tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
             place, local_files_only=True, trust_remote_code=False

@@ -68,7 +68,19 @@ def test_a_vocabulary_is_kept(
         assert choose_words(again, "auto")[0] == "doc"
         with pytest.raises(TypeError):
             trained_vocabulary(str(text), size=320, folder=str(tmp_path))(nlp)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len([place for place in tmp_path.iterdir() if place.is_dir()]) == 1
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "COMPLETE"])
+def test_a_damaged_vocabulary_is_made_anew(
+    nlp: Language, text: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = trained_vocabulary(str(text), size=512, folder=str(tmp_path))(nlp)
+    (damaged,) = tmp_path.glob(f"*/{name}")
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    again = trained_vocabulary(str(text), size=512, folder=str(tmp_path))(nlp)
+    assert again.backend_tokenizer.to_str() == first.backend_tokenizer.to_str()
+    assert "[JW133]" in caplog.text
 
 
 def test_the_same_text_gives_the_same_vocabulary(
