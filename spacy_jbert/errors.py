@@ -136,9 +136,6 @@ class Errors(metaclass=_WithCodes):
         "thresholds = false in spacy-jbert.calibrate.v1."
     )
     J040 = "{name} = '{value}' is not one of {choices}."
-    J041 = (
-        "train_layers = {train_layers} and unfreeze_steps = {unfreeze_steps} must not be negative."
-    )
     J042 = (
         "gradient_checkpointing = true can't be used with this encoder: {model} has no support for "
         "it in transformers."
@@ -188,6 +185,19 @@ class Errors(metaclass=_WithCodes):
         "The encoder can't be saved: {count} of its weights have values that are no numbers (nan "
         "or infinite), for example {example}. What was saved before stays. Lower the learning rate."
     )
+    J084 = (
+        "Out of memory over one document of {length} characters ({reason}). Lower "
+        "max_batch_pieces ({budget}) or window in [components.{name}.model], or cut the document."
+    )
+    J085 = (
+        "device = '{device}' is no device. Give 'auto', which follows spaCy, or one of torch's, "
+        "such as 'cpu' or 'cuda:0'."
+    )
+    J086 = (
+        "window = {window} has no room for a wordpiece beside the encoder's special ones: give "
+        "{least} at least, or null for the encoder's own limit."
+    )
+    J087 = "[components.<name>.model] {name} = {value!r} can't be used: it has to be {wanted}."
     J082 = (
         "The encoder of '{name}' gives vectors that are no numbers (nan or infinite). Its weights "
         "are damaged, or precision = 'fp16' is too narrow for them: load a good model, or use "
@@ -432,6 +442,10 @@ class Warnings(metaclass=_WithCodes):
     JW020 = (
         "A text holds half a character (a lone surrogate, at position {position}: {around!a}), "
         "which no Doc can store. It was read as U+FFFD, so that positions stay as they are."
+    )
+    JW080 = (
+        "device = '{device}' isn't there on this machine: the encoder runs on the CPU. "
+        "device = 'auto' takes what there is."
     )
     JW050 = (
         "Component '{name}': {count} of {total} entities in the training data start or end inside "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import srsly
+import torch
 from spacy import util
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -213,10 +214,44 @@ class JBertTransformer(Transformer):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
         """Apply the component to a stream of documents. Windows of a whole batch are sorted by
         length before they are cut into the encoder's batches, so a larger `batch_size` wastes less
-        on padding."""
+        on padding.
+
+        Where a batch fails its documents are tried one by one, and those that fail alone go to the
+        error handler (`nlp.set_error_handler`), which raises by default.
+        """
+        error_handler = self.get_error_handler()
         for docs in util.minibatch(stream, batch_size):
-            self.set_annotations(docs, self.predict(docs))
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            except Exception:
+                # One of them, or all together, were too much.
+                docs = self._one_by_one(docs, error_handler)
             yield from docs
+
+    def _one_by_one(self, docs: Iterable[Doc], error_handler: Callable) -> list[Doc]:
+        """Annotate what can be annotated, and hand each of the others to the error handler.
+
+        RETURNS (list[Doc]): Those that went well.
+        """
+        done = []
+        for doc in docs:
+            try:
+                self.set_annotations([doc], self.predict([doc]))
+                done.append(doc)
+            except (MemoryError, torch.OutOfMemoryError) as error:
+                coded = MemoryError(
+                    Errors.J084.format(
+                        length=len(doc.text),
+                        reason=str(error).partition("\n")[0] or type(error).__name__,
+                        budget=self.model.attrs["max_batch_pieces"],
+                        name=self.name,
+                    )
+                )
+                coded.__cause__ = error
+                error_handler(self.name, self, [doc], coded)
+            except Exception as error:
+                error_handler(self.name, self, [doc], error)
+        return done
 
     def update(
         self,
