@@ -161,6 +161,24 @@ class Errors(metaclass=_WithCodes):
         "Sudachi can't use {files}: {reason}. Dictionaries have to be compiled, user dictionaries "
         "with `sudachipy ubuild -s system.dic -o user.dic user.csv`; there can be 14 of them."
     )
+    J026 = (
+        "Sudachi's settings name the plugin {name!r} in {kind}. Plugins that aren't Sudachi's own "
+        "are native code, and none is loaded for a pipeline, be it from a saved one or from "
+        "[initialize.tokenizer] config. These can be used there: {known}."
+    )
+    J027 = (
+        "Sudachi's settings ([initialize.tokenizer] config, or the tokenizer's cfg in a saved "
+        "pipeline) can't be used: {setting} = {value!r}: {reason}"
+    )
+    J028 = (
+        "The file {name!r} of a saved tokenizer can't be used: {reason} Dictionaries are saved as "
+        "files beside each other, tokenizer/files/user_00.dic and so on; copy links as files "
+        "(cp -L)."
+    )
+    J029 = (
+        "The saved tokenizer is damaged or incomplete ({source}): {reason} Copy the pipeline "
+        "again, or save it again."
+    )
     J080 = (
         "The gradient that reached '{name}' is not a number (nan or infinite). Its weights stay as "
         "they were before this batch. Lower the learning rate, set grad_clip = 1.0, or use "
@@ -201,6 +219,30 @@ class Errors(metaclass=_WithCodes):
     J062 = (
         "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
         "numbers. Copy the pipeline again, or package it again."
+    )
+    J063 = (
+        "{setting} = {value} is from transformers {written}, and transformers {running} here can't "
+        "express it: the vectors would be others. Use a checkpoint that transformers 4 saved."
+    )
+    J064 = "{setting} = {value} can't be right: it has to be {expected}. Correct it in the file."
+    J065 = (
+        "The tokenizer of '{name}' gives ids up to {highest}, and the encoder has embeddings for "
+        "{rows} pieces only. Use the tokenizer that belongs to this encoder, or add the missing "
+        "rows: model.resize_token_embeddings({needed}), then save both."
+    )
+    J066 = (
+        "The tokenizer of '{name}' has no piece for what it doesn't know ({reason}). Add its "
+        "unknown token, {unknown}, to its vocabulary, or use the tokenizer that belongs to the "
+        "encoder."
+    )
+    J067 = (
+        "Weights of the encoder '{name}' hold NaN or infinity: {weights}. It would give no vectors "
+        "of any sense. Take an earlier checkpoint, or download it again."
+    )
+    J068 = (
+        "tokenizer_class = {tokenizer!r}, from transformers {written}, is unknown to transformers "
+        "{running} here. Save the tokenizer with transformers 4, or put its tokenizer.json into "
+        "the folder: that can be read whatever the class."
     )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
@@ -386,6 +428,10 @@ class Warnings(metaclass=_WithCodes):
     JW002 = (
         "Component '{name}': label '{label}' occurs in the data to evaluate on but not in the "
         "training data; it can never be predicted."
+    )
+    JW020 = (
+        "A text holds half a character (a lone surrogate, at position {position}: {around!a}), "
+        "which no Doc can store. It was read as U+FFFD, so that positions stay as they are."
     )
     JW050 = (
         "Component '{name}': {count} of {total} entities in the training data start or end inside "

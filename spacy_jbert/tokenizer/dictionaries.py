@@ -1,9 +1,10 @@
 """Which Sudachi dictionaries a tokenizer works with, and how they travel with a saved pipeline."""
 
+import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+import mmap
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,12 +12,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sudachipy import Dictionary
-from sudachipy.errors import SudachiError
 
 from ..errors import Errors
+from ..storage import remove, replacing_folder
+from .settings import check, files_named, is_bare, map_files, resource
 
 NAMES = ("small", "core", "full")
 _SYSTEM = "system.dic"
+_USER = re.compile(r"user_\d\d\.dic")
 
 
 @dataclass
@@ -28,19 +31,33 @@ class Dictionaries:
         their names in `files`. None for Sudachi's defaults.
     files (dict[str, Path]): Files that no package installs, by the names they are saved under: the
         compiled user dictionaries, in order ("user_00.dic" ...), a system dictionary ("system.dic")
-        in place of the one that `name` tells, and what the settings need.
-    RAISES: ValueError J021 for another name.
+        in place of the one that `name` tells, and what the settings need. They are held: what
+        becomes of the files later doesn't matter. Others are left out.
+    RAISES: ValueError J021 for another name, J026 or J027 for settings that can't be used, J028 for
+        a path in the place of a file's name, J023 or J025 for files that can't be read.
     """
 
     name: str = "core"
     settings: dict[str, Any] | None = None
     files: dict[str, Path] = field(default_factory=dict)
+    _contents: dict[str, mmap.mmap] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(
                 Errors.J021.format(name=self.name, choices=", ".join(map(repr, NAMES)))
             )
+
+        wanted = {_SYSTEM}
+        if self.settings is not None:
+            check(self.settings)
+            wanted.update(files_named(self.settings))
+        for name in (*self.files, *wanted):
+            if not is_bare(name):
+                raise ValueError(Errors.J028.format(name=name, reason="it is a path."))
+        for name, path in self.files.items():
+            if name in wanted or _USER.fullmatch(name):
+                self._contents[name] = _mapped(path)
 
     @classmethod
     def gather(
@@ -60,10 +77,11 @@ class Dictionaries:
         settings (str | Path | None): A sudachi.json. The files it names are looked for beside it,
             then where Sudachi has its own.
         RAISES: ValueError J023 for a file that isn't there, J024 for settings that aren't a JSON
-            object.
+            object, J026 or J027 for settings that can't be used.
         """
         found: dict[str, Any] | None = None
-        users, files = list(users), {}
+        users = list(users)
+        files: dict[str, Path] = {}
         if settings is not None:
             found = _read_settings(_existing(settings))
             home = Path(settings).parent / found.pop("path", "")
@@ -72,13 +90,16 @@ class Dictionaries:
             system = system or (None if inside is None else home / inside)
             users = [*(home / path for path in found.pop("userDict", None) or ()), *users]
 
-            def carry(value: str) -> str:
-                if not (home / value).is_file():
-                    return value
-                files[Path(value).name] = (home / value).resolve()
-                return Path(value).name
+            check(found)
+            names: dict[Path, str] = {}
 
-            found = _map_strings(found, carry)
+            def carry(value: str) -> str:
+                if not (home / value).is_file() and resource(value):
+                    return value
+                return names.setdefault(_existing(home / value), f"settings_{len(names):02}.def")
+
+            found = map_files(found, carry)
+            files |= {name: path for path, name in names.items()}
         if system is not None:
             files[_SYSTEM] = _existing(system)
         files |= {f"user_{i:02}.dic": _existing(path) for i, path in enumerate(users)}
@@ -97,52 +118,82 @@ class Dictionaries:
         """Open them.
 
         RAISES: ValueError J022 where the package of the system dictionary isn't installed, J025 for
-            files that Sudachi can't use.
+            files that Sudachi can't use, J027 for a file in the settings that isn't there.
         """
         self.check_installed()
         system = str(self.files[_SYSTEM]) if _SYSTEM in self.files else self.name
-        settings = _map_strings(
-            self.settings or {}, lambda value: str(self.files.get(value, value))
-        )
+        settings = map_files(self.settings or {}, self._path)
         settings["userDict"] = [
-            str(path) for name, path in sorted(self.files.items()) if name.startswith("user_")
+            str(self.files[name]) for name in sorted(self._contents) if _USER.fullmatch(name)
         ]
         try:
             return Dictionary(config=json.dumps(settings), dict=system)
-        except SudachiError as error:
+        except BaseException as error:
+            # SudachiError, or what Rust makes of a dictionary that it didn't expect, which is no
+            # Exception and has no name that one could import.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             files = ", ".join(map(str, self.files.values())) or system
             raise ValueError(Errors.J025.format(files=files, reason=error)) from error
 
+    def _path(self, name: str) -> str:
+        """Where a file of the settings is: never where the process happens to run."""
+        found = self.files.get(name) or resource(name)
+        if found is None:
+            raise ValueError(
+                Errors.J027.format(
+                    setting="a file's name", value=name, reason="the file isn't saved with it."
+                )
+            )
+        return str(found)
+
+    def contents(self) -> dict[str, bytes]:
+        """What the files hold, by name."""
+        return {name: bytes(content) for name, content in self._contents.items()}
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each file, by name."""
+        return {
+            name: hashlib.sha256(content).hexdigest() for name, content in self._contents.items()
+        }
+
     def to_disk(self, folder: Path) -> None:
-        """Copy the files into a folder, in the place of those of an earlier pipeline."""
-        for old in folder.glob("*"):
-            if old.name not in self.files:
-                old.unlink()
-        for name, path in self.files.items():
-            folder.mkdir(parents=True, exist_ok=True)
-            copy = folder / name
-            if not (copy.exists() and copy.samefile(path)):
-                # Another pipeline may have mapped the old file into its memory: it keeps that, as
-                # this one gets a new inode.
-                shutil.copyfile(_existing(path), folder / f"{name}.new")
-                os.replace(folder / f"{name}.new", copy)
+        """Write the files into a folder, in the place of those of an earlier pipeline. Who has
+        mapped those into memory keeps them.
+        """
+        with replacing_folder(folder) as new:
+            for name, content in self._contents.items():
+                (new / name).write_bytes(content)
+        if not self._contents:
+            remove(folder)
 
 
 def files_in(folder: Path) -> dict[str, Path]:
     """The files that `Dictionaries.to_disk` left in a folder, by name; none if there is no such
     folder.
+
+    RAISES: ValueError J028 for links: a pipeline must not make files from elsewhere its own.
     """
-    return {path.name: path.resolve() for path in sorted(folder.glob("*"))}
+    files = sorted(folder.glob("*"))
+    for path in (folder, *files):
+        if path.is_symlink():
+            raise ValueError(Errors.J028.format(name=path, reason="it is a link."))
+    return {path.name: path.resolve() for path in files if path.is_file()}
 
 
 class UnpackedFiles(dict[str, Path]):
     """Files that came as bytes, unpacked into a temporary folder, for Sudachi maps files into
     memory. It lasts as long as the object.
+
+    RAISES: ValueError J028 for a path in the place of a file's name.
     """
 
     def __init__(self, contents: Mapping[str, bytes]) -> None:
+        for name in contents:
+            if not is_bare(name):
+                raise ValueError(Errors.J028.format(name=name, reason="it is a path."))
         self._folder = TemporaryDirectory(prefix="spacy-jbert-", ignore_cleanup_errors=True)
-        super().__init__({name: Path(self._folder.name, Path(name).name) for name in contents})
+        super().__init__({name: Path(self._folder.name, name) for name in contents})
         for name, path in self.items():
             path.write_bytes(contents[name])
 
@@ -165,9 +216,11 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _map_strings(inner, change) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_map_strings(inner, change) for inner in value]
-    return change(value) if isinstance(value, str) else value
+def _mapped(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise ValueError(Errors.J023.format(path=path)) from None
+    except (OSError, ValueError) as error:  # an empty file can't be mapped
+        raise ValueError(Errors.J025.format(files=path, reason=error)) from error

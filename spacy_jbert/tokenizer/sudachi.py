@@ -4,9 +4,14 @@ makes, several times faster.
 Sudachi finds the morphemes. Everything that a Doc stores about one follows from its dictionary
 entry and its surface, so it is worked out once and kept."""
 
+import logging
+import re
 import threading
+import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import contextmanager
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,14 +32,30 @@ from sudachipy import Dictionary, Morpheme, SplitMode
 from sudachipy import Tokenizer as Sudachi
 from sudachipy.errors import SudachiError
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
+from ..storage import recover
 from .dictionaries import Dictionaries, UnpackedFiles, files_in
+
+logger = logging.getLogger(__name__)
 
 _MODES = {None: SplitMode.A, "A": SplitMode.A, "B": SplitMode.B, "C": SplitMode.C}
 _ATTRIBUTES = ("all", "words")
 # Sudachi refuses more, and more than 65,535 bytes after its own normalisation, which can make 33
 # bytes of one character.
 _MAX_BYTES = 49_149
+# Sudachi joins digits to numbers in a time that goes with the square of how many numbers there are:
+# five seconds for the 49,149 characters of "1,9,1,9 …". Some numbers (⅑, ⑽, ㉕) are joined like
+# several.
+_NUMBERS = re.compile(
+    "[{}]|[0-9０-９]+|[〇一二三四五六七八九十百千万億兆]+".format(
+        "".join(
+            char
+            for char in map(chr, (*range(0xA0, 0x3400), *range(0x1F100, 0x1F110)))
+            if unicodedata.category(char) == "No" and len(unicodedata.normalize("NFKC", char)) > 1
+        )
+    )
+)
+_MOST_NUMBERS = 1024
 _SENTENCE_ENDS = frozenset("。．！？!?\n")
 # What Sudachi reads of an entry to join numbers and unknown words. With less, it joins others, or
 # none.
@@ -48,6 +69,8 @@ _FIRST_OOV_ID = 0xF000_0000
 # ones.
 _CACHE_SIZE = 1 << 16
 _GAP_TAG = "空白"
+# Halves of UTF-16 pairs, which spaCy's strings can't hold, as they are UTF-8.
+_HALVES = re.compile("[\ud800-\udfff]")
 
 # spaCy's rules about two tags in a row, by the first of them: what it and the second one are then.
 _RULES: dict[str, dict[str, tuple[int | None, int | None]]] = {}
@@ -186,11 +209,22 @@ class SudachiTokenizer(util.DummyTokenizer):
     def __call__(self, text: str) -> Doc:
         """Tokenise a text.
 
-        text (str): Any text; the Doc's text is the same to the character.
+        text (str): Any text; the Doc's text is the same to the character. Only a lone surrogate,
+            which no Doc can hold, becomes U+FFFD, with a warning (JW020): positions stay as they
+            are, and a stream of texts goes on.
         RETURNS (Doc): The Doc. In split modes B and C, user_data["sub_tokens"] tells for each token
             how the shorter modes cut it.
         """
-        return self._words(text) if self.attributes == "words" else self._tokens(text)
+        make = self._words if self.attributes == "words" else self._tokens
+        try:
+            return make(text)
+        except UnicodeEncodeError:
+            half = _HALVES.search(text)
+            if half is None:
+                raise
+            around = text[max(half.start() - 5, 0) : half.end() + 5]
+            logger.warning(Warnings.JW020.format(position=half.start(), around=around))
+            return make(_HALVES.sub("\ufffd", text))
 
     def _words(self, text: str) -> Doc:
         self._follow_zone()
@@ -269,7 +303,7 @@ class SudachiTokenizer(util.DummyTokenizer):
         sudachi = self._sudachi()
         start, size = 0, min(len(text), _MAX_BYTES)
         while start < len(text):
-            stretch = text[start : start + size]
+            stretch = _with_few_numbers(text[start : start + size])
             try:
                 morphemes = sudachi.tokenize(stretch)
             except SudachiError:
@@ -394,24 +428,26 @@ class SudachiTokenizer(util.DummyTokenizer):
             "attributes": self.attributes,
             "dict": found.name,
             "config": found.settings,
+            "files": found.digests(),
         }
 
     def to_bytes(self, **kwargs: Any) -> bytes:
         """The settings and the content of the dictionaries that no package installs."""
-        files = {name: path.read_bytes() for name, path in self.dictionaries.files.items()}
-        return util.to_bytes(
-            {"cfg": lambda: srsly.json_dumps(self._get_config()), "files": lambda: files}, ()
-        )
+        write = {
+            "cfg": lambda: srsly.json_dumps(self._get_config()),
+            "files": self.dictionaries.contents,
+        }
+        return util.to_bytes(write, ())
 
     def from_bytes(self, data: bytes, **kwargs: Any) -> "SudachiTokenizer":
-        """Load what `to_bytes` gave."""
-        found: dict[str, Any] = {}
-        read = {
-            "cfg": lambda cfg: found.update(srsly.json_loads(cfg)),
-            "files": lambda files: found.update(files=files),
-        }
-        util.from_bytes(data, read, ())
-        return self._load(found, UnpackedFiles(found["files"]) if found["files"] else {})
+        """Load what `to_bytes` gave.
+
+        RAISES: ValueError as `from_disk`.
+        """
+        with _whole("bytes"):
+            found = srsly.msgpack_loads(data)
+            cfg, files = srsly.json_loads(found["cfg"]), dict(found["files"])
+        return self._load(cfg, UnpackedFiles(files) if files else {})
 
     def to_disk(self, path: str | Path, **kwargs: Any) -> None:
         """Save the settings in a folder, with the dictionaries that no package installs."""
@@ -422,32 +458,70 @@ class SudachiTokenizer(util.DummyTokenizer):
         util.to_disk(Path(path), write, ())
 
     def from_disk(self, path: str | Path, **kwargs: Any) -> "SudachiTokenizer":
-        """Load what `to_disk` wrote. The files are read from where they are."""
-        found: dict[str, Any] = {}
-        path = Path(path)
-        util.from_disk(path, {"cfg": lambda p: found.update(srsly.read_json(p))}, ())
-        return self._load(found, files_in(path / "files"))
+        """Load what `to_disk` wrote. The files are read from where they are.
 
-    def _load(self, cfg: dict[str, Any], files: dict[str, Path]) -> "SudachiTokenizer":
-        self._open(
-            cfg["split_mode"], cfg["attributes"], Dictionaries(cfg["dict"], cfg["config"], files)
-        )
+        RAISES: ValueError J026 to J029 for what a saved tokenizer must not hold, and for damage.
+        """
+        files = Path(path) / "files"
+        with _whole(path):
+            cfg = srsly.read_json(Path(path) / "cfg")
+        if not files.exists():
+            recover(files)
+        return self._load(cfg, files_in(files))
+
+    def _load(self, cfg: Any, files: dict[str, Path]) -> "SudachiTokenizer":
+        with _whole("cfg"):
+            split_mode, attributes = cfg["split_mode"], cfg["attributes"]
+            name, settings = cfg["dict"], cfg["config"]
+            # Pipelines of before 0.1.0 have none.
+            digests = cfg.get("files")
+        dictionaries = Dictionaries(name, settings, files)
+        if digests is not None and digests != dictionaries.digests():
+            raise ValueError(
+                Errors.J029.format(
+                    source=", ".join(map(str, files.values())) or "files",
+                    reason="these are not the dictionaries that were saved.",
+                )
+            )
+        self._open(split_mode, attributes, dictionaries)
         return self
+
+
+@contextmanager
+def _whole(source: str | Path) -> Iterator[None]:
+    """What can't be read is damaged."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(Errors.J029.format(source=source, reason=reason)) from error
 
 
 def _unpickle(vocab: Vocab, data: bytes) -> SudachiTokenizer:
     return SudachiTokenizer(vocab).from_bytes(data)
 
 
-def _finished(surfaces: list[str]) -> int:
-    """How many tokens of a stretch to keep if the text goes on:
+def _with_few_numbers(stretch: str) -> str:
+    """As much of a stretch as has no more numbers than Sudachi joins in little time."""
+    if len(stretch) <= _MOST_NUMBERS:
+        return stretch
+    number = next(islice(_NUMBERS.finditer(stretch), _MOST_NUMBERS, None), None)
+    return stretch if number is None else stretch[: number.start()]
 
-    up to the last end of a sentence, else all but the last few.
+
+def _finished(surfaces: list[str]) -> int:
+    """How many tokens of a stretch to keep if the text goes on: up to the last end of a sentence,
+    else all but the last few.
+
+    They are half of its characters at least, be it that a token is cut. So no text, whatever its
+    tokens are like, is given to Sudachi more than twice.
     """
-    for i in range(len(surfaces) - 1, 0, -1):
-        if surfaces[i - 1][-1:] in _SENTENCE_ENDS:
-            return i
-    return max(len(surfaces) - _MARGIN, (len(surfaces) + 1) // 2)
+    ends = list(accumulate(map(len, surfaces)))
+    least = bisect_left(ends, ends[-1] / 2) + 1
+    for kept in range(len(surfaces) - 1, least - 1, -1):
+        if surfaces[kept - 1][-1:] in _SENTENCE_ENDS:
+            return kept
+    return max(len(surfaces) - _MARGIN, least)
 
 
 def _separate(text: str, surfaces: list[str]) -> tuple[list[str], list[bool], list[int] | None]:
