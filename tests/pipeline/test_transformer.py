@@ -189,7 +189,6 @@ def test_settings_that_dont_exist() -> None:
         ("J087.*train_layers", {"train_layers": -1}),
         ("J087.*unfreeze_steps", {"unfreeze_steps": -1}),
         ("J087.*layer_decay", {"layer_decay": -1}),
-        ("J087.*layer_decay", {"layer_decay": float("nan")}),
         ("J087.*layer_decay", {"layer_decay": 1.5}),
         ("J087.*max_batch_pieces", {"max_batch_pieces": 0}),
         ("J087.*window", {"window": 0}),
