@@ -230,8 +230,7 @@ class Encoder:
         model_settings: Override what its config.json says, for example
             `attention_probs_dropout_prob`.
         RETURNS (Encoder): The encoder, in evaluation mode, fp32. Weights that are stored so are
-            mapped from the file: a page of it is read when it is first needed and shared with other
-            processes, until training writes to it.
+            mapped from the file and shared with other processes, until training writes to them.
         RAISES: ValueError J003 if a file is missing, J002 if one can't be read, J060 if one names
             Python code, J063, J064 and J068 for settings, J065 and J066 for a tokenizer that
             doesn't fit, J067 for weights that are no numbers.

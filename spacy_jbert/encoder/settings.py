@@ -31,13 +31,9 @@ _SPECIAL_TOKENS = (
 )
 # Settings with a range: the names, the type, the least and the most.
 _RANGES: tuple[tuple[tuple[str, ...], type, float, float], ...] = (
-    (
-        ("hidden_size", "intermediate_size", "embedding_size", "num_attention_heads"),
-        int,
-        1,
-        2**20,
-    ),
-    (("num_hidden_layers", "num_key_value_heads", "head_dim"), int, 1, 2**14),
+    (("hidden_size", "embedding_size", "num_attention_heads"), int, 1, 2**15),
+    (("intermediate_size",), int, 1, 2**18),
+    (("num_hidden_layers", "num_key_value_heads", "head_dim"), int, 1, 2**12),
     (("vocab_size", "max_position_embeddings"), int, 1, 2**26),
     (("type_vocab_size",), int, 0, 2**20),
     (("layer_norm_eps", "layer_norm_epsilon", "norm_eps", "rms_norm_eps"), float, 0, 0.1),

@@ -113,6 +113,8 @@ class MaskedLM(nn.Module):
     def __init__(self, encoder: Encoder, *, sentences: bool = False, seed: int = 0) -> None:
         super().__init__()
         self.encoder = encoder.model
+        # Fine-tuning with train_layers, or frozen, leaves weights behind that would learn nothing.
+        self.encoder.requires_grad_(True)
         config = encoder.model.config
         vocabulary, width = self._embeddings().shape
         # ModernBERT chooses its biases, and has names of its own for the rest.
