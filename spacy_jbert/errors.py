@@ -203,6 +203,16 @@ class Errors(metaclass=_WithCodes):
         "are damaged, or precision = 'fp16' is too narrow for them: load a good model, or use "
         "precision = 'bf16' or 'fp32'."
     )
+    J090 = (
+        "'{head}' is not of the same save as the encoder that it listens to: '{name}' is of "
+        "{ours}, '{head}' of {theirs}. Saving was cut off before it was complete, or folders of "
+        "two pipelines were put together. Save the whole pipeline again; to use a component of "
+        "another pipeline, nlp.add_pipe(..., source=...)."
+    )
+    J091 = (
+        "'{name}' can't be read from {where}: it is damaged or incomplete ({reason}). Save the "
+        "whole pipeline again, or copy it again."
+    )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "

@@ -64,6 +64,7 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _MIX_FILE = "layer_mix.json"
+_GENERATION_FILE = "generation"
 # Where a checkpoint can name Python code of its own.
 _CONFIG_FILES = (
     "config.json",
@@ -187,13 +188,16 @@ class Encoder:
         if self.mix is not None:
             self.mix.data = self.mix.data.to(device)
 
-    def save(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    def save(
+        self, path: Path, dtype: torch.dtype = torch.float32, generation: str | None = None
+    ) -> None:
         """Write a plain Hugging Face folder. It appears under its name only when it is complete;
         until then the old one stays.
 
         path (Path): The folder; one that is there already is replaced, even the one that the
             weights are still mapped from.
         dtype (torch.dtype): Of the weights in the file.
+        generation (str | None): A mark of this save, for `read_generation`.
         RAISES: ValueError J081 if a weight is nan or infinite.
         """
         weights = self.model.state_dict()
@@ -210,6 +214,8 @@ class Encoder:
             self.tokenizer.save_pretrained(new)
             if self.mix is not None:
                 (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
+            if generation is not None:
+                (new / _GENERATION_FILE).write_text(generation, encoding="utf-8")
 
     def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
         """Whoever saves what a training has ruined loses the good model that stood there."""
@@ -315,6 +321,12 @@ VocabularyLoader = Callable[[Language], PreTrainedTokenizerFast]
 
 # These model classes put a pooler behind the encoder that nothing here reads.
 _HAS_POOLER = {"bert", "roberta", "xlm-roberta", "camembert", "albert"}
+
+
+def read_generation(path: Path) -> str | None:
+    """RETURNS (str | None): The mark of the save that wrote an encoder's folder, if it has one."""
+    file = path / _GENERATION_FILE
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def _build(config: Any) -> PreTrainedModel:

@@ -260,10 +260,10 @@ class EncoderShim(Shim):
         # Averages of spaCy's optimizer don't cover these weights, which torch's own steps.
         yield
 
-    def save(self, path: Path) -> None:
-        """Write the encoder's folder, if there is an encoder."""
+    def save(self, path: Path, generation: str | None = None) -> None:
+        """Write the encoder's folder, if there is an encoder. See `Encoder.save`."""
         if self._encoder is not None:
-            self._encoder.save(path, STORAGE[self.storage])
+            self._encoder.save(path, STORAGE[self.storage], generation)
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The files of the encoder's folder; empty if there is no encoder."""

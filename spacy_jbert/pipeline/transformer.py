@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
+from weakref import WeakSet
 
 import srsly
 import torch
@@ -23,14 +25,19 @@ from spacy_transformers.layers import TransformerListener
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Config, Optimizer, set_dropout_rate
 
-from ..encoder.checkpoint import Encoder, EncoderLoader
+from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
 from ..models.shim import EncoderShim
 from ..models.transformer import RaggedBatch
+from ..storage import readable, replacing
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
 
 logger = logging.getLogger(__name__)
+
+# The attribute of a listener with the save that its head is from, by the transformer's name: thinc
+# stores it with the head's model, whichever head it is.
+_GENERATIONS = "generations"
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -142,6 +149,11 @@ class JBertTransformer(Transformer):
         super().__init__(vocab, model, set_extra_annotations, name=name)
         self.cfg: dict[str, Any] = {}
         self._lesson: Lesson | None = None
+        self._generation: str | None = None
+        # All that ever listened: those of disabled components are in no `listener_map`, but are
+        # saved too.
+        self._heads: WeakSet[TransformerListener] = WeakSet()
+        self._unverified: WeakSet[TransformerListener] = WeakSet()
 
     @property
     def _shim(self) -> EncoderShim:
@@ -193,14 +205,43 @@ class JBertTransformer(Transformer):
             for _, pipe in nlp.pipeline[at:]:
                 self.find_listeners(pipe)
 
+    def add_listener(self, listener: TransformerListener, component_name: str) -> None:
+        """As in spacy-transformers. After `Language.from_disk`, spaCy calls this for every head.
+
+        RAISES: ValueError J090 if the head that was loaded belongs to another save.
+        """
+        super().add_listener(listener, component_name)
+        self._heads.add(listener)
+        if listener in self._unverified:
+            self._require_same_save(listener, component_name)
+
+    def _require_same_save(self, listener: TransformerListener, head: str) -> None:
+        """RAISES: ValueError J090."""
+        theirs = listener.attrs.get(_GENERATIONS, {}).get(self.name)
+        if theirs is not None and theirs != self._generation:
+            raise ValueError(
+                Errors.J090.format(name=self.name, ours=self._generation, head=head, theirs=theirs)
+            )
+        self._unverified.discard(listener)
+
+    def _mark_heads(self, generation: str | None) -> None:
+        """Say which save the heads are of; None to forget it."""
+        for listener in self._heads:
+            marks = {**listener.attrs.get(_GENERATIONS, {}), self.name: generation}
+            listener.attrs[_GENERATIONS] = {k: v for k, v in marks.items() if v is not None}
+
     def predict(self, docs: Iterable[Doc]) -> Any:
         """Run the encoder.
 
         docs (Iterable[Doc]): A batch.
         RETURNS (FullTransformerBatch): Vectors of all documents.
-        RAISES: ValueError J082 if they are no numbers.
+        RAISES: ValueError J082 if they are no numbers, J090 if a head was loaded that belongs to
+            another save.
         """
         docs = list(docs)
+        # Of components that were disabled when spaCy connected the others.
+        for listener in tuple(self._unverified):
+            self._require_same_save(listener, "a component that was disabled")
         # Where this component annotates in training, its heads have still to learn from the batch.
         if self._lesson is not None and not self._lesson.holds(docs):
             self._settle()
@@ -323,37 +364,55 @@ class JBertTransformer(Transformer):
             self.model.finish_update(lesson.sgd)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder."""
+        """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder.
+
+        The encoder is marked as of this save, and so are the heads, which spaCy writes afterwards:
+        if it is killed in between, `from_disk` finds heads with another mark.
+        """
         self._settle()
         has_encoder = self._shim.encoder is not None
-        util.to_disk(
-            path,
-            {
-                "cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}),
-                "model": self._shim.save,
-            },
-            exclude,
-        )
+
+        def write_cfg(file: Path) -> None:
+            with replacing(file) as (part,):
+                srsly.write_json(part, {"has_encoder": has_encoder})
+
+        def write_model(folder: Path) -> None:
+            generation = uuid4().hex
+            self._shim.save(folder, generation)
+            self._generation = generation
+            self._mark_heads(generation)
+
+        util.to_disk(path, {"cfg": write_cfg, "model": write_model}, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
         """Read the component's folder.
 
-        RAISES: ValueError J009 if its encoder is missing or damaged.
+        RAISES: ValueError J009 if its encoder is missing or damaged. If a head is read that belongs
+            to another save, J090 follows when spaCy connects it.
         """
+        self._unverified = WeakSet()
+
+        def read_cfg(file: Path) -> None:
+            try:
+                self.cfg.update(srsly.read_json(file))
+            except ValueError as error:
+                raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
 
         def read_model(folder: Path) -> None:
+            folder = readable(folder)
             if not self.cfg.get("has_encoder", folder.is_dir()):
                 return
             try:
                 self.encoder = Encoder.load(folder)
             except ValueError as error:
                 raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
+            self._generation = read_generation(folder)
+            # A head that isn't read now has no mark, and is not compared.
+            self._mark_heads(None)
+            if self._generation is not None:
+                self._unverified = WeakSet(self._heads)
 
-        util.from_disk(
-            path,
-            {"cfg": lambda p: self.cfg.update(srsly.read_json(p)), "model": read_model},
-            exclude,
-        )
+        util.from_disk(path, {"cfg": read_cfg, "model": read_model}, exclude)
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:

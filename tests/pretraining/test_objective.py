@@ -240,3 +240,9 @@ def test_a_pretrained_head_is_found_however_it_is_stored(
     assert torch.equal(after, torch.get_rng_state())  # looking for a head draws nothing
     ids = batch(200)["input_ids"]
     torch.testing.assert_close(theirs(input_ids=ids).logits, model.logits(encoder(ids)))
+
+
+def test_what_fine_tuning_froze_learns_again(encoder: Encoder) -> None:
+    encoder.model.requires_grad_(False)
+    model = MaskedLM(encoder)
+    assert all(weight.requires_grad for weight in model.parameters())
