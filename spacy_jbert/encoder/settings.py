@@ -35,7 +35,7 @@ _RANGES: tuple[tuple[tuple[str, ...], type, float, float], ...] = (
     (("intermediate_size",), int, 1, 2**18),
     (("num_hidden_layers", "num_key_value_heads", "head_dim"), int, 1, 2**12),
     (("vocab_size", "max_position_embeddings"), int, 1, 2**26),
-    (("type_vocab_size",), int, 0, 2**20),
+    (("type_vocab_size", "num_labels"), int, 0, 2**16),
     (("layer_norm_eps", "layer_norm_epsilon", "norm_eps", "rms_norm_eps"), float, 0, 0.1),
     (("initializer_range",), float, 0, 1e3),
     (

@@ -10,7 +10,6 @@ from copy import copy
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
-from weakref import WeakSet
 
 import srsly
 import torch
@@ -94,6 +93,7 @@ class Lesson:
         self.n_awaited = n_awaited
         self.any_came = False
         self.sgd: Optimizer | None = None
+        self.receive: Callable[[list[TransformerData]], list[Doc]] | None = None
         self._docs = docs
         self._gradient: RaggedBatch | None = None
         self._loss_before = losses[name]
@@ -152,8 +152,8 @@ class JBertTransformer(Transformer):
         self._generation: str | None = None
         # All that ever listened: those of disabled components are in no `listener_map`, but are
         # saved too.
-        self._heads: WeakSet[TransformerListener] = WeakSet()
-        self._unverified: WeakSet[TransformerListener] = WeakSet()
+        self._heads: set[TransformerListener] = set()
+        self._unverified: set[TransformerListener] = set()
 
     @property
     def _shim(self) -> EncoderShim:
@@ -165,10 +165,12 @@ class JBertTransformer(Transformer):
 
         The live torch encoder and its tokenizer. RAISES: ValueError J001 if there is none yet.
         """
+        self._settle()
         return self._shim.require_encoder(self.name)
 
     @encoder.setter
     def encoder(self, encoder: Encoder) -> None:
+        self._forget_lesson()
         self._shim.encoder = encoder
         self.model.set_dim("nO", encoder.width, force=True)
 
@@ -332,6 +334,7 @@ class JBertTransformer(Transformer):
                 self._settle()
             return []
 
+        lesson.receive = receive
         self._lesson = lesson
         batch_id = TransformerListener.get_batch_id(docs)
         for listener in self.listeners:
@@ -356,12 +359,27 @@ class JBertTransformer(Transformer):
 
     def _settle(self) -> None:
         """Send back what gradients have come, and take the step that waited for them."""
-        lesson, self._lesson = self._lesson, None
+        lesson = self._lesson
         if lesson is None:
             return
+        self._forget_lesson()
         lesson.send_back()
         if lesson.sgd is not None:
             self.model.finish_update(lesson.sgd)
+
+    def _forget_lesson(self) -> None:
+        """Let go of a batch, in the listeners of frozen heads too: they would read its vectors in
+        place of those of a later one, and can't be copied with it.
+        """
+        lesson, self._lesson = self._lesson, None
+        for listener in self.listeners if lesson is not None else ():
+            if listener._backprop is lesson.receive:  # type: ignore[union-attr]
+                listener._batch_id = listener._outputs = listener._backprop = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled or copied between two batches, the component has done with the first."""
+        self._settle()
+        return super().__reduce_ex__(protocol)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder.
@@ -390,7 +408,7 @@ class JBertTransformer(Transformer):
         RAISES: ValueError J009 if its encoder is missing or damaged. If a head is read that belongs
             to another save, J090 follows when spaCy connects it.
         """
-        self._unverified = WeakSet()
+        self._unverified = set()
 
         def read_cfg(file: Path) -> None:
             try:
@@ -410,7 +428,7 @@ class JBertTransformer(Transformer):
             # A head that isn't read now has no mark, and is not compared.
             self._mark_heads(None)
             if self._generation is not None:
-                self._unverified = WeakSet(self._heads)
+                self._unverified = set(self._heads)
 
         util.from_disk(path, {"cfg": read_cfg, "model": read_model}, exclude)
         return self
@@ -421,6 +439,7 @@ class JBertTransformer(Transformer):
         return cast(bytes, super().to_bytes(exclude=exclude))
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
+        self._forget_lesson()
         super().from_bytes(bytes_data, exclude=exclude)
         if self._shim.encoder is not None:
             self.model.set_dim("nO", self._shim.encoder.width, force=True)

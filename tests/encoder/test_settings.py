@@ -252,6 +252,7 @@ def folder(checkpoint: Checkpoint, tmp_path: Path) -> Path:
         ("layer_norm_eps", True),
         ("hidden_size", 0),
         ("hidden_size", 10**40),
+        ("num_labels", 10**20),
         ("hidden_size", 16.5),
         ("num_hidden_layers", -1),
         ("num_hidden_layers", 10**9),
