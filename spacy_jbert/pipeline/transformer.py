@@ -192,6 +192,9 @@ class JBertTransformer(Transformer):
             for _, pipe in nlp.pipeline[at:]:
                 self.find_listeners(pipe)
 
+    def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
+        raise NotImplementedError(Errors.J014.format(name=self.name))
+
     def predict(self, docs: Iterable[Doc]) -> Any:
         """Run the encoder.
 
