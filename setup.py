@@ -88,6 +88,7 @@ setup(
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
+            "spacy-jbert.resolved_optimizer.v1 = spacy_jbert.callbacks:resolved_optimizer",
         ],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",

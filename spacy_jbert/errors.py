@@ -416,6 +416,12 @@ class Errors(metaclass=_WithCodes):
         "from 0 to 1."
     )
     J233 = "--out has to be a folder, and '{path}' is a file. Give another name."
+    J301 = (
+        "No encoder is named. Give a folder or a model's name on the hub, for a shipped config by "
+        "--paths.encoder, or --initialize.components.transformer.encoder.name in general. The "
+        "config of a trained pipeline names none either, as the encoder is in the pipeline: "
+        "load it with spacy.load, or name the folder transformer/model in the pipeline's folder."
+    )
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
     J310 = (
         "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "

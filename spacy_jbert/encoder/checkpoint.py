@@ -573,7 +573,7 @@ def _why_not_loaded(name: str, error: Exception) -> str:
 
 
 def hf_encoder(
-    name: str,
+    name: str | None,
     revision: str | None = None,
     layers: int | None = None,
     attention_dropout: float = 0.0,
@@ -581,8 +581,9 @@ def hf_encoder(
 ) -> EncoderLoader:
     """Load a pretrained encoder: `@misc = "spacy-jbert.HFEncoder.v1"`.
 
-    name (str): A folder, or the name of a model on the Hugging Face hub (looked up in the local
-        cache first; HF_HUB_OFFLINE=1 works).
+    name (str | None): A folder, or the name of a model on the Hugging Face hub (looked up in the
+        local cache first; HF_HUB_OFFLINE=1 works). None, as in the configs before a name is given
+        and in those of trained pipelines, can't be loaded.
     revision (str | None): The commit, tag or branch on the hub.
     layers (int | None): Keep the first layers only (Sajjad et al. 2023, "On the effect of dropping
         layers of pre-trained transformer models", arXiv:2004.03844): faster in training and use, by
@@ -592,7 +593,7 @@ def hf_encoder(
         fused kernel, which costs more than half of the training speed on a CPU at length 512.
     hidden_dropout (float | None): None keeps what the checkpoint's config says.
     RETURNS (EncoderLoader): Called with the `nlp` object when the transformer is initialised.
-    RAISES: ValueError J016; the loader J002-J004, also if the checkpoint has fewer layers.
+    RAISES: ValueError J016; the loader J002-J004 and J301, also if the checkpoint has fewer layers.
     """
     if layers is not None and layers < 1:
         raise ValueError(Errors.J016.format(layers=layers))
@@ -606,6 +607,8 @@ def hf_encoder(
         settings["num_hidden_layers"] = layers
 
     def load(nlp: Language) -> Encoder:
+        if name is None:
+            raise ValueError(Errors.J301)
         path = Path(name)
         if path.is_dir():
             encoder = Encoder.load(path, **settings)

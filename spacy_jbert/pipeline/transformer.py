@@ -232,6 +232,10 @@ class JBertTransformer(Transformer):
             marks = {**listener.attrs.get(_GENERATIONS, {}), self.name: generation}
             listener.attrs[_GENERATIONS] = {k: v for k, v in marks.items() if v is not None}
 
+    def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
+        """RAISES: NotImplementedError J014."""
+        raise NotImplementedError(Errors.J014.format(name=self.name))
+
     def predict(self, docs: Iterable[Doc]) -> Any:
         """Run the encoder.
 
