@@ -212,7 +212,7 @@ def test_killed(states: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "target"
     chance = random.Random(0)
     refused = 0
-    for _ in range(12):
+    for _ in range(6):
         nlp = spacy.load(old)
         nlp.to_disk(target)
         process = subprocess.Popen(
