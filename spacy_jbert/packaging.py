@@ -15,6 +15,7 @@ from .models.shim import EncoderShim
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
 
+_WITH_DEVICE = {"spacy-jbert.JapaneseTransformer.v1", "spacy-jbert.Tok2VecTransformer.v1"}
 HF_ENCODER = "spacy-jbert.HFEncoder.v1"
 
 # What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it
@@ -52,6 +53,9 @@ def portable() -> Callable[[Language], Language]:
                 loader = config.interpolate()["initialize"]["components"][name].get("encoder") or {}
                 if loader.get("@misc") != HF_ENCODER or loader["name"] is not None:
                     settings["encoder"] = {"@misc": HF_ENCODER, "name": None}
+        # The device of the machine that trained it.
+        for settings in config["components"].values():
+            _set_device_auto(settings)
         config["initialize"]["after_init"] = None
         config["initialize"]["tokenizer"] = {}
         # What reads this section by itself, as resume_training does, can't resolve variables.
@@ -83,6 +87,15 @@ def _encoders(nlp: Language) -> Iterator[Encoder]:
             for shim in node.shims:
                 if isinstance(shim, EncoderShim) and shim.encoder is not None:
                     yield shim.encoder
+
+
+def _set_device_auto(section: dict[str, Any]) -> None:
+    """Also in what `nlp.replace_listeners` has put into a head."""
+    if section.get("@architectures") in _WITH_DEVICE:
+        section["device"] = "auto"
+    for value in section.values():
+        if isinstance(value, dict):
+            _set_device_auto(value)
 
 
 def _forget(section: dict[str, Any], paths: set[str]) -> None:

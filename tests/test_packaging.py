@@ -12,6 +12,7 @@ from spacy.util import load_config
 from spacy_jbert.packaging import portable
 
 from .conftest import FAMILIES, SENTENCES, listener
+from .pipeline.conftest import tagged, tagger
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -81,3 +82,13 @@ def test_settings_of_other_components_stay() -> None:
     nlp.config["initialize"]["components"]["sentencizer"] = {"encoder": "theirs"}
     portable()(nlp)
     assert nlp.config["initialize"]["components"]["sentencizer"] == {"encoder": "theirs"}
+
+
+def test_the_device_of_training_stays_there(make_nlp: Callable) -> None:
+    nlp = make_nlp([tagger(listener())], tagged, device="cpu")
+    portable()(nlp)
+    assert nlp.config["components"]["transformer"]["model"]["device"] == "auto"
+    nlp = make_nlp([tagger(listener())], tagged, device="cpu")
+    nlp.replace_listeners("transformer", "tagger", ["model.tok2vec"])
+    portable()(nlp)
+    assert nlp.config["components"]["tagger"]["model"]["tok2vec"]["device"] == "auto"

@@ -248,9 +248,7 @@ class JBertTransformer(Transformer):
         # Of components that were disabled when spaCy connected the others.
         for listener in tuple(self._unverified):
             self._require_same_save(listener, "a component that was disabled")
-        # Where this component annotates in training, its heads have still to learn from the batch.
-        if self._lesson is not None and not self._lesson.holds(docs):
-            self._settle()
+        self._settle_before(docs)
         batch = self.model.predict(docs)
         hidden = batch.model_output["last_hidden_state"]
         # A sum is one number to look at, and not a number if any of them is not.
@@ -268,12 +266,15 @@ class JBertTransformer(Transformer):
         """
         error_handler = self.get_error_handler()
         for docs in util.minibatch(stream, batch_size):
+            # An error of training is none of these documents'.
+            self._settle_before(docs)
             try:
                 self.set_annotations(docs, self.predict(docs))
+                failed = False
             except Exception:
-                # One of them, or all together, were too much.
-                docs = self._one_by_one(docs, error_handler)
-            yield from docs
+                failed = True
+            # Here the error is gone, and with it what its traceback kept in memory.
+            yield from self._one_by_one(docs, error_handler) if failed else docs
 
     def _one_by_one(self, docs: Iterable[Doc], error_handler: Callable) -> list[Doc]:
         """Annotate what can be annotated, and hand each of the others to the error handler.
@@ -285,7 +286,10 @@ class JBertTransformer(Transformer):
             try:
                 self.set_annotations([doc], self.predict([doc]))
                 done.append(doc)
-            except (MemoryError, torch.OutOfMemoryError) as error:
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    error_handler(self.name, self, [doc], error)
+                    continue
                 coded = MemoryError(
                     Errors.J084.format(
                         length=len(doc.text),
@@ -296,8 +300,6 @@ class JBertTransformer(Transformer):
                 )
                 coded.__cause__ = error
                 error_handler(self.name, self, [doc], coded)
-            except Exception as error:
-                error_handler(self.name, self, [doc], error)
         return done
 
     def update(
@@ -360,6 +362,13 @@ class JBertTransformer(Transformer):
             return
         self._settle()
         self.model.finish_update(sgd)
+
+    def _settle_before(self, docs: list[Doc]) -> None:
+        """Take a step that waits before predicting. Where this component annotates in training, its
+        heads have still to learn from the same documents.
+        """
+        if self._lesson is not None and not self._lesson.holds(docs):
+            self._settle()
 
     def _settle(self) -> None:
         """Send back what gradients have come, and take the step that waited for them."""
@@ -448,3 +457,13 @@ class JBertTransformer(Transformer):
         if self._shim.encoder is not None:
             self.model.set_dim("nO", self._shim.encoder.width, force=True)
         return self
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch's allocator on the CPU raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in message or "can't allocate memory" in message
+    )

@@ -13,6 +13,7 @@ from ..conftest import SENTENCES, listener
 from .conftest import MakeNLP, tagged, tagger, transformer, vectors
 
 BAD = "爆弾"
+CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 
 
 @pytest.fixture
@@ -51,7 +52,10 @@ def test_without_a_handler_the_error_is_raised(nlp: Any) -> None:
         list(nlp.pipe(TEXTS))
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(CPU_ALLOCATOR)],
+)
 def test_out_of_memory_is_coded(nlp: Any, error: Exception) -> None:
     nlp.failure[0] = error
     with pytest.raises(MemoryError, match="J084"):
