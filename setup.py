@@ -40,7 +40,8 @@ setup(
     install_requires=[
         "spacy>=3.8,<3.9",
         "spacy-transformers>=1.4,<1.5",
-        "torch>=2.4",
+        # transformers reads no pytorch_model.bin with an older one.
+        "torch>=2.6",
         # spacy-transformers 1.4 holds transformers under 4.53.3.
         "transformers>=4.49,<4.53.3",
         "safetensors>=0.4.3",
@@ -84,10 +85,10 @@ setup(
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
-            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.evaluation.calibration:chain_callbacks",
+            "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
         ],
         "spacy_scorers": [
-            "spacy-jbert.ner_scorer.v1 = spacy_jbert.pipeline.ner:ner_scorer",
+            "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
             "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation.scorers:textcat_scorer",
         ],
     },

@@ -98,6 +98,38 @@ class Errors(metaclass=_WithCodes):
         "annotating_components: it would change the tokens of a batch that other components are "
         "still learning from. Take it out, or set misaligned = 'count' (and pooling = 'mean')."
     )
+    J054 = (
+        "Component '{name}' can't go on: {what} not a number, or infinite. The weights are beyond "
+        "use. Lower [training.optimizer] learn_rate, lengthen its warmup, use precision = 'fp32', "
+        "and go on from the last good model (model-best, model-last)."
+    )
+    J055 = (
+        "The scores of tags, or of transitions between labels, add up to nothing that is a number. "
+        "The model's weights are damaged, or training went wrong: load the last good model."
+    )
+    J056 = (
+        "temperature = {temperature} can't be used: it has to be a number above 0, and finite. "
+        "Set it to 1.0, or let spacy-jbert.calibrate.v1 fit it."
+    )
+    J057 = (
+        "The text classifier can't go on: {what} not a number, or infinite. Lower "
+        "[training.optimizer] learn_rate, lengthen its warmup, use precision = 'fp32', check the "
+        "values of cats in the data, and go on from the last good model (model-best, model-last)."
+    )
+    J058 = "{name} = {value} can't be used: it has to be a number above 0, and finite."
+    J059 = (
+        "Span._.{name} was registered by something else, but jbert_ner keeps the confidence of "
+        "entities there. Register yours under another name, or remove it: "
+        "Span.remove_extension('{name}')."
+    )
+    J071 = (
+        "Can't fit probabilities: the loss at temperature {temperature:.3g} is {loss}. The scores "
+        "or the annotation of the held-out documents hold what is not a finite number."
+    )
+    J072 = (
+        "A confidence of {value} can't be evaluated: confidences are from 0 to 1. The pipeline's "
+        "weights are damaged, or another component wrote it."
+    )
     J070 = (
         "Component '{name}' is to get a threshold for each label, but its scorer takes only one "
         "for all. Set @scorers = 'spacy-jbert.textcat_scorer.v1' in [components.{name}.scorer], or "
@@ -147,6 +179,20 @@ class Errors(metaclass=_WithCodes):
         "The saved tokenizer is damaged or incomplete ({source}): {reason} Copy the pipeline "
         "again, or save it again."
     )
+    J080 = (
+        "The gradient that reached '{name}' is not a number (nan or infinite). Its weights stay as "
+        "they were before this batch. Lower the learning rate, set grad_clip = 1.0, or use "
+        "precision = 'bf16' or 'fp32'; go on from the last saved model."
+    )
+    J081 = (
+        "The encoder can't be saved: {count} of its weights have values that are no numbers (nan "
+        "or infinite), for example {example}. What was saved before stays. Lower the learning rate."
+    )
+    J082 = (
+        "The encoder of '{name}' gives vectors that are no numbers (nan or infinite). Its weights "
+        "are damaged, or precision = 'fp16' is too narrow for them: load a good model, or use "
+        "precision = 'bf16' or 'fp32'."
+    )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "
@@ -160,6 +206,19 @@ class Errors(metaclass=_WithCodes):
     J033 = (
         "The text on stdin is not UTF-8 (byte {position}). Convert it first, for example: iconv -f "
         "CP932 -t UTF-8."
+    )
+    J060 = (
+        "The checkpoint names Python code of its own (auto_map: {code}), and such code is never "
+        "run. Use a checkpoint of an architecture that transformers has itself; if this is one, "
+        "remove auto_map from the file."
+    )
+    J061 = (
+        "These bytes can't be read as an encoder: {reason}. Give what to_bytes of a pipeline or "
+        "component returned, whole and unchanged."
+    )
+    J062 = (
+        "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
+        "numbers. Copy the pipeline again, or package it again."
     )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
@@ -210,14 +269,14 @@ class Errors(metaclass=_WithCodes):
     J204 = "Broken JSON: {reason}"
     J205 = "Each record has to be a JSON object with its fields, not a {kind}."
     J206 = "There is no field '{field}'. The fields here are: {fields}."
-    J207 = "The field '{field}' has to hold {expected}, not {value!r}."
+    J207 = "The field '{field}' has to hold {expected}, not {value}."
     J208 = (
         "This row has {found} columns, but the header has {expected}: {header}. "
         "A value that holds the delimiter, a quote or a line break has to stand in quotes."
     )
     J209 = "Can't read the table: {reason}"
     J210 = (
-        'The entity {entity!r} has none of the known forms: [start, end, label], {{"start", "end", '
+        'The entity {entity} has none of the known forms: [start, end, label], {{"start", "end", '
         '"label"}}, {{"start_offset", "end_offset", "label"}}, {{"span": [start, end], "type", '
         '"name"}}.'
     )
@@ -233,9 +292,9 @@ class Errors(metaclass=_WithCodes):
         "The entities {first!r} and {second!r} overlap. Correct them, or keep the longest with "
         "--overlaps longest."
     )
-    J214 = "A label has to be a text that isn't empty, not {label!r}."
+    J214 = "A label has to be a text that isn't empty, not {label}."
     J215 = (
-        "The text {value!r} holds half a character (a lone surrogate, at position {position}). "
+        "The text {value} holds half a character (a lone surrogate, at position {position}). "
         "Correct the escape sequence."
     )
     J216 = "The packed file is damaged or incomplete: {reason}"
@@ -264,7 +323,57 @@ class Errors(metaclass=_WithCodes):
         "may have any number."
     )
     J226 = "The folder holds no .spacy file. Give a DocBin, or a folder of them."
+    J250 = (
+        "These fields are of no annotation tool that is known: {fields}. Known are {tools}; name "
+        "one, or use the converter for plain records."
+    )
+    J251 = "The folder holds no .ann file. Give brat's folder of .txt and .ann files."
+    J252 = (
+        "This line is no entity of brat's: {line!r}. It has to be T1<tab>LABEL START END<tab>TEXT."
+    )
+    J227 = "The file is {guess}, not UTF-8. Convert it first: iconv -f {guess} -t UTF-8."
+    J228 = (
+        "The file is UTF-8, but damaged here (byte {byte} at position {position}): it was cut off "
+        "within a character, or holds bytes of another encoding too. Get it again, or correct the "
+        "line."
+    )
+    J229 = (
+        "The label {label} holds a control character, a line break or something else that can't be "
+        "seen. Correct it; labels are written into configs and tables."
+    )
+    J230 = (
+        "A line or a record is longer than {limit:,} bytes. Give one record a line, or put line "
+        "breaks into the text."
+    )
+    J231 = (
+        "Files packed as {suffix} can't be read. Unpack it first, or pack it as .gz, .xz or .bz2."
+    )
+    J232 = (
+        "The category {label!r} of document {number} has the value {value}. It has to be a number "
+        "from 0 to 1."
+    )
+    J233 = "--out has to be a folder, and '{path}' is a file. Give another name."
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
+    J310 = (
+        "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "
+        "components are: {names}."
+    )
+    J311 = (
+        "{path} has no {kinds} annotated in any of its {count} documents, so nothing can be said "
+        "about mistakes. Give annotated documents, and check how they were converted."
+    )
+    J312 = (
+        "The pipeline knows none of the labels in the data, so the two can't be compared. It knows "
+        "{known}; the data has {annotated}. Give the data it was made for, or rename the labels."
+    )
+    J313 = (
+        "--label {labels}: neither the pipeline nor the data has it. Check the spelling; upper and "
+        "lower case differ."
+    )
+    J315 = (
+        "The text on stdin is UTF-8, but was cut inside a character (byte {position}). Cut by "
+        "characters or lines, not by bytes (head -c), or send it whole."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
@@ -294,6 +403,16 @@ class Warnings(metaclass=_WithCodes):
     JW052 = (
         "Component '{name}': the entity {text!r} starts or ends inside a wordpiece and can't be "
         "learned there; its wordpieces are left out of the loss. {count} different entities so far."
+    )
+    JW053 = (
+        "Span._.{name} was registered by something else and stays as it is. The confidence of "
+        "jbert_ner's entities is on Span._.{ours}."
+    )
+    JW054 = (
+        "Component '{name}': {count} of {total} entities in the training data begin or end with "
+        "white space (for example {example!r}). No entity that is found does, so these count as "
+        "missed and what is found there as wrong. Trim them: convert the data again, or correct "
+        "the annotation. Where white space is all that an entity has, drop it."
     )
     # --- JW1xx: pretraining -----------------------------------------------------------------------
     JW101 = (
@@ -326,3 +445,37 @@ class Warnings(metaclass=_WithCodes):
         "and were read as B-."
     )
     JW206 = "{count} records were left out for their label."
+    JW250 = "{count} relations, events and attributes of the annotation tool were left out."
+    JW251 = "{count} records were skipped, ignored or rejected by the annotator and were left out."
+    JW252 = "{count} annotations were left out, as a later one of the same text is used."
+    JW253 = (
+        "{count} results of the annotation tool are neither spans nor choices and were left out."
+    )
+    JW254 = "{count} entities in several stretches were taken as one, from the first to the last."
+    JW207 = (
+        "{count} entities began or ended with white space (or zero-width characters), which can "
+        "never be predicted: it was left out of them."
+    )
+    JW208 = "{count} entities were white space alone and were left out."
+    JW209 = "{count} labels had white space at an end, which was left out of them."
+    JW210 = (
+        "These labels differ only in width or case and are taken as different ones: {labels}. If "
+        "they are the same, correct the data."
+    )
+    JW211 = (
+        "{count} texts come several times with different annotation, so one is wrong, for example: "
+        "{examples}"
+    )
+    JW212 = "An earlier conversion left {path}, which is none of these splits: it is now {new}."
+    JW213 = (
+        "{count} files in '{path}' are packed as {suffixes} and were left out: unpack them first."
+    )
+    # --- JW3xx: evaluation and packaging ----------------------------------------------------------
+    JW301 = (
+        "The data has no {kind} annotated in any document: what the pipeline says of them is not "
+        "looked at, or counts as invented."
+    )
+    JW302 = (
+        "The pipeline doesn't know these {kind} of the data, so each of them counts as missed: "
+        "{labels}"
+    )

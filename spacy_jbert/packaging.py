@@ -3,12 +3,15 @@
 it names no path or hub model, and it says which packages its tokenizer needs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from spacy.language import Language
+from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
+from .encoder.checkpoint import Encoder
+from .models.shim import EncoderShim
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
 
@@ -39,11 +42,14 @@ def portable() -> Callable[[Language], Language]:
         for name in config.get("paths", {}):
             config["paths"][name] = None
         _forget(config["corpora"], paths)
-        for settings in config["initialize"]["components"].values():
-            settings.pop("encoder", None)
+        # Only ours: a component of somebody else's may have an `encoder` of its own.
+        for name, settings in config["initialize"]["components"].items():
+            if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
+                settings.pop("encoder", None)
         config["initialize"]["after_init"] = None
         config["initialize"]["tokenizer"] = {}
-        nlp.config = config
+        # What reads one section by itself, as resume_training does, can't resolve variables.
+        nlp.config = config.interpolate()
         requirements = nlp.meta.setdefault("requirements", [])
         if isinstance(nlp.tokenizer, SudachiTokenizer):
             requirements += [
@@ -51,16 +57,25 @@ def portable() -> Callable[[Language], Language]:
                 for needed in nlp.tokenizer.dictionaries.requirements()
                 if needed not in requirements
             ]
-        for _, pipe in nlp.pipeline:
-            if isinstance(pipe, JBertTransformer):
-                requirements += [
-                    needed
-                    for needed in _tokenizer_requirements(pipe.encoder.tokenizer)
-                    if needed not in requirements
-                ]
+        for encoder in _encoders(nlp):
+            requirements += [
+                needed
+                for needed in _tokenizer_requirements(encoder.tokenizer)
+                if needed not in requirements
+            ]
         return nlp
 
     return make_portable
+
+
+def _encoders(nlp: Language) -> Iterator[Encoder]:
+    """Every encoder of a pipeline: after `replace_listeners` heads hold copies of their own."""
+    for _, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        for node in model.walk() if isinstance(model, Model) else []:
+            for shim in node.shims:
+                if isinstance(shim, EncoderShim) and shim.encoder is not None:
+                    yield shim.encoder
 
 
 def _forget(section: dict[str, Any], paths: set[str]) -> None:

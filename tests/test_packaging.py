@@ -1,14 +1,17 @@
 """What a saved pipeline says about the machine it was trained on: nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
+from spacy.training import Example
 from spacy.util import load_config
 
 from spacy_jbert.packaging import portable
 
-from .conftest import FAMILIES
+from .conftest import FAMILIES, SENTENCES, listener
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -46,3 +49,34 @@ def test_no_path_stays_and_the_tokenizer_is_required(
         assert folder not in text, file
     assert nlp.meta["requirements"] == needed
     assert "encoder" not in nlp.config["initialize"]["components"]["transformer"]
+
+
+def pooled() -> dict[str, Any]:
+    return {
+        "@architectures": "spacy-jbert.PooledTextCat.v1",
+        "exclusive_classes": True,
+        "tok2vec": listener(),
+    }
+
+
+def test_replaced_listeners_still_need_their_packages(make_nlp: Callable) -> None:
+    nlp = make_nlp(
+        [("textcat", "textcat", {"model": pooled()})],
+        lambda nlp: [
+            Example.from_dict(nlp.make_doc(text), {"cats": {"yes": i % 2, "no": 1 - i % 2}})
+            for i, text in enumerate(SENTENCES[:4])
+        ],
+        family="mecab-ipadic",
+    )
+    nlp.replace_listeners("transformer", "textcat", ["model.tok2vec"])
+    nlp.remove_pipe("transformer")
+    portable()(nlp)
+    assert nlp.meta["requirements"] == ["fugashi>=1.3", "ipadic>=1.0"]
+
+
+def test_settings_of_other_components_stay() -> None:
+    nlp = spacy.blank("ja")
+    nlp.add_pipe("sentencizer")
+    nlp.config["initialize"]["components"]["sentencizer"] = {"encoder": "theirs"}
+    portable()(nlp)
+    assert nlp.config["initialize"]["components"]["sentencizer"] == {"encoder": "theirs"}

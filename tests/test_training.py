@@ -7,6 +7,7 @@ import pytest
 import spacy
 from spacy.language import Language
 from spacy.tokens import DocBin
+from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config
@@ -48,3 +49,9 @@ def test_config_trains_and_loads(
         loaded(text).to_json() for text in SENTENCES
     ] or name == "textcat"
     assert loaded.meta["performance"]["transformer_loss"] >= 0.0
+    # What is saved resolves each section by itself.
+    optimizer = loaded.resume_training()
+    examples = [Example(loaded.make_doc(doc.text), doc) for doc in docs[:4]]
+    losses = loaded.update(examples, sgd=optimizer)
+    assert losses[name] > 0.0
+    assert loaded.create_optimizer() is not optimizer

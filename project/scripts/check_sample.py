@@ -10,6 +10,8 @@ from pathlib import Path
 
 import typer
 
+from spacy_jbert.corpora.options import run
+
 LABELS = {"人名", "組織名", "地名", "施設名", "製品名", "イベント名", "日付", "金額"}
 TOPICS = {
     "経済・金融",
@@ -83,4 +85,4 @@ def _problems(record: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import typer
 
+from spacy_jbert.corpora.options import run
+
 SENTENCES = [
     "来月3日、長野県松本市の信州ホールで開かれる山の音楽祭に、指揮者の水野佳代さんが出演します。",
     "先週届いた空気清浄機から異音がするので、サポート窓口に電話したら、送料込みで4,800円かかると言われてがっかりした。",
@@ -97,7 +99,17 @@ def main(
             *library.glob("*.whl"),
             *found,
         )
-        _run(python, "-I", "-c", PROGRAM, json.dumps(names), json.dumps(SENTENCES), cwd=folder)
+        _run(
+            python,
+            "-I",
+            "-X",
+            "utf8",
+            "-c",
+            PROGRAM,
+            json.dumps(names),
+            json.dumps(SENTENCES),
+            cwd=folder,
+        )
 
 
 def _run(*command: object, cwd: str | None = None) -> None:
@@ -107,4 +119,4 @@ def _run(*command: object, cwd: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

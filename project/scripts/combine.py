@@ -8,31 +8,36 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer, read_docbin
+from spacy_jbert.corpora.options import Out, run
+from spacy_jbert.corpora.readers import Notes
+from spacy_jbert.corpora.splits import SPLITS, Splits, report, write_splits
 from spacy_jbert.errors import DataError, Errors
 
 
 def combine(
     folders: Annotated[list[Path], typer.Argument(help="Folders with {train,dev,test}.spacy")],
     *,
-    out: data.Out,
+    out: Out,
 ) -> None:
     """Combine corpora, split by split. A text with entities in one and categories in another
     becomes one document. The others keep what they have: what a document lacks stays unknown, and
     isn't taken for "none"."""
-    vocab = data.japanese_tokenizer().vocab
-    splits: data.Splits = {}
+    vocab, notes = japanese_tokenizer().vocab, Notes()
+    splits: Splits = {}
     for folder in folders:
-        files = {name: path for name in data.SPLITS if (path := folder / f"{name}.spacy").is_file()}
+        files = {name: path for name in SPLITS if (path := folder / f"{name}.spacy").is_file()}
         if not files:
             raise DataError(Errors.J201, path=folder / "train.spacy")
         for name, path in files.items():
-            splits.setdefault(name, []).extend(DocBin().from_disk(path).get_docs(vocab))
-    splits = {name: merge(splits[name]) for name in data.SPLITS if name in splits}
-    data.write_splits(out, splits)
-    data.report(splits, data.Notes())
+            splits.setdefault(name, []).extend(
+                clean_annotation(doc, notes, path) for doc in read_docbin(path, vocab)
+            )
+    splits = {name: merge(splits[name]) for name in SPLITS if name in splits}
+    write_splits(out, splits)
+    report(splits, notes)
 
 
 def merge(docs: list[Doc]) -> list[Doc]:
@@ -49,4 +54,4 @@ def merge(docs: list[Doc]) -> list[Doc]:
 
 
 if __name__ == "__main__":
-    data.run(combine)
+    run(combine)

@@ -4,31 +4,38 @@ what training for NER needs.
 python project/scripts/convert_docbin.py --train train.ne.spacy --dev dev.ne.spacy --test
 test.ne.spacy --out project/corpus/gsd"""
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer, read_docbin
+from spacy_jbert.corpora.options import Dev, Out, Ratio, Seed, Source, Test, Train, run
+from spacy_jbert.corpora.readers import Notes
+from spacy_jbert.corpora.splits import read_splits, report, write_splits
 
 
 def convert_docbin(
-    source: data.Source = None,
+    source: Source = None,
     *,
-    out: data.Out,
-    train: data.Train = None,
-    dev: data.Dev = None,
-    test: data.Test = None,
-    split: data.Ratio = "80/10/10",
-    seed: data.Seed = 42,
+    out: Out,
+    train: Train = None,
+    dev: Dev = None,
+    test: Test = None,
+    split: Ratio = "80/10/10",
+    seed: Seed = 42,
 ) -> None:
     """Convert DocBins.
 
     The gold tokens, sentence starts, entities and categories are kept, tags and trees are left out.
     """
-    vocab = data.japanese_tokenizer().vocab
+    vocab, notes = japanese_tokenizer().vocab, Notes()
     files = {"train": train, "dev": dev, "test": test}
-    splits = data.read_splits(
-        lambda path: data.read_docbin(path, vocab), source, files, ratio=split, seed=seed
+    splits = read_splits(
+        lambda path: [clean_annotation(doc, notes, path) for doc in read_docbin(path, vocab)],
+        source,
+        files,
+        ratio=split,
+        seed=seed,
     )
-    data.write_splits(out, splits)
-    data.report(splits, data.Notes())
+    write_splits(out, splits)
+    report(splits, notes)
 
 
 if __name__ == "__main__":
-    data.run(convert_docbin)
+    run(convert_docbin)

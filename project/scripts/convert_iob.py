@@ -15,7 +15,10 @@ import typer
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer
+from spacy_jbert.corpora.options import Dev, Out, Ratio, Seed, Source, Test, Train, run
+from spacy_jbert.corpora.readers import Notes, read_label, read_lines
+from spacy_jbert.corpora.splits import read_splits, report, write_splits
 from spacy_jbert.errors import DataError, Errors, Warnings
 
 Delimiter = Literal["auto", "tab", "comma", "space"]
@@ -26,14 +29,14 @@ TAG = re.compile(r"O|[BIELSUM]-.*\S.*")
 
 
 def convert_iob(
-    source: data.Source = None,
+    source: Source = None,
     *,
-    out: data.Out,
-    train: data.Train = None,
-    dev: data.Dev = None,
-    test: data.Test = None,
-    split: data.Ratio = "80/10/10",
-    seed: data.Seed = 42,
+    out: Out,
+    train: Train = None,
+    dev: Dev = None,
+    test: Test = None,
+    split: Ratio = "80/10/10",
+    seed: Seed = 42,
     delimiter: Annotated[Delimiter, typer.Option(help="What stands between the columns")] = "auto",
     token_column: Annotated[
         int, typer.Option(help="Column of the token, from 0; -1 is the last")
@@ -48,23 +51,23 @@ def convert_iob(
     The tokens of the file are kept; as it doesn't tell where spaces are, there are none in the
     texts.
     """
-    vocab, notes = data.japanese_tokenizer().vocab, data.Notes()
+    vocab, notes = japanese_tokenizer().vocab, Notes()
 
     def read(path: Path) -> Iterator[Doc]:
         group: list[Sentence] = []
         for sentence in read_sentences(path, delimiter, token_column, tag_column, notes):
             if group and (not sentence or len(group) == sentences_per_doc):
-                yield make_doc(vocab, group)
+                yield clean_annotation(make_doc(vocab, group), notes, path)
                 group = []
             group += [sentence] if sentence else []
         if group:
-            yield make_doc(vocab, group)
+            yield clean_annotation(make_doc(vocab, group), notes, path)
 
-    splits = data.read_splits(
+    splits = read_splits(
         read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed
     )
-    data.write_splits(out, splits)
-    data.report(splits, notes)
+    write_splits(out, splits)
+    report(splits, notes)
 
 
 def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
@@ -75,12 +78,12 @@ def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
 
 
 def read_sentences(
-    path: Path, delimiter: Delimiter, token_column: int, tag_column: int, notes: data.Notes
+    path: Path, delimiter: Delimiter, token_column: int, tag_column: int, notes: Notes
 ) -> Iterator[Sentence]:
     """Read the sentences of a file, with an empty one where the file has a border between documents
     (-DOCSTART-).
     """
-    lines = [(number, line.rstrip("\r\n")) for number, line in data.read_lines(path)]
+    lines = [(number, line.rstrip("\r\n")) for number, line in read_lines(path)]
     columns = Columns(path, [line for _, line in lines], delimiter, token_column, tag_column)
     sentence: Sentence = []
     before = "O"
@@ -96,6 +99,8 @@ def read_sentences(
             token, tag = columns.read(line, number)
             prefix, _, label = tag.partition("-")
             if tag != "O":
+                label = read_label(label, notes, path=path, line=number)
+                tag = f"{prefix}-{label}"
                 inside = prefix in "IELM" and before[0] in "BIM" and before[2:] == label
                 notes[Warnings.JW205] += prefix in "IELM" and not inside
                 sentence.append((token, f"{'I' if inside else 'B'}-{label}"))
@@ -175,4 +180,4 @@ class Columns:
 
 
 if __name__ == "__main__":
-    data.run(convert_iob)
+    run(convert_iob)

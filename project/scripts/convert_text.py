@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.options import run
+from spacy_jbert.corpora.splits import check_folder
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.pretraining.text import find_files, printable, read_documents, split_sentences
 from spacy_jbert.storage import replacing
@@ -38,6 +39,7 @@ def convert_text(
 
     Characters are kept as they are, but for control characters and white space at line ends.
     """
+    check_folder(out.parent)
     documents = lines = characters = 0
     with replacing(out) as (part,), part.open("w", encoding="utf-8", newline="\n") as file:
         for document in read_documents(find_files([str(source) for source in sources]), text_field):
@@ -61,4 +63,4 @@ def convert_text(
 
 
 if __name__ == "__main__":
-    data.run(convert_text)
+    run(convert_text)

@@ -12,7 +12,6 @@ import copy
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +29,10 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import cached_file
 
-from ..errors import Errors
+from ..errors import DataError, Errors
+from ..storage import replacing_folder
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,13 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _MIX_FILE = "layer_mix.json"
+# Where a checkpoint can name Python code of its own.
+_CONFIG_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+)
 
 
 @dataclass
@@ -172,32 +180,33 @@ class Encoder:
         path (Path): The folder; one that is there already is replaced, even the one that the
             weights are still mapped from.
         dtype (torch.dtype): Of the weights in the file.
+        RAISES: ValueError J081 if a weight is nan or infinite.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as room:
-            new, old = Path(room) / "new", Path(room) / "old"
-            new.mkdir()
-            weights = {
-                name: w.to(dtype) if w.is_floating_point() else w
-                for name, w in self.model.state_dict().items()
+        weights = self.model.state_dict()
+        self._refuse_no_numbers(weights)
+        with replacing_folder(path) as new:
+            saved = {
+                name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()
             }
-            self.model.save_pretrained(new, state_dict=weights, safe_serialization=True)
-            config = copy.copy(
-                self.model.config
-            )  # save_pretrained wrote the precision that the model has in memory
+            self.model.save_pretrained(new, state_dict=saved, safe_serialization=True)
+            # save_pretrained wrote the precision that the model has in memory.
+            config = copy.copy(self.model.config)
             config.torch_dtype = dtype
             config.save_pretrained(new)
             self.tokenizer.save_pretrained(new)
             if self.mix is not None:
                 (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
-            if path.exists():
-                path.rename(old)
-            try:
-                new.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
+
+    def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
+        """Whoever saves what a training has ruined loses the good model that stood there."""
+        weights = weights if self.mix is None else weights | {"mix": self.mix.detach()}
+        ruined = [
+            name
+            for name, weight in weights.items()
+            if weight.is_floating_point() and not bool(weight.isfinite().all())
+        ]
+        if ruined:
+            raise ValueError(Errors.J081.format(count=len(ruined), example=ruined[0]))
 
     @classmethod
     def load(cls, path: Path, **model_settings: Any) -> "Encoder":
@@ -209,7 +218,8 @@ class Encoder:
         RETURNS (Encoder): The encoder, in evaluation mode, fp32. Weights that are stored so are
             mapped from the file: a page of it is read when it is first needed and shared with other
             processes, until training writes to it.
-        RAISES: ValueError J003 if a file is missing, J002 if one can't be read.
+        RAISES: ValueError J003 if a file is missing, J002 if one can't be read, J060 if one names
+            Python code.
         """
         missing = [name for name in ("config.json",) if not (path / name).is_file()]
         if not any((path / name).is_file() for name in _WEIGHT_FILES):
@@ -218,8 +228,8 @@ class Encoder:
             raise ValueError(Errors.J003.format(path=path, missing=" and ".join(missing)))
         encoder = cls._from_pretrained(str(path), local_files_only=True, **model_settings)
         if (path / _MIX_FILE).is_file():
-            mix = json.loads((path / _MIX_FILE).read_text(encoding="utf-8"))
-            encoder.mix = torch.nn.Parameter(torch.tensor(mix[: encoder.depth + 1]))
+            mix = _read_mix(path / _MIX_FILE, encoder.depth + 1)
+            encoder.mix = torch.nn.Parameter(torch.tensor(mix))
         return encoder
 
     @classmethod
@@ -231,8 +241,13 @@ class Encoder:
         revision: str | None = None,
         **model_settings: Any,
     ) -> "Encoder":
-        where = {"local_files_only": local_files_only, "revision": revision or "main"}
+        where: dict[str, Any] = {
+            "local_files_only": local_files_only,
+            "revision": revision or "main",
+        }
         try:
+            _refuse_code(name, **where)
+            where["trust_remote_code"] = False
             config = AutoConfig.from_pretrained(name, **where)
             tokenizer = AutoTokenizer.from_pretrained(name, **where)
             for setting, value in model_settings.items():
@@ -263,6 +278,8 @@ class Encoder:
                 else package
             )
             raise ImportError(Errors.J007.format(package=package, install=install)) from error
+        except DataError:
+            raise
         except Exception as error:
             # transformers raises OSError, ValueError, KeyError, SafetensorError, JSONDecodeError …
             # for one and the same thing.
@@ -285,10 +302,14 @@ class Encoder:
         folder (Path): A folder with config.json and the tokenizer's files; weights are not looked
             for.
         RETURNS (Encoder): The new encoder.
+        RAISES: DataError J060.
         """
+        where: dict[str, Any] = {"local_files_only": True}
+        _refuse_code(str(folder), **where)
+        where["trust_remote_code"] = False
         return cls(
-            model=_build(AutoConfig.from_pretrained(folder)),
-            tokenizer=AutoTokenizer.from_pretrained(folder),
+            model=_build(AutoConfig.from_pretrained(folder, **where)),
+            tokenizer=AutoTokenizer.from_pretrained(folder, **where),
         )
 
 
@@ -311,6 +332,42 @@ def _model_class(config: Any) -> type[PreTrainedModel]:
     """
     classes = MODEL_MAPPING[type(config)]
     return classes[0] if isinstance(classes, tuple) else classes
+
+
+def _read_mix(path: Path, n_layers: int) -> list[float]:
+    """What each layer weighs, those that are kept. RAISES: DataError J062."""
+    try:
+        mix = [float(weight) for weight in json.loads(path.read_bytes())]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DataError(Errors.J062.format(expected=n_layers), path=path) from error
+    if len(mix) < n_layers or not all(map(math.isfinite, mix)):
+        raise DataError(Errors.J062.format(expected=n_layers), path=path)
+    return mix[:n_layers]
+
+
+def _refuse_code(name: str, **where: Any) -> None:
+    """RAISES: DataError J060 if a checkpoint names Python code of its own.
+
+    transformers would run it, or ask on standard input whether it may. Where it has a class for the
+    model and would ignore the code, what that class computes need not be what was meant.
+    """
+    for file in _CONFIG_FILES:
+        path = cached_file(
+            name,
+            file,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            **where,
+        )
+        if path is None:
+            continue
+        try:
+            content = json.loads(Path(path).read_bytes())
+        except ValueError:  # transformers reads it next, and says where it is broken
+            continue
+        if isinstance(content, dict) and "auto_map" in content:
+            raise DataError(Errors.J060.format(code=content["auto_map"]), path=path)
 
 
 @contextlib.contextmanager
@@ -392,6 +449,8 @@ def hf_encoder(
                 encoder = Encoder._from_pretrained(
                     name, local_files_only=True, revision=revision, **settings
                 )
+            except DataError:
+                raise
             except ValueError:  # not in the cache, or not all of it
                 encoder = Encoder._from_pretrained(
                     name, local_files_only=False, revision=revision, **settings
@@ -455,7 +514,12 @@ def new_encoder(
     def build(nlp: Language) -> Encoder:
         if isinstance(vocabulary, str):
             try:
-                tokenizer = AutoTokenizer.from_pretrained(vocabulary, local_files_only=True)
+                _refuse_code(vocabulary, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(
+                    vocabulary, local_files_only=True, trust_remote_code=False
+                )
+            except DataError:
+                raise
             except (OSError, ValueError) as error:
                 raise ValueError(_why_not_loaded(vocabulary, error)) from error
         else:

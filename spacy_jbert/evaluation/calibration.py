@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: fitted on held-out documents whenever training saves the
+"""Probabilities that mean what they say: fitted on held-out documents when training saves the
 pipeline.
 
 A trained network is too sure of itself. Dividing its scores by one number, the temperature, mends
@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline import TextCategorizer
+from spacy.scorer import Scorer
 from spacy.training import Example
+from spacy.util import minibatch
 
+from ..callbacks import Callback
 from ..errors import Errors
-from .scorers import score_textcat
+from .scorers import forget_vectors, score_textcat
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-Callback = Callable[[Language], Language]
 
 # No temperature outside of 1/20 and 20 is looked at.
 _MAX_LOG = math.log(20.0)
@@ -33,12 +35,19 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 class Calibratable(Protocol):
     """A component that fits its own probabilities."""
 
-    def calibrate(self, examples: list[Example]) -> None:
-        """Fit on held-out documents, and keep the result where `to_disk` saves it.
+    def calibration_data(self, examples: list[Example]) -> Any:
+        """What is needed of some held-out documents. Their vectors aren't kept.
 
         examples (list[Example]): `predicted` went through the pipeline as it is now, so
             `doc._.trf_data` is there and `self.model.predict` costs the head alone. Annotation of
             this component's kind may be missing on any of them.
+        """
+
+    def calibrate(self, data: list[Any]) -> None:
+        """Fit, keep the result where `to_disk` saves it, and write the probabilities as they are
+        now to the documents.
+
+        data (list[Any]): From `calibration_data`, for each batch.
         """
 
 
@@ -48,9 +57,12 @@ def calibrate(
     """`spacy-jbert.calibrate.v1`, a callback for [training.before_to_disk]: fit the probabilities
     of every component that has some.
 
-    These are components with a method `calibrate` (`Calibratable`), and stock `textcat` and
-    `textcat_multilabel` on `spacy-jbert.PooledTextCat.v1`. spaCy saves after each evaluation, so
-    this is one more pass over `corpus` each time; a reader with a `limit` makes it cheaper.
+    These are components like `Calibratable`, and stock `textcat` and `textcat_multilabel` on
+    `spacy-jbert.PooledTextCat.v1`. It is one more pass over `corpus`. spaCy saves after each
+    evaluation; it is done for the best model so far and for the last one only, and skipped where
+    the score has fallen, as that model is soon replaced. The figures in `nlp.meta["performance"]`
+    that it changes (`ents_ece`, `cats_ece`, with thresholds F) are measured again afterwards, so
+    that they are those of what is saved.
 
     corpus (Callable): Reads the held-out documents: `${corpora.dev}`.
     thresholds (bool): For categories that don't exclude each other, also find the threshold of each
@@ -58,82 +70,127 @@ def calibrate(
         `spacy-jbert.textcat_scorer.v1` as its scorer.
     RETURNS (Callback): The callback.
     """
+    best = -math.inf
+    saved: dict[str, Any] | None = None
 
     def fit(nlp: Language) -> Language:
-        examples = list(corpus(nlp))
-        for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
-            eg.predicted = doc
-        for _, pipe in nlp.pipeline:
-            if isinstance(pipe, Calibratable):
-                pipe.calibrate(examples)
-            elif isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names:
-                calibrate_textcat(pipe, examples, thresholds=thresholds)
+        nonlocal best, saved
+        performance = dict(nlp.meta.get("performance", {}))
+        score = _main_score(nlp, performance)
+        # The last save comes without an evaluation of its own.
+        if score >= best or performance == saved:
+            best = max(best, score)
+            fit_all(nlp, list(corpus(nlp)), thresholds=thresholds)
+        saved = dict(nlp.meta.get("performance", {}))
         return nlp
 
     return fit
 
 
-def chain_callbacks(*callbacks: Callback) -> Callback:
-    """`spacy-jbert.chain_callbacks.v1`: several callbacks where the config has room for one.
+def _main_score(nlp: Language, performance: dict[str, Any]) -> float:
+    """By which `spacy train` finds the best model; infinite where nothing was evaluated yet."""
+    weights = nlp.config.get("training", {}).get("score_weights", {})
+    known = [name for name in weights if weights[name] and performance.get(name) is not None]
+    return sum(performance[name] * weights[name] for name in known) if known else math.inf
 
-    callbacks (Callback): Called in order, each with what the one before returned.
-    RETURNS (Callback): All of them as one.
+
+def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False) -> None:
+    """Fit the probabilities of a pipeline on held-out documents, and put right the figures in its
+    meta that this changes. Vectors are in memory for one batch at a time.
+
+    examples (list[Example]): They are sent through the pipeline.
+    thresholds (bool): See `calibrate`.
     """
+    pipes = [
+        _OfTextCat(pipe, thresholds) if is_pooled_textcat(pipe) else pipe
+        for _, pipe in nlp.pipeline
+        if isinstance(pipe, Calibratable) or is_pooled_textcat(pipe)
+    ]
+    data: list[list[Any]] = [[] for _ in pipes]
+    for batch in minibatch(examples, nlp.batch_size):
+        for eg, doc in zip(batch, nlp.pipe(eg.predicted for eg in batch), strict=True):
+            eg.predicted = doc
+        for pipe, of_pipe in zip(pipes, data, strict=True):
+            of_pipe.append(pipe.calibration_data(batch))
+        for eg in batch:
+            forget_vectors(eg.predicted)
+    performance = nlp.meta.get("performance")
+    before = Scorer(nlp).score(examples) if performance else {}
+    for pipe, of_pipe in zip(pipes, data, strict=True):
+        pipe.calibrate(of_pipe)
+    after = Scorer(nlp).score(examples) if performance else {}
+    for name in before.keys() & (performance or {}).keys():
+        if after[name] != before[name]:
+            performance[name] = after[name]
 
-    def call_all(nlp: Language) -> Language:
-        for callback in callbacks:
-            nlp = callback(nlp)
-        return nlp
 
-    return call_all
+def is_pooled_textcat(pipe: Any) -> bool:
+    """RETURNS (bool): Whether it is a stock component on `spacy-jbert.PooledTextCat.v1`."""
+    return isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names
 
 
-def calibrate_textcat(
-    pipe: TextCategorizer, examples: Iterable[Example], *, thresholds: bool = False
-) -> None:
-    """Fit the temperature of a text classifier on `spacy-jbert.PooledTextCat.v1`, and a threshold
-    for each label if asked for.
+class _OfTextCat:
+    """`Calibratable` for a text classifier on `spacy-jbert.PooledTextCat.v1`: its temperature, and
+    a threshold for each label if asked for.
 
     pipe (TextCategorizer): `textcat` or `textcat_multilabel`.
-    examples (Iterable[Example]): See `Calibratable`. Those without categories are left out.
     thresholds (bool): See `calibrate`.
     RAISES: ValueError J070 if thresholds are wanted that the component's scorer would not
         understand.
     """
-    exclusive = not pipe.model.attrs["multi_label"]
-    if thresholds and not exclusive and getattr(pipe.scorer, "func", None) is not score_textcat:
-        raise ValueError(Errors.J070.format(name=pipe.name))
-    # A document that none of the exclusive classes fits tells no more than one without categories.
-    examples = [
-        eg
-        for eg in examples
-        if len(eg.predicted)
-        and (any(eg.reference.cats.values()) if exclusive else eg.reference.cats)
-    ]
-    if not examples:
-        return
-    logits = _numpy(pipe, pipe.model.get_ref("logits").predict([eg.predicted for eg in examples]))
-    truth = np.array(
-        [
-            [eg.reference.cats.get(label, 0.0 if exclusive else np.nan) for label in pipe.labels]
+
+    def __init__(self, pipe: TextCategorizer, thresholds: bool) -> None:
+        self._pipe = pipe
+        self._exclusive = not pipe.model.attrs["multi_label"]
+        self._thresholds = thresholds and not self._exclusive
+        if self._thresholds and getattr(pipe.scorer, "func", None) is not score_textcat:
+            raise ValueError(Errors.J070.format(name=pipe.name))
+
+    def calibration_data(self, examples: list[Example]) -> tuple[list[Example], Floats]:
+        """RETURNS: The documents with categories, and what is said of each before any temperature.
+
+        One that none of the exclusive classes fits tells no more than one without categories.
+        """
+        chosen = [
+            eg
             for eg in examples
+            if len(eg.predicted)
+            and (any(eg.reference.cats.values()) if self._exclusive else eg.reference.cats)
         ]
-    )
-    layer = pipe.model.get_ref("probabilities")
-    layer.attrs["temperature"] = fit_temperature(
-        lambda temperature: cross_entropy(logits / temperature, truth, exclusive=exclusive)
-    )
-    logger.info(
-        "%s: temperature %.3f from %d documents",
-        pipe.name,
-        layer.attrs["temperature"],
-        len(examples),
-    )
-    if thresholds and not exclusive:
-        scores = _numpy(pipe, layer.predict(pipe.model.ops.asarray2f(logits)))
-        pipe.cfg["threshold"] = {
-            label: best_threshold(scores[:, i], truth[:, i]) for i, label in enumerate(pipe.labels)
-        }
+        if not chosen:
+            return [], np.empty((0, len(self._pipe.labels)))
+        logits = self._pipe.model.get_ref("logits").predict([eg.predicted for eg in chosen])
+        return chosen, _numpy(self._pipe, logits)
+
+    def calibrate(self, data: list[tuple[list[Example], Floats]]) -> None:
+        """See `Calibratable`. Without any document nothing changes."""
+        pipe, exclusive = self._pipe, self._exclusive
+        examples = [eg for batch, _ in data for eg in batch]
+        if not examples:
+            return
+        logits = np.concatenate([of_batch for _, of_batch in data])
+        open_ = 0.0 if exclusive else np.nan
+        truth = np.array(
+            [[eg.reference.cats.get(label, open_) for label in pipe.labels] for eg in examples]
+        )
+        layer = pipe.model.get_ref("probabilities")
+        layer.attrs["temperature"] = fit_temperature(
+            lambda temperature: cross_entropy(logits / temperature, truth, exclusive=exclusive)
+        )
+        logger.info(
+            "%s: temperature %.3f from %d documents",
+            pipe.name,
+            layer.attrs["temperature"],
+            len(examples),
+        )
+        scores = layer.predict(pipe.model.ops.asarray2f(logits))
+        pipe.set_annotations([eg.predicted for eg in examples], scores)
+        if self._thresholds:
+            said = _numpy(pipe, scores)
+            pipe.cfg["threshold"] = {
+                label: best_threshold(said[:, i], truth[:, i])
+                for i, label in enumerate(pipe.labels)
+            }
 
 
 def _numpy(pipe: TextCategorizer, array: Any) -> Floats:
@@ -147,19 +204,27 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
     loss (Callable[[float], float]): The loss on held-out data with scores divided by a temperature.
         It has one minimum: a cross-entropy is convex in 1 / temperature.
     RETURNS (float): Between 0.05 and 20, to a thousandth part.
+    RAISES: ValueError J071 if a loss is no number.
     """
+
+    def at(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature)
+        if not math.isfinite(found := loss(temperature)):
+            raise ValueError(Errors.J071.format(temperature=temperature, loss=found))
+        return found
+
     low, high = -_MAX_LOG, _MAX_LOG
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = loss(math.exp(left)), loss(math.exp(right))
+    at_left, at_right = at(left), at(right)
     while high - low > 1e-3:
         if at_left <= at_right:
             high, right, at_right = right, left, at_left
             left = high - _GOLDEN * (high - low)
-            at_left = loss(math.exp(left))
+            at_left = at(left)
         else:
             low, left, at_left = left, right, at_right
             right = low + _GOLDEN * (high - low)
-            at_right = loss(math.exp(right))
+            at_right = at(right)
     return math.exp((low + high) / 2)
 
 

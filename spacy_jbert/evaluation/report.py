@@ -1,4 +1,4 @@
-"""The scores and mistakes that `evaluation.py` finds, as an HTML page, as tables for a terminal, as
+"""The scores and mistakes that `mistakes.py` finds, as an HTML page, as tables for a terminal, as
 JSON.
 """
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .scorers import Label, Mistake
+from .mistakes import Label, Mistake
 
 # Characters of the document that are shown on each side of an entity, and of a document without
 # one.
@@ -93,27 +93,45 @@ def print_mistakes(console: Console, mistakes: Sequence[Mistake], limit: int) ->
     mistakes (Sequence[Mistake]): The worst first.
     limit (int): How many to print of them.
     """
-    summary = Table("kind", "mistakes")
+    summary = _columns("kind", "mistakes")
     for kind, count in Counter(mistake.kind for mistake in mistakes).most_common():
         summary.add_row(kind, str(count))
     summary.columns[1].justify = "right"
     console.print(summary)
     if found := confusions(mistakes):
-        confused = Table("annotated", "found instead", "times")
+        confused = _columns("annotated", "found instead", "times")
         for gold, predicted, count in found[:limit]:
-            confused.add_row(Text(gold), Text(predicted), str(count))
+            confused.add_row(Text(_printable(gold)), Text(_printable(predicted)), str(count))
         confused.columns[2].justify = "right"
         console.print(confused)
-    listing = Table("kind", "text", "annotated", "found", "sure")
+    listing = _columns("kind", "text", "annotated", "found", "sure")
     for mistake in mistakes[:limit]:
-        before, inside, behind = _excerpt(mistake)
+        before, inside, behind = map(_printable, _excerpt(mistake))
         text = Text.assemble(before, (inside, "bold reverse" if before or behind else ""), behind)
-        sides = (Text(_side(side, mistake)) for side in (mistake.gold, mistake.predicted))
+        sides = (
+            Text(_printable(_side(side, mistake))) for side in (mistake.gold, mistake.predicted)
+        )
         listing.add_row(mistake.kind, text, *sides, _sure(mistake))
     listing.columns[4].justify = "right"
     console.print(listing)
     if len(mistakes) > limit:
         console.print(f"{len(mistakes) - limit} more: --limit {len(mistakes)}")
+
+
+def _columns(*head: str) -> Table:
+    """A table that breaks lines where they have no spaces, instead of cutting them off."""
+    table = Table()
+    for name in head:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _printable(text: str) -> str:
+    """A text that stays on its line and moves no cursor."""
+    return "".join(
+        char if char.isprintable() or char == "\u3000" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 # --- HTML -----------------------------------------------------------------------------------------

@@ -1,20 +1,19 @@
-"""What a pipeline gets wrong: its scores, how far its probabilities can be trusted, and every
-mistake with its kind and confidence.
+"""Scores of a pipeline, and how far its probabilities can be trusted.
 
-The numbers are spaCy's own (`Scorer`); this adds what one looks at after them. `report.py` shows
-it."""
+The numbers are spaCy's own (`Scorer`), with what they leave out."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from spacy.language import Language
-from spacy.pipeline import TextCategorizer
-from spacy.scorer import Scorer
+from spacy.scorer import Scorer, get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+
+from ..errors import Errors
+from .confidence import get_confidence
 
 
 def expected_calibration_error(
@@ -34,12 +33,61 @@ def expected_calibration_error(
     right (Sequence[bool]): Whether each is right. *Shape:* `(n,)`.
     bins (int): So many groups. Equal confidences stay together.
     RETURNS (float): The difference of the groups' means, weighted by their sizes; nan of nothing.
+    RAISES: ValueError J072 if one of them is no confidence.
     """
     if len(confidence) == 0:
         return math.nan
     sure, correct = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    require_confidences(sure)
     group = np.searchsorted(np.sort(sure), sure) * bins // len(sure)
     return float(np.abs(np.bincount(group, sure - correct, minlength=bins)).sum() / len(sure))
+
+
+def require_confidences(values: Iterable[float]) -> None:
+    """RAISES: ValueError J072 if one of them is none."""
+    for value in values:
+        # As 32-bit numbers, probabilities may be a little above 1.
+        if not 0.0 <= value <= 1.0 + 1e-6:
+            raise ValueError(Errors.J072.format(value=value))
+
+
+def ner_scorer() -> Callable[..., dict[str, Any]]:
+    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected
+    calibration error of `ent._.jbert_score`.
+
+    RETURNS (Callable): The scorer.
+    """
+    return score_ner
+
+
+def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
+    """See `ner_scorer`.
+
+    RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a
+    confidence.
+    """
+    examples = list(examples)
+    scores: dict[str, Any] = get_ner_prf(examples, **settings)
+    judged = [
+        (confidence, right)
+        for eg in examples
+        for ent, right in judge(eg)
+        if (confidence := get_confidence(ent)) is not None
+    ]
+    sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
+    scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
+    return scores
+
+
+def judge(eg: Example) -> Iterator[tuple[Span, bool]]:
+    """Each predicted entity, and whether it is right; none of those about whose tokens the
+    annotation says nothing, as in `get_ner_prf`.
+    """
+    gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
+    for ent in eg.predicted.ents:
+        tokens = eg.alignment.x2y[ent.start : ent.end]
+        if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
+            yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
 
 
 def textcat_scorer(exclusive_classes: bool) -> Callable[..., dict[str, Any]]:
@@ -94,6 +142,7 @@ def score_textcat(
     right: list[bool] = []
     for eg in examples:
         predicted, gold = eg.predicted.cats, eg.reference.cats
+        require_confidences(predicted.values())
         considered = (
             [max(labels, key=lambda label: predicted[label])]
             if exclusive_classes
@@ -120,166 +169,6 @@ def _stretch(value: float, threshold: float) -> float:
     return 0.5 + 0.5 * (value - threshold) / (1.0 - threshold) if threshold < 1.0 else 0.5
 
 
-class Label(NamedTuple):
-    """A label and the characters it is on: all of the text for a category."""
-
-    label: str
-    start: int
-    end: int
-
-
-class Mistake(NamedTuple):
-    """One difference between annotation and prediction.
-
-    kind (str): For entities "missed", "invented", "wrong type" or "wrong border". For categories
-        "wrong class" where they exclude each other, otherwise "missed class" or "invented class".
-    text (str): The document's.
-    gold, predicted (Label | None): What was annotated and what was found.
-    confidence (float | None): How sure the pipeline was of it. None for an entity that was missed,
-        or found without a confidence.
-    """
-
-    kind: str
-    text: str
-    gold: Label | None
-    predicted: Label | None
-    confidence: float | None
-
-
-def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
-    """Compare the entities of two Docs of the same text, by character.
-
-    An entity that overlaps one of the other side is a wrong type (same characters) or a wrong
-    border, reported once for both. What is found where the annotation says nothing is neither right
-    nor wrong, as in spaCy's scores.
-
-    RETURNS (list[Mistake]): In the order of the text.
-    """
-    unknown = [Label("", token.idx, token.idx + len(token)) for token in gold if not token.ent_iob]
-    left_gold = {_label(ent): ent for ent in gold.ents}
-    left_predicted = {_label(ent): ent for ent in predicted.ents}
-    for right in left_gold.keys() & left_predicted.keys():
-        del left_gold[right], left_predicted[right]
-    mistakes = []
-    for wanted in left_gold:
-        found = next((other for other in left_predicted if _overlap(wanted, other)), None)
-        if found is None:
-            mistakes.append(Mistake("missed", gold.text, wanted, None, None))
-        else:
-            kind = "wrong type" if wanted[1:] == found[1:] else "wrong border"
-            mistakes.append(
-                Mistake(kind, gold.text, wanted, found, _score(left_predicted.pop(found)))
-            )
-    for found, ent in left_predicted.items():
-        if not any(_overlap(found, token) for token in unknown):
-            mistakes.append(Mistake("invented", gold.text, None, found, _score(ent)))
-    return sorted(
-        mistakes,
-        key=lambda mistake: min(side.start for side in (mistake.gold, mistake.predicted) if side),
-    )
-
-
-def _label(ent: Span) -> Label:
-    return Label(ent.label_, ent.start_char, ent.end_char)
-
-
-def _overlap(a: Label, b: Label) -> bool:
-    return a.start < b.end and b.start < a.end
-
-
-def _score(ent: Span) -> float | None:
-    return ent._.score if Span.has_extension("score") else None
-
-
-def category_mistakes(
-    gold: Doc,
-    predicted: Doc,
-    labels: Sequence[str],
-    *,
-    exclusive_classes: bool,
-    threshold: float | Mapping[str, float] = 0.5,
-) -> list[Mistake]:
-    """Compare the categories of two Docs: the best one each if they exclude each other, otherwise
-    each that reaches its threshold.
-
-    labels (Sequence[str]): The labels to compare. Those that the annotation leaves open are left
-        out.
-    exclusive_classes (bool): Whether one label fits a document.
-    threshold (float | Mapping[str, float]): See `threshold_of`.
-    """
-    everything = (0, len(gold.text))
-    known = [label for label in labels if label in gold.cats]
-    wanted = [label for label in known if gold.cats[label] > 0]
-    if exclusive_classes:
-        found = max(labels, key=lambda label: predicted.cats.get(label, 0.0))
-        if not wanted or found in wanted:
-            return []
-        return [
-            Mistake(
-                "wrong class",
-                gold.text,
-                Label(wanted[0], *everything),
-                Label(found, *everything),
-                predicted.cats.get(found),
-            )
-        ]
-    mistakes = []
-    for label in known:
-        probability = predicted.cats.get(label, 0.0)
-        found_it = probability >= threshold_of(threshold, label)
-        if found_it and label not in wanted:
-            mistakes.append(
-                Mistake("invented class", gold.text, None, Label(label, *everything), probability)
-            )
-        elif label in wanted and not found_it:
-            mistakes.append(
-                Mistake(
-                    "missed class", gold.text, Label(label, *everything), None, 1.0 - probability
-                )
-            )
-    return mistakes
-
-
-def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any], list[Mistake]]:
-    """Run a pipeline over annotated documents.
-
-    examples (Iterable[Example]): As `spacy.training.Corpus` reads them. A document may lack one
-        kind of annotation.
-    RETURNS: spaCy's scores, and all mistakes, those that the pipeline was surest of first.
-    """
-    examples = list(examples)
-    for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
-        eg.predicted = doc
-    scores = Scorer(nlp).score(examples)
-    mistakes = []
-    for eg in examples:
-        if scores.get("ents_f") is not None and eg.reference.has_annotation("ENT_IOB"):
-            mistakes += entity_mistakes(eg.reference, eg.predicted)
-        for _, pipe in nlp.pipeline:
-            if isinstance(pipe, TextCategorizer):
-                exclusive = not pipe.model.attrs["multi_label"]
-                mistakes += category_mistakes(
-                    eg.reference,
-                    eg.predicted,
-                    pipe.labels,
-                    exclusive_classes=exclusive,
-                    threshold=pipe.cfg["threshold"],
-                )
-    return scores, sorted(
-        mistakes,
-        key=lambda mistake: -1.0 if mistake.confidence is None else mistake.confidence,
-        reverse=True,
-    )
-
-
-def about(mistakes: Iterable[Mistake], labels: Iterable[str]) -> list[Mistake]:
-    """RETURNS (list[Mistake]):
-
-    The mistakes in which one of the labels was annotated or found, in the same order.
-    """
-    chosen = set(labels)
-    return [
-        mistake
-        for mistake in mistakes
-        if any(side.label in chosen for side in (mistake.gold, mistake.predicted) if side)
-    ]
+def forget_vectors(doc: Doc) -> None:
+    """What a transformer has said of a document goes: of a whole corpus it takes gigabytes."""
+    doc.user_data.pop(("._.", "trf_data", None, None), None)

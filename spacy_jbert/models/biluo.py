@@ -11,11 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..wordpieces.windows import batch_windows
-from .crf import Floats, Lattice, pad
-
-# Token positions, padding included, whose tables are in memory at once.
-_MOST_POSITIONS = 2**15
+from .crf import Floats, Lattice, batches, pad
 
 
 class Entity(NamedTuple):
@@ -112,10 +108,10 @@ def span_probabilities(
 
 
 def _padded(scores: Sequence[NDArray]) -> Iterator[tuple[list[int], Floats]]:
-    for batch in batch_windows(
-        [len(doc) for doc in scores], _MOST_POSITIONS, overhead=_MOST_POSITIONS
-    ):
-        yield batch, pad([scores[i] for i in batch])
+    if scores:
+        width = 1 + (scores[0].shape[1] - 1) // 4
+        for batch in batches([len(doc) for doc in scores], width):
+            yield batch, pad([scores[i] for i in batch])
 
 
 def _viterbi(moves: Floats, transitions: NDArray | None) -> tuple[NDArray, NDArray]:
@@ -130,13 +126,17 @@ def _viterbi(moves: Floats, transitions: NDArray | None) -> tuple[NDArray, NDArr
     length, _, _, n_docs, width = moves.shape
     if transitions is None:
         transitions = np.zeros((width, 1))
+    spread = np.ptp(transitions)
     came_inside = np.empty((length, 2, n_docs, width), dtype=bool)
     came_from = np.empty((length, n_docs, transitions.shape[1]), dtype=np.int32)
     closed, inside = np.full((2, n_docs, width), -np.inf)
     closed[:, 0] = 0.0
     for t in range(length):
-        ways = closed[:, :, None] + transitions
-        came_from[t] = ways.argmax(axis=1)
+        # What is worse than the best by more than transitions differ can't be the best way: of
+        # hundreds of labels, few are left.
+        (likely,) = (closed >= closed.max(axis=1, keepdims=True) - spread).any(axis=0).nonzero()
+        ways = closed[:, likely, None] + transitions[likely]
+        came_from[t] = likely[ways.argmax(axis=1)]
         begin, stay = moves[t, 0] + ways.max(axis=1), moves[t, 1] + inside
         came_inside[t] = stay > begin
         closed, inside = np.maximum(begin, stay)

@@ -8,12 +8,16 @@ the next one begins (O or a label). What is before and after a text counts as O.
 an entity would add next to nothing: B, I, L and U of each label have scores of their own already.
 
 With transitions of zero this is a softmax over well-formed sequences, in which a step costs
-O(labels)."""
+O(labels). Learned transitions add one matrix product a step."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..errors import Errors
+from ..wordpieces.windows import batch_windows
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +26,24 @@ Floats = NDArray[np.float64]
 _MOVES = ((0, 1), (1, 1), (1, 0), (0, 0))
 # Lower than any score, and yet a number: -inf - LOWEST is -inf, not nan.
 _LOWEST = -1e300
+# Transitions that differ by more are summed in logarithms, as their factors could leave the range
+# of a float.
+_WIDEST = 600.0
+# Token positions, padding included, whose tables are in memory at once: at most so many, and fewer
+# where there are many labels.
+_MOST_POSITIONS = 2**15
+_MOST_CELLS = 2**19
+
+
+def batches(lengths: Sequence[int], width: int) -> list[list[int]]:
+    """Share out documents to batches whose tables are small enough.
+
+    lengths (Sequence[int]): In tokens.
+    width (int): 1 + n_labels.
+    RETURNS (list[list[int]]): Numbers of documents, longest first.
+    """
+    most = max(1, min(_MOST_POSITIONS, _MOST_CELLS // width))
+    return batch_windows(lengths, most, overhead=most)
 
 
 def pad(scores: Sequence[NDArray]) -> Floats:
@@ -51,11 +73,13 @@ class Lattice:
     moves (Floats): From `pad`.
     transitions (NDArray | None): None for zeros. *Shape:* `(1 + n_labels, 1 + n_labels)`.
     temperature (float): Divides all scores.
+    RAISES: ValueError J055 if a sum is not a number, J056.
     """
 
     def __init__(
         self, moves: Floats, transitions: NDArray | None = None, temperature: float = 1.0
     ) -> None:
+        require_temperature(temperature)
         length, _, _, n_docs, width = moves.shape
         self.moves = moves = moves / temperature
         self.transitions = (
@@ -63,7 +87,7 @@ class Lattice:
             if transitions is None
             else transitions.astype(np.float64) / temperature
         )
-        factors = np.exp(self.transitions)
+        through = _Transitions(self.transitions)
         # All ways to token t, before transitions and after: `before[t, inside, doc, label]` and
         # `ended[t, doc, label]`.
         self._before = np.empty((length, 2, n_docs, width))
@@ -74,41 +98,52 @@ class Lattice:
         self._begins = np.empty((length, n_docs, width))
         state = np.full((2, n_docs, width), -np.inf)
         state[0, :, 0] = 0.0
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             for t in range(length):
                 before = self._before[t]
                 self._ended[t] = state[0]
-                before[0] = _through(state[0], factors)
+                before[0] = through.forward(state[0])
                 before[1] = state[1]
                 state = np.logaddexp(moves[t, 0] + before[0], moves[t, 1] + before[1])
             # Sum over all sequences, in logarithms. *Shape:* `(n_docs,)`.
             self.log_total: Floats = state[0, :, 0]
+            if not np.isfinite(self.log_total).all():
+                raise ValueError(Errors.J055)
             state = np.full((2, n_docs, width), -np.inf)
             state[0, :, 0] = 0.0
             for t in range(length - 1, -1, -1):
                 self._after[t] = state
                 state = np.logaddexp(moves[t, :, 0] + state[0], moves[t, :, 1] + state[1])
                 self._begins[t] = state[0]
-                state[0] = _through(state[0], factors.T)
+                state[0] = through.backward(state[0])
 
     def tags(self) -> Floats:
         """RETURNS (Floats): The probability of each tag at each token, arranged as `moves`."""
         before, after = self._before[:, :, None], self._after[:, None]
         return np.exp(before + self.moves + after - self.log_total[:, None])
 
-    def pairs(self) -> Floats:
-        """RETURNS (Floats):
+    def pairs(self, weights: NDArray) -> Floats:
+        """How often each transition is expected in all documents together.
 
-        How often each transition is expected in each document. *Shape:* `(n_docs, 1 + n_labels, 1 +
-        n_labels)`.
+        weights (NDArray): How much each document counts. *Shape:* `(n_docs,)`.
+        RETURNS (Floats): *Shape:* `(1 + n_labels, 1 + n_labels)`.
         """
+        width = len(self.transitions)
+        if np.ptp(self.transitions) > _WIDEST:
+            found = np.zeros((width, width))
+            for ended, begins in zip(self._ended, self._begins, strict=True):
+                log_pairs = ended[:, :, None] + begins[:, None] - self.log_total[:, None, None]
+                found += np.einsum("d,dab->ab", weights, np.exp(log_pairs + self.transitions))
+            return found
         from_ = np.maximum(self._ended.max(axis=2, keepdims=True), _LOWEST)
         to = np.maximum(self._begins.max(axis=2, keepdims=True), _LOWEST)
         # No transition is so unlikely that the best end and the best beginning could be far more
         # likely than both together.
-        ended = np.exp(self._ended - from_)
-        begins = np.exp(self._begins - to + (from_ + to - self.log_total[:, None]))
-        return np.einsum("tda,tdb->dab", ended, begins, optimize=True) * np.exp(self.transitions)
+        ended = np.exp(self._ended - from_) * weights[:, None]
+        highest = self.transitions.max()
+        begins = np.exp(self._begins - to + (from_ + to - self.log_total[:, None] + highest))
+        counts: Floats = ended.reshape(-1, width).T @ begins.reshape(-1, width)
+        return counts * np.exp(self.transitions - highest)
 
     def probability(self, doc: int, start: int, end: int, label: int) -> float:
         """The probability that tokens `start:end` are an entity of this label, just so: constrained
@@ -130,7 +165,7 @@ class Lattice:
             + self._after[last, 0, doc, label]
             - self.log_total[doc]
         )
-        return float(np.exp(min(0.0, log_share)))
+        return float(np.exp(np.minimum(0.0, log_share)))
 
     def likely(self, threshold: float) -> list[list[tuple[int, int, int, float]]]:
         """Every span whose probability reaches a threshold above 0. They may overlap.
@@ -164,10 +199,65 @@ class Lattice:
         return [sorted(spans) for spans in found]
 
 
-def _through(log_weights: Floats, factors: Floats) -> Floats:
-    """The logarithm of `exp(log_weights) @ factors`. *Shape:* `(n_docs, 1 + n_labels)`."""
-    highest = np.maximum(log_weights.max(axis=1, keepdims=True), _LOWEST)
-    return np.log(np.exp(log_weights - highest) @ factors) + highest
+class _Transitions:
+    """Sums over what ended before, or over what begins next. *Shapes:* `(n_docs, 1 + n_labels)`.
+
+    transitions (Floats): *Shape:* `(1 + n_labels, 1 + n_labels)`.
+    """
+
+    def __init__(self, transitions: Floats) -> None:
+        self._transitions = transitions
+        self._highest = transitions.max()
+        with np.errstate(invalid="ignore"):
+            self._factors = np.exp(transitions - self._highest)
+            self._wide = np.ptp(transitions) > _WIDEST
+
+    def forward(self, log_weights: Floats) -> Floats:
+        """RETURNS (Floats): The logarithm of `exp(log_weights) @ exp(transitions)`."""
+        return self._sum(log_weights, self._transitions, self._factors)
+
+    def backward(self, log_weights: Floats) -> Floats:
+        """RETURNS (Floats): The logarithm of `exp(log_weights) @ exp(transitions).T`."""
+        return self._sum(log_weights, self._transitions.T, self._factors.T)
+
+    def _sum(self, log_weights: Floats, transitions: Floats, factors: Floats) -> Floats:
+        if self._wide:
+            summed: Floats = np.logaddexp.reduce(log_weights[:, :, None] + transitions, axis=1)
+            return summed
+        highest = np.maximum(log_weights.max(axis=1, keepdims=True), _LOWEST)
+        return np.log(np.exp(log_weights - highest) @ factors) + (highest + self._highest)
+
+
+def require_temperature(temperature: float) -> None:
+    """RAISES: ValueError J056 if scores can't be divided by it."""
+    if not 0.0 < temperature < np.inf:
+        raise ValueError(Errors.J056.format(temperature=temperature))
+
+
+class _Chunk(NamedTuple):
+    """Documents whose lattice was computed together, and the subsets of their sequences.
+
+    A subset that is a single sequence is a path, the others have rows of the lattice behind those
+    of the documents.
+    """
+
+    docs: list[int]
+    lattice: Lattice
+    paths: list["_Path"]
+    partial: list["_Partial"]
+
+
+class _Path(NamedTuple):
+    subset: int
+    row: int
+    tags: NDArray
+    pairs: tuple[NDArray, NDArray]
+
+
+class _Partial(NamedTuple):
+    subset: int
+    row: int
+    allowed: NDArray
 
 
 def log_shares(
@@ -181,12 +271,51 @@ def log_shares(
         sequence must remain. *Shape:* `(n_tokens, n_tags)`.
     RETURNS: The logarithm of each subset's share, *shape* `(len(subsets),)`, and what turns a
         gradient by these into one by `scores` and `transitions`.
+    RAISES: ValueError J055 if a sum is not a number.
     """
-    rows = [*scores, *(np.where(allowed, scores[doc], -np.inf) for doc, allowed in subsets)]
-    lattice = Lattice(pad(rows), transitions)
-    docs = np.array([doc for doc, _ in subsets], dtype=np.int64)
-    shares = np.minimum(0.0, lattice.log_total[len(scores) :] - lattice.log_total[docs])
-    return shares, Gradient(lattice, [len(doc) for doc in scores], docs)
+    width = 1 + (scores[0].shape[1] - 1) // 4
+    if transitions is None:
+        transitions = np.zeros((width, width))
+    of_doc: dict[int, list[int]] = {}
+    for number, (doc, _) in enumerate(subsets):
+        of_doc.setdefault(doc, []).append(number)
+    asked = list(of_doc)
+    shares = np.empty(len(subsets))
+    chunks = []
+    for batch in batches([len(scores[doc]) for doc in asked], width):
+        docs = [asked[i] for i in batch]
+        length = max(len(scores[doc]) for doc in docs) + 1
+        paths, partial = [], []
+        for row, doc in enumerate(docs):
+            for number in of_doc[doc]:
+                allowed = subsets[number][1]
+                if (allowed.sum(axis=1) == 1).all():
+                    tags = allowed.argmax(axis=1)
+                    paths.append(_Path(number, row, tags, _pairs_of(tags, length)))
+                else:
+                    partial.append(_Partial(number, row, allowed))
+        rows = [scores[doc] for doc in docs]
+        rows += [np.where(part.allowed, rows[part.row], -np.inf) for part in partial]
+        lattice = Lattice(pad(rows), transitions)
+        for path in paths:
+            doc_scores = rows[path.row][np.arange(len(path.tags)), path.tags]
+            total = doc_scores.sum(dtype=np.float64) + lattice.transitions[path.pairs].sum()
+            shares[path.subset] = total - lattice.log_total[path.row]
+        for at, part in enumerate(partial, start=len(docs)):
+            shares[part.subset] = lattice.log_total[at] - lattice.log_total[part.row]
+        chunks.append(_Chunk(docs, lattice, paths, partial))
+    return np.minimum(0.0, shares), Gradient(chunks, [len(doc) for doc in scores], width)
+
+
+def _pairs_of(tags: NDArray, length: int) -> tuple[NDArray, NDArray]:
+    """What ended before each beginning in a sequence of tags, padded with O, and what begins."""
+    begins = np.zeros(length, dtype=np.int64)
+    begins[: len(tags)] = (tags + 3) // 4
+    # B and U begin something, as O does; I and L don't.
+    kind = np.zeros(length, dtype=np.int64)
+    kind[: len(tags)] = np.where(tags == 0, 0, (tags - 1) % 4)
+    begins = begins[(kind == 0) | (kind == 3)]
+    return np.concatenate(([0], begins[:-1])), begins
 
 
 class Gradient:
@@ -195,27 +324,30 @@ class Gradient:
     expected counts in the subset minus those in all sequences.
     """
 
-    def __init__(self, lattice: Lattice, lengths: list[int], docs: NDArray) -> None:
-        self._lattice, self._lengths, self._docs = lattice, lengths, docs
+    def __init__(self, chunks: list[_Chunk], lengths: list[int], width: int) -> None:
+        self._chunks, self._lengths, self._width = chunks, lengths, width
 
     def __call__(self, d_shares: Floats) -> tuple[list[Floats], Floats]:
-        n_docs = len(self._lengths)
-        # What each row counts: minus the sum of its subsets for a document, then the subsets
-        # themselves.
-        weights: Floats = np.concatenate(
-            (-np.bincount(self._docs, d_shares, minlength=n_docs), d_shares)
-        )
-        d_pairs: Floats = np.einsum("d,dab->ab", weights, self._lattice.pairs())
-        tags = self._lattice.tags() * weights[:, None]
-        d_moves: Floats = tags[:, :, :, :n_docs].copy()
-        np.add.at(
-            d_moves.transpose(3, 0, 1, 2, 4),
-            self._docs,
-            tags[:, :, :, n_docs:].transpose(3, 0, 1, 2, 4),
-        )
-        return [
-            unpad(d_moves[:, :, :, i], length) for i, length in enumerate(self._lengths)
-        ], d_pairs
+        d_scores = [np.zeros((length, 4 * self._width - 3)) for length in self._lengths]
+        d_transitions = np.zeros((self._width, self._width))
+        for docs, lattice, paths, partial in self._chunks:
+            # What each row counts: minus the sum of its subsets for a document, then the subsets
+            # themselves.
+            weights = np.zeros(len(lattice.log_total))
+            for at, part in enumerate(partial, start=len(docs)):
+                weights[at] = d_shares[part.subset]
+            for subset, row, *_ in [*paths, *partial]:
+                weights[row] -= d_shares[subset]
+            d_transitions += lattice.pairs(weights)
+            d_moves = lattice.tags() * weights[:, None]
+            for at, part in enumerate(partial, start=len(docs)):
+                d_moves[:, :, :, part.row] += d_moves[:, :, :, at]
+            for row, doc in enumerate(docs):
+                d_scores[doc] += unpad(d_moves[:, :, :, row], self._lengths[doc])
+            for subset, row, tags, pairs in paths:
+                d_scores[docs[row]][np.arange(len(tags)), tags] += d_shares[subset]
+                np.add.at(d_transitions, pairs, d_shares[subset])
+        return d_scores, d_transitions
 
 
 def unpad(moves: Floats, length: int) -> Floats:

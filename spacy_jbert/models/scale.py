@@ -7,6 +7,8 @@ from collections.abc import Callable
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .finite import require_factor
+
 
 def scale(factor: float) -> Model[Floats2d, Floats2d]:
     """Multiply by a constant.
@@ -18,7 +20,9 @@ def scale(factor: float) -> Model[Floats2d, Floats2d]:
 
     factor (float): 1.0 changes nothing.
     RETURNS (Model[Floats2d, Floats2d]): The layer; put it before the one that is to learn faster.
+    RAISES: ValueError J058.
     """
+    require_factor("learn_rate_factor", factor)
     return Model("scale", forward, attrs={"factor": factor})
 
 

@@ -4,6 +4,8 @@ running the encoder, training it step by step, its bytes.
 """
 
 import contextlib
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,14 @@ LAYERS = ("last", "mix")
 # An Adam step is as large as the rate. What suits an encoder's weights would hardly move the
 # softmax of the mix in a whole training.
 _MIX_RATE = 50.0
+# No folder, no drive, nothing hidden; what Windows takes for a device is none either.
+_BARE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
+
+# A forked child (nlp.pipe, n_process) inherits the state of OpenMP's thread pool but none of its
+# threads, and would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class EncoderShim(Shim):
@@ -259,12 +269,33 @@ class EncoderShim(Shim):
             )
 
     def from_bytes(self, data: bytes) -> "EncoderShim":
+        """RAISES: ValueError J061 if the bytes aren't what `to_bytes` gives, J002, J003, J060."""
         if data:
+            files = _files(data)
             with tempfile.TemporaryDirectory() as folder:
-                for name, content in srsly.msgpack_loads(data).items():
+                for name, content in files.items():
                     (Path(folder) / name).write_bytes(content)
                 self.encoder = Encoder.load(Path(folder))
         return self
+
+
+def _files(data: bytes) -> dict[str, bytes]:
+    """The files in an encoder's bytes. RAISES: ValueError J061.
+
+    Whoever made the bytes chose the names, and files get written under them: they have to be bare.
+    """
+    try:
+        files = srsly.msgpack_loads(data)
+    except Exception as error:  # msgpack's own kinds of error have no common base
+        raise ValueError(Errors.J061.format(reason=f"they can't be unpacked ({error})")) from error
+    if not isinstance(files, dict):
+        raise ValueError(Errors.J061.format(reason="they hold no files"))
+    for name, content in files.items():
+        if not (isinstance(name, str) and _BARE_NAME.fullmatch(name)) or _DEVICE.match(name):
+            raise ValueError(Errors.J061.format(reason=f"{name!r} is not the bare name of a file"))
+        if not isinstance(content, bytes):
+            raise ValueError(Errors.J061.format(reason=f"{name!r} holds no bytes"))
+    return files
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -289,8 +320,10 @@ def _rows_of_embeddings(encoder: Encoder) -> Iterator[None]:
     """
     embeddings = encoder.model.get_input_embeddings()
     embeddings.sparse = encoder.model.device.type == "cpu"
-    yield
-    embeddings.sparse = False
+    try:
+        yield
+    finally:
+        embeddings.sparse = False
 
 
 def _layers(encoder: Encoder) -> dict[str, int]:

@@ -5,7 +5,9 @@ the model behind stock `textcat` and `textcat_multilabel`.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from spacy.tokens import Doc
 from thinc.api import (
     Dropout,
     Linear,
@@ -22,6 +24,8 @@ from thinc.types import Floats2d
 
 from ..errors import Errors
 from ..types import TextCatModel, Tok2VecModel
+from .crf import require_temperature
+from .finite import finite
 from .scale import scale
 
 POOLINGS = ("mean", "attention")
@@ -60,7 +64,7 @@ def build_pooled_textcat(
         tok2vec, list2ragged(), pool, Dropout(dropout), scale(learn_rate_factor), output
     )
     activation = probabilities(exclusive_classes)
-    model: TextCatModel = chain(logits, activation)
+    model = documents(chain(logits, activation))
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", linear)
     model.set_ref("logits", logits)
@@ -69,6 +73,41 @@ def build_pooled_textcat(
     model.attrs["multi_label"] = not exclusive_classes
     model.attrs["resize_output"] = partial(_resize, output=output)
     return model
+
+
+def documents(scores: TextCatModel) -> TextCatModel:
+    """The layers of a chain, with zeros for documents without tokens: what the stock component says
+    of them where there are no others in a batch.
+
+    scores (TextCatModel): The chain. Saved models have as many layers as it.
+    RETURNS (TextCatModel): *Shape:* `(n_docs, n_labels)`.
+    """
+    dims = {name: scores.maybe_get_dim(name) for name in scores.dim_names}
+    return Model(
+        scores.name, forward_documents, init=init_documents, dims=dims, layers=scores.layers
+    )
+
+
+def init_documents(model: TextCatModel, X: list[Doc] | None = None, Y: Any = None) -> None:
+    logits, activation = model.layers
+    logits.initialize(X=X, Y=Y)
+    activation.initialize()
+
+
+def forward_documents(
+    model: TextCatModel, docs: list[Doc], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], list[Doc]]]:
+    logits, activation = model.layers
+    X, backprop_logits = logits(docs, is_train)
+    Y, backprop_activation = activation(X, is_train)
+    empty = [i for i, doc in enumerate(docs) if not len(doc)]
+    Y[empty] = 0.0
+
+    def backprop(dY: Floats2d) -> list[Doc]:
+        dY[empty] = 0.0
+        return backprop_logits(backprop_activation(dY))
+
+    return Y, backprop
 
 
 def _resize(model: TextCatModel, new_nO: int, *, output: Model) -> TextCatModel:
@@ -89,7 +128,8 @@ def probabilities(exclusive_classes: bool) -> Model[Floats2d, Floats2d]:
     is at 1 and goes back to it: what was fitted to other weights says nothing of these.
 
     exclusive_classes (bool): Which of the two.
-    RETURNS (Model[Floats2d, Floats2d]): *Shape:* `(n_docs, n_labels)`, both.
+    RETURNS (Model[Floats2d, Floats2d]): *Shape:* `(n_docs, n_labels)`, both. It raises ValueError
+        J056 for a temperature that is none, J057 for scores or gradients that are no numbers.
     """
     return Model(
         "probabilities", forward, attrs={"exclusive_classes": exclusive_classes, "temperature": 1.0}
@@ -102,10 +142,15 @@ def forward(
     if is_train:
         model.attrs["temperature"] = 1.0
     exclusive = model.attrs["exclusive_classes"]
+    require_temperature(model.attrs["temperature"])
+    if not finite(X):
+        raise ValueError(Errors.J057.format(what="its scores are"))
     X = X / model.attrs["temperature"]
     Y = model.ops.softmax(X) if exclusive else model.ops.sigmoid(X)
 
     def backprop(dY: Floats2d) -> Floats2d:
+        if not finite(dY):
+            raise ValueError(Errors.J057.format(what="its gradient is"))
         # What comes in is probability minus truth: behind a softmax, that is the gradient of the
         # cross-entropy already.
         return (dY if exclusive else dY * model.ops.dsigmoid(Y)) / len(dY)

@@ -1,8 +1,9 @@
-"""`jbert_ner`: named entities from token vectors, each with a confidence on `ent._.score`."""
+"""`jbert_ner`: named entities from token vectors, each with a confidence on `ent._.jbert_score`."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -19,9 +19,11 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
-from ..evaluation.scorers import expected_calibration_error
+from ..evaluation.confidence import get_confidence, register, set_confidence
+from ..evaluation.scorers import judge, score_ner
 from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
-from ..models.crf import log_shares
+from ..models.crf import log_shares, require_temperature
+from ..models.finite import finite_weights
 from ..models.listener import is_units
 from ..types import Ints, TaggerModel, TagScores
 from ..wordpieces.segmentation import token_offsets
@@ -51,7 +53,7 @@ scorer = {"@scorers": "spacy-jbert.ner_scorer.v1"}
 
 @Language.factory(
     "jbert_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.jbert_score"],
     default_config=DEFAULT_CONFIG["ner"],
     default_score_weights={
         "ents_f": 1.0,
@@ -103,64 +105,6 @@ def make_ner(
     )
 
 
-def ner_scorer() -> Callable[..., dict[str, Any]]:
-    """`spacy-jbert.ner_scorer.v1`: the scores of the stock `ner`, and `ents_ece`, the expected
-    calibration error of `ent._.score`.
-
-    RETURNS (Callable): The scorer.
-    """
-    return score_ner
-
-
-def score_ner(examples: Iterable[Example], **settings: Any) -> dict[str, Any]:
-    """See `ner_scorer`.
-
-    RETURNS (dict[str, Any]): What `get_ner_prf` returns, and `ents_ece`; None if no entity has a
-    confidence.
-    """
-    examples = list(examples)
-    scores: dict[str, Any] = get_ner_prf(examples, **settings)
-    judged = [
-        (ent._.score, right)
-        for eg in examples
-        for ent, right in _judge(eg)
-        if ent._.score is not None
-    ]
-    sure, right = [score for score, _ in judged], [is_right for _, is_right in judged]
-    scores["ents_ece"] = expected_calibration_error(sure, right) if judged else None
-    return scores
-
-
-def _judge(eg: Example) -> Iterator[tuple[Span, bool]]:
-    """Each predicted entity, and whether it is right; none of those about whose tokens the
-    annotation says nothing, as in `get_ner_prf`.
-    """
-    gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
-    for ent in eg.predicted.ents:
-        tokens = eg.alignment.x2y[ent.start : ent.end]
-        if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
-            yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
-
-
-def _get_score(span: Span) -> float | None:
-    """`span._.score`.
-
-    spaCy keeps it by characters; with the label it can't pass to an entity that something else puts
-    there later.
-    """
-    label, score = span.doc.user_data.get(
-        ("._.", "score", span.start_char, span.end_char), (None, None)
-    )
-    return score if label == span.label_ else None
-
-
-def _set_score(span: Span, score: float | list) -> None:
-    # Doc.from_json gives back what Doc.to_json wrote: the label too.
-    span.doc.user_data["._.", "score", span.start_char, span.end_char] = (
-        score if isinstance(score, list) else [span.label_, score]
-    )
-
-
 class Found(NamedTuple):
     """What `predict` says of a document:
 
@@ -170,6 +114,23 @@ class Found(NamedTuple):
     entities: list[Entity]
     candidates: list[Entity]
     ends: Ints | None
+
+
+class Judged(NamedTuple):
+    """Entities that were found in held-out documents, and what calibration needs of them.
+
+    entities: One after another.
+    right: Whether each is.
+    spans: For each document start, end and label of its entities; they count tokens, or units.
+    scores: Of each document's tags.
+    transitions: See `TagScores`.
+    """
+
+    entities: list[Span]
+    right: NDArray
+    spans: list[list[tuple[int, int, int]]]
+    scores: list[NDArray]
+    transitions: NDArray | None
 
 
 def _of_each(doc: Doc, attribute: int, ends: Ints | None) -> NDArray:
@@ -198,8 +159,9 @@ def _on_tokens(doc: Doc, entities: Sequence[Entity], starts: Ints, ends: Ints) -
 class JBertNER(TrainablePipe):
     """Tags tokens with BILUO tags and decodes the best well-formed sequence.
 
-    Each entity's confidence, `ent._.score`, is its probability among all well-formed sequences. It
-    is kept by `DocBin` and `to_bytes` (user data) and is None for entities that something else set.
+    Each entity's confidence, `ent._.jbert_score`, is its probability among all well-formed
+    sequences. It is kept by `DocBin` and `to_bytes` (user data) and is None for entities that
+    something else set. `ent._.score` is the same unless another has registered that name.
     As with the stock `ner`, entities that are there already stay, and no entity is found in blocked
     tokens.
 
@@ -207,7 +169,7 @@ class JBertNER(TrainablePipe):
     model (TaggerModel): See `make_ner`.
     name (str): The component's name.
     incorrect_spans_key, misaligned, candidates_key, candidates_threshold, scorer: See `make_ner`.
-    RAISES: ValueError J040, J050, J052.
+    RAISES: ValueError J040, J050, J052, J059.
     """
 
     def __init__(
@@ -243,8 +205,7 @@ class JBertNER(TrainablePipe):
         self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
         self._reported: set[str] = set()
         self._not_in_units: set[str] = set()
-        if not Span.has_extension("score"):
-            Span.set_extension("score", getter=_get_score, setter=_set_score)
+        register()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -281,7 +242,7 @@ class JBertNER(TrainablePipe):
         labels: Iterable[str] | None = None,
     ) -> None:
         """Find the labels and build the output layer; say how many entities start or end inside a
-        token.
+        token, or with white space.
 
         get_examples (Callable): Gives the training examples.
         nlp (Language): The pipeline.
@@ -293,11 +254,12 @@ class JBertNER(TrainablePipe):
             raise ValueError(Errors.J053.format(name=self.name))
         validate_get_examples(get_examples, "JBertNER.initialize")
         found: set[str] = set()
-        total, misaligned = 0, []
+        total, misaligned, spaced = 0, [], []
         for eg in get_examples():
             entities = eg.reference.ents
             found.update(ent.label_ for ent in entities)
             total += len(entities)
+            spaced += [ent.text for ent in entities if ent.text != ent.text.strip()]
             misaligned += [
                 ent.text
                 for ent in entities
@@ -316,6 +278,12 @@ class JBertNER(TrainablePipe):
                     name=self.name, count=len(misaligned), total=total, example=misaligned[0]
                 )
             )
+        if spaced:
+            logger.warning(
+                Warnings.JW054.format(
+                    name=self.name, count=len(spaced), total=total, example=spaced[0]
+                )
+            )
         for layer in ("output_layer", "transitions"):
             self.model.get_ref(layer).set_dim("nO", len(tag_names(self.labels)))
         self.cfg["temperature"] = 1.0
@@ -326,6 +294,7 @@ class JBertNER(TrainablePipe):
         """RETURNS (list[Found]):
 
         The entities of each document, and its candidates if they are wanted.
+        RAISES: ValueError J054 if a score is no number.
         """
         docs = list(docs)
         if not any(len(doc) for doc in docs):
@@ -341,7 +310,7 @@ class JBertNER(TrainablePipe):
         return [Found(*spans, doc_ends) for spans, doc_ends in zip(found, ends, strict=True)]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: list[Found]) -> None:
-        """Write `doc.ents` and `ent._.score` beside the entities that are there, and the
+        """Write `doc.ents` and `ent._.jbert_score` beside the entities that are there, and the
         candidates; split tokens if an entity needs it.
         """
         for doc, (entities, candidates, ends) in zip(docs, predictions, strict=True):
@@ -360,7 +329,7 @@ class JBertNER(TrainablePipe):
                 )
             spans = self._spans(doc, entities)
             for span, entity in zip(spans, entities, strict=True):
-                span._.score = entity.score
+                set_confidence(span, entity.score)
             iob, label = doc.to_array([ENT_IOB, ENT_TYPE]).T
             blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (label == 0)).tolist()]
             doc.set_ents([*doc.ents, *spans], blocked=blocked)
@@ -385,6 +354,7 @@ class JBertNER(TrainablePipe):
         """Learn from a batch.
 
         RETURNS (dict[str, float]): The losses, with this component's: see `get_loss`.
+        RAISES: ValueError J054 if a score or the loss is no number; the weights stay as they are.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -394,7 +364,12 @@ class JBertNER(TrainablePipe):
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        self._require_finite(scores)
         loss, d_scores = self.get_loss(examples, scores)
+        if not np.isfinite(loss):
+            raise ValueError(Errors.J054.format(name=self.name, what=f"its loss is {loss},"))
+        # What was fitted to other weights says nothing of these.
+        self.cfg["temperature"] = 1.0
         backprop(d_scores)
         if sgd:
             self.finish_update(sgd)
@@ -415,29 +390,47 @@ class JBertNER(TrainablePipe):
         self._reported |= unknown
         return super().score(examples, **settings)
 
-    def calibrate(self, examples: Iterable[Example]) -> None:
-        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right.
-        `spacy-jbert.calibrate.v1` calls this.
+    def calibration_data(self, examples: Iterable[Example]) -> Judged:
+        """The entities that were found in some held-out documents, and what was said of these.
 
-        examples (Iterable[Example]): Held out; `predicted` went through the pipeline as it is now.
+        examples (Iterable[Example]): `predicted` went through the pipeline as it is now.
         """
         examples = [eg for eg in examples if eg.predicted.ents]
         judged = [
             [
                 (ent, right)
-                for ent, right in _judge(eg)
-                if ent._.score is not None and ent.label_ in self.labels
+                for ent, right in judge(eg)
+                if get_confidence(ent) is not None and ent.label_ in self.labels
             ]
             for eg in examples
         ]
         if not any(judged):
+            return Judged([], np.empty(0, dtype=bool), [], [], None)
+        scores, transitions, all_ends = self._scores([eg.predicted for eg in examples])
+        return Judged(
+            [ent for of_doc in judged for ent, _ in of_doc],
+            np.array([right for of_doc in judged for _, right in of_doc]),
+            [
+                [(*_among(ent, ends), self.labels.index(ent.label_)) for ent, _ in of_doc]
+                for of_doc, ends in zip(judged, all_ends, strict=True)
+            ],
+            scores,
+            transitions,
+        )
+
+    def calibrate(self, data: Iterable[Judged]) -> None:
+        """Fit the temperature, so that of all entities with a confidence of 0.8, 80 % are right.
+        `spacy-jbert.calibrate.v1` calls this. The entities get their confidence anew.
+
+        data (Iterable[Judged]): From `calibration_data`.
+        """
+        data = [batch for batch in data if batch.entities]
+        if not data:
             return
-        right = np.array([is_right for entities in judged for _, is_right in entities])
-        scores, transitions, ends = self._scores([eg.predicted for eg in examples])
-        spans = [
-            [(*_among(ent, doc_ends), self.labels.index(ent.label_)) for ent, _ in entities]
-            for entities, doc_ends in zip(judged, ends, strict=True)
-        ]
+        right = np.concatenate([batch.right for batch in data])
+        spans = [of_doc for batch in data for of_doc in batch.spans]
+        scores = [of_doc for batch in data for of_doc in batch.scores]
+        transitions = data[0].transitions
         # As if one more entity had been seen each way (Platt 1999): where all are right, no
         # temperature would be low enough.
         wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
@@ -448,10 +441,34 @@ class JBertNER(TrainablePipe):
             )
             return -float((wanted * np.log(sure) + (1.0 - wanted) * np.log1p(-sure)).mean())
 
-        self.cfg["temperature"] = fit_temperature(cross_entropy)
-        logger.info(
-            "%s: temperature %.3f from %d entities", self.name, self.cfg["temperature"], len(right)
-        )
+        temperature = self.cfg["temperature"] = fit_temperature(cross_entropy)
+        sure = span_probabilities(scores, spans, transitions, temperature=temperature)
+        entities = [ent for batch in data for ent in batch.entities]
+        for ent, confidence in zip(entities, sure.tolist(), strict=True):
+            set_confidence(ent, confidence)
+        logger.info("%s: temperature %.3f from %d entities", self.name, temperature, len(right))
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """See `TrainablePipe.to_disk`. RAISES: ValueError J054, J056 before anything is written."""
+        self._require_sound()
+        super().to_disk(path, exclude=exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertNER":
+        """See `TrainablePipe.from_disk`. RAISES: ValueError J054, J056."""
+        super().from_disk(path, exclude=exclude)
+        self._require_sound()
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """See `TrainablePipe.to_bytes`. RAISES: ValueError J054, J056."""
+        self._require_sound()
+        return cast(bytes, super().to_bytes(exclude=exclude))
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "JBertNER":
+        """See `TrainablePipe.from_bytes`. RAISES: ValueError J054, J056."""
+        super().from_bytes(data, exclude=exclude)
+        self._require_sound()
+        return self
 
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))
@@ -609,6 +626,7 @@ class JBertNER(TrainablePipe):
         """What the model says, as arrays one may write to, and where units end. No entity begins or
         ends with white space: O and I are all that it can be."""
         scores = self.model.predict(docs)
+        self._require_finite(scores)
         tokens = self._to_numpy(scores.tokens)
         borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
         ends = scores.ends or [None] * len(docs)
@@ -616,6 +634,22 @@ class JBertNER(TrainablePipe):
             (spaces,) = np.nonzero(_of_each(doc, IS_SPACE, doc_ends))
             doc_scores[spaces[:, None], borders] = -np.inf
         return tokens, self._transitions(scores), ends
+
+    def _require_finite(self, scores: TagScores) -> None:
+        """RAISES: ValueError J054 if the model says something that is no number."""
+        xp = self.model.ops.xp
+        for array in (*scores.tokens, scores.transitions):
+            if array is not None and not xp.isfinite(array).all():
+                raise ValueError(Errors.J054.format(name=self.name, what="its scores are"))
+
+    def _require_sound(self) -> None:
+        """What is saved or was loaded can be predicted with.
+
+        RAISES: ValueError J054 if a weight is no number, J056.
+        """
+        require_temperature(self.cfg["temperature"])
+        if not finite_weights(self.model):
+            raise ValueError(Errors.J054.format(name=self.name, what="its weights are"))
 
     def _to_numpy(self, tokens: Sequence[Floats2d]) -> list[NDArray]:
         flat = np.array(self.model.ops.to_numpy(self.model.ops.xp.concatenate(tokens)))

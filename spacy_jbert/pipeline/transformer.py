@@ -4,7 +4,9 @@ spacy-transformers' component with an encoder, storage and training of our own.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 from ..encoder.checkpoint import Encoder, EncoderLoader
 from ..errors import Errors
 from ..models.shim import EncoderShim
+from ..models.transformer import RaggedBatch
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
 
@@ -56,6 +59,67 @@ def make_transformer(
     return JBertTransformer(nlp.vocab, model, set_extra_annotations, name=name)
 
 
+class Lesson:
+    """One batch in training, from the encoder's vectors to the gradient that comes back for them.
+
+    name (str): The transformer's, for its loss and for errors.
+    docs (list[Doc]): The batch.
+    batch (RaggedBatch): The vectors.
+    backprop (Callable): Sends the gradient through the encoder.
+    losses (dict[str, float]): Where the squared norm of the gradient goes.
+    n_awaited (int): How many listeners have not sent theirs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        docs: list[Doc],
+        batch: RaggedBatch,
+        backprop: Callable[[RaggedBatch], list[Doc]],
+        losses: dict[str, float],
+        n_awaited: int,
+    ) -> None:
+        self.name = name
+        self.batch = batch
+        self.backprop = backprop
+        self.losses = losses
+        self.n_awaited = n_awaited
+        self.any_came = False
+        self.sgd: Optimizer | None = None
+        self._docs = docs
+        self._gradient: RaggedBatch | None = None
+        self._loss_before = losses[name]
+
+    def holds(self, docs: list[Doc]) -> bool:
+        """RETURNS (bool): Whether any of these documents is one of the batch."""
+        return any(doc is own for doc in docs for own in self._docs)
+
+    def add(self, d_datas: list[TransformerData]) -> None:
+        """Take the gradient of one listener; none if nothing is to flow back from it."""
+        self.n_awaited -= 1
+        self.any_came = True
+        if not d_datas:
+            return
+        received = self.batch.unsplit_by_doc([list(data.tensors) for data in d_datas])
+        if self._gradient is None:
+            self._gradient = received
+        else:
+            ours = self._gradient.model_output["last_hidden_state"]
+            ours += received.model_output["last_hidden_state"]
+        # Before the backward pass is queued: a GPU has finished what this waits for, and works on
+        # while the next batch is prepared.
+        norm = float((self._gradient.model_output["last_hidden_state"] ** 2).sum())
+        if not math.isfinite(norm):
+            self._gradient = None
+            raise ValueError(Errors.J080.format(name=self.name))
+        self.losses[self.name] = self._loss_before + norm
+
+    def send_back(self) -> None:
+        """Send the sum of all gradients that have come through the encoder."""
+        if self._gradient is not None:
+            self.backprop(self._gradient)
+
+
 class JBertTransformer(Transformer):
     """A Japanese encoder whose wordpiece vectors other components listen to. They are on
     `doc._.trf_data` too.
@@ -76,6 +140,7 @@ class JBertTransformer(Transformer):
     ) -> None:
         super().__init__(vocab, model, set_extra_annotations, name=name)
         self.cfg: dict[str, Any] = {}
+        self._lesson: Lesson | None = None
 
     @property
     def _shim(self) -> EncoderShim:
@@ -128,8 +193,22 @@ class JBertTransformer(Transformer):
                 self.find_listeners(pipe)
 
     def predict(self, docs: Iterable[Doc]) -> Any:
-        """Run the encoder. RETURNS (FullTransformerBatch): Vectors of all documents."""
-        return self.model.predict(list(docs))
+        """Run the encoder.
+
+        docs (Iterable[Doc]): A batch.
+        RETURNS (FullTransformerBatch): Vectors of all documents.
+        RAISES: ValueError J082 if they are no numbers.
+        """
+        docs = list(docs)
+        # Where this component annotates in training, its heads have still to learn from the batch.
+        if self._lesson is not None and not self._lesson.holds(docs):
+            self._settle()
+        batch = self.model.predict(docs)
+        hidden = batch.model_output["last_hidden_state"]
+        # A sum is one number to look at, and not a number if any of them is not.
+        if hidden.size and not math.isfinite(float(hidden.sum())):
+            raise ValueError(Errors.J082.format(name=self.name))
+        return batch
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
         """Apply the component to a stream of documents. Windows of a whole batch are sorted by
@@ -147,12 +226,19 @@ class JBertTransformer(Transformer):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Run the encoder and hand its vectors to the listeners; the last of them sends the
-        gradient of all back.
+        """Run the encoder and hand its vectors to the listeners. When all of them have sent their
+        gradients, their sum goes back through the encoder.
 
+        A listener whose component is frozen, or finds nothing to learn in the batch, sends none:
+        then what has come goes back in `finish_update`, or before anything else is done.
+
+        sgd (Optimizer | None): As in `finish_update`, which may be called before or after the
+            listeners learn.
         RETURNS (dict[str, float]): The losses, with this component's: the squared norm of the
             gradient that reached it.
+        RAISES: ValueError J080 if the gradient is no number; the weights stay as they are.
         """
+        self._settle()
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -162,40 +248,48 @@ class JBertTransformer(Transformer):
             return losses
         set_dropout_rate(self.model, drop)
         batch, backprop = self.model.begin_update(docs)
-        gradient: Any = None
+        lesson = Lesson(self.name, docs, batch, backprop, losses, len(self.listeners))
 
-        def accumulate(d_datas: list[TransformerData]) -> None:
-            nonlocal gradient
-            if d_datas:
-                received = batch.unsplit_by_doc([list(data.tensors) for data in d_datas])
-                if gradient is None:
-                    gradient = received
-                else:
-                    gradient.model_output["last_hidden_state"] += received.model_output[
-                        "last_hidden_state"
-                    ]
+        def receive(d_datas: list[TransformerData]) -> list[Doc]:
+            lesson.add(d_datas)
+            if not lesson.n_awaited:
+                self._settle()
+            return []
 
-        def accumulate_and_backprop(d_datas: list[TransformerData]) -> list[Doc]:
-            accumulate(d_datas)
-            if gradient is None:
-                return []
-            # Before the backward pass is queued: a GPU has finished what this waits for, and works
-            # on while the next batch is prepared.
-            losses[self.name] += float((gradient.model_output["last_hidden_state"] ** 2).sum())
-            d_docs = backprop(gradient)
-            if sgd:
-                self.model.finish_update(sgd)
-            return cast(list[Doc], d_docs)
-
+        self._lesson = lesson
         batch_id = TransformerListener.get_batch_id(docs)
-        for listener in self.listeners[:-1]:
-            listener.receive(batch_id, batch.doc_data, accumulate)
-        for listener in self.listeners[-1:]:
-            listener.receive(batch_id, batch.doc_data, accumulate_and_backprop)
+        for listener in self.listeners:
+            listener.receive(batch_id, batch.doc_data, receive)
+        if sgd is not None:
+            self.finish_update(sgd)
         return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step the encoder's own AdamW with the rate, decay and clipping of spaCy's optimizer.
+
+        `nlp.update(..., sgd=optimizer)` calls this before the heads have learned, and `spacy train`
+        afterwards (explosion/spaCy#12136). While no gradient has come, the step waits for them, at
+        the rate that holds now.
+        """
+        lesson = self._lesson
+        if lesson is not None and lesson.n_awaited and not lesson.any_came and lesson.sgd is None:
+            lesson.sgd = copy(sgd)
+            return
+        self._settle()
+        self.model.finish_update(sgd)
+
+    def _settle(self) -> None:
+        """Send back what gradients have come, and take the step that waited for them."""
+        lesson, self._lesson = self._lesson, None
+        if lesson is None:
+            return
+        lesson.send_back()
+        if lesson.sgd is not None:
+            self.model.finish_update(lesson.sgd)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder."""
+        self._settle()
         has_encoder = self._shim.encoder is not None
         util.to_disk(
             path,
@@ -226,6 +320,11 @@ class JBertTransformer(Transformer):
             exclude,
         )
         return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """The component with its encoder as bytes."""
+        self._settle()
+        return cast(bytes, super().to_bytes(exclude=exclude))
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
         super().from_bytes(bytes_data, exclude=exclude)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM, BertForPreTraining
 from transformers.activations import ACT2FN
 from transformers.utils import cached_file
 
@@ -196,28 +196,43 @@ class MaskedLM(nn.Module):
 
     @torch.no_grad()
     def _load_head(self, checkpoint: str) -> None:
-        """Go on with the head that the encoder's checkpoint was pretrained with, where it has one
-        of BERT's layout.
+        """Go on with the heads that the encoder's checkpoint was pretrained with, and say which of
+        them it had.
         """
-        for name in (_HEAD_FILE, "model.safetensors"):
-            try:
-                file = cached_file(checkpoint, name, local_files_only=True)
-            except (
-                OSError,
-                ValueError,
-            ):  # a new encoder, or a checkpoint that is gone or has no such file
-                continue
-            with safe_open(file, framework="pt") as weights:
-                stored = set(weights.keys())
-                named = {name: tensor for name, tensor in self.head().items() if name in stored}
-                if named and all(
-                    tensor.shape == tuple(weights.get_slice(name).get_shape())
-                    for name, tensor in named.items()
-                ):
-                    for name, tensor in named.items():
-                        tensor.copy_(weights.get_tensor(name))
-                    logger.info("The masked-LM head of %s goes on being trained", checkpoint)
-                    return
+        head = self.head()
+        stored = self._stored_head(checkpoint) if checkpoint else {}
+        loaded = [
+            name for name in head if name in stored and stored[name].shape == head[name].shape
+        ]
+        for name in loaded:
+            head[name].copy_(stored[name])
+        logger.info(
+            "Masked-LM head: loaded from '%s': %s; new: %s",
+            checkpoint,
+            ", ".join(loaded) or "nothing",
+            ", ".join(name for name in head if name not in loaded) or "nothing",
+        )
+
+    def _stored_head(self, checkpoint: str) -> dict[str, Tensor]:
+        """The weights of a checkpoint's masked-LM model, by name; without those it lacks."""
+        model_type = self.encoder.config.model_type
+        try:
+            if model_type not in _HEADS:
+                return load_file(cached_file(checkpoint, _HEAD_FILE, local_files_only=True))
+            sentences = model_type == "bert" and self.pair is not None
+            family = BertForPreTraining if sentences else AutoModelForMaskedLM
+            # What a checkpoint lacks is made at random: not from the generator of the training.
+            with torch.random.fork_rng(devices=[]):
+                model, report = family.from_pretrained(
+                    checkpoint,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                )
+        except (OSError, ValueError):  # a checkpoint that is gone, or has no such file
+            return {}
+        missing = set(report["missing_keys"])
+        return {name: w for name, w in model.state_dict().items() if name not in missing}
 
     def save(self, encoder: Encoder, path: Path) -> None:
         """Write a plain Hugging Face folder: with the heads where the family has a masked-LM class

@@ -4,6 +4,7 @@ files to documents, documents to clean sentences, everything that is dropped cou
 """
 
 import html
+import logging
 import os
 import re
 import unicodedata
@@ -17,11 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..corpora.data import Row, read_lines, read_rows
-from ..errors import Errors
+from ..corpora.readers import PACKED_OTHERWISE, Row, kind, read_lines, read_rows, unpacked_name
+from ..errors import Errors, Warnings
+
+logger = logging.getLogger(__name__)
 
 _RECORDS = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
-_PACKED = {".gz", ".xz"}
 # What wikiextractor calls its files, with or without --json.
 _WIKI = re.compile(r"wiki_\d+")
 _ARTICLE = re.compile(r'<doc id=".*?title="(.*)">')
@@ -116,9 +118,13 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
         inside = sorted(
             file
             for file in path.rglob("*")
-            if file.is_file() and (_kind(file) in {".txt", *_RECORDS} or _is_wiki(file))
+            if file.is_file() and (kind(file) in {".txt", *_RECORDS} or _is_wiki(file))
         )
         found = [path] if path.is_file() else inside
+        if packed := [file for file in path.rglob("*") if file.suffix.lower() in PACKED_OTHERWISE]:
+            suffixes = ", ".join(sorted({file.suffix for file in packed}))
+            message = Warnings.JW213.format(count=len(packed), path=path, suffixes=suffixes)
+            logger.warning(message)
         if not found:
             reason = (
                 f"The folder holds no .txt, {', '.join(sorted(_RECORDS))} or wiki_00 file."
@@ -137,16 +143,8 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
     return files
 
 
-def _name(path: Path) -> str:
-    return path.stem if path.suffix in _PACKED else path.name
-
-
-def _kind(path: Path) -> str:
-    return Path(_name(path)).suffix
-
-
 def _is_wiki(path: Path) -> bool:
-    return _WIKI.fullmatch(_name(path)) is not None
+    return _WIKI.fullmatch(unpacked_name(path)) is not None
 
 
 def read_documents(files: Iterable[Path], text_field: str = "text") -> Iterator[list[str]]:
@@ -158,9 +156,9 @@ def read_documents(files: Iterable[Path], text_field: str = "text") -> Iterator[
     RAISES: DataError for a file that can't be read, ImportError J109 for Parquet without pyarrow.
     """
     for file in files:
-        if _kind(file) in _RECORDS:
+        if kind(file) in _RECORDS:
             records = (
-                _read_parquet(file, text_field) if _kind(file) == ".parquet" else read_rows(file)
+                _read_parquet(file, text_field) if kind(file) == ".parquet" else read_rows(file)
             )
             for row in records:
                 yield row.text(text_field).splitlines()

@@ -105,7 +105,9 @@ def trained_vocabulary(
 
         if not first_rank(place / "tokenizer.json", write):
             logger.info("Using the vocabulary trained earlier: %s", place)
-        tokenizer: BertTokenizerFast = BertTokenizerFast.from_pretrained(place)
+        tokenizer: BertTokenizerFast = BertTokenizerFast.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False
+        )
         return tokenizer
 
     def train(nlp: Language) -> BertTokenizerFast:

@@ -16,7 +16,7 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "measure", "pipelines", "scores"}
+_NOT_BENCHMARKS = {"__main__", "gpu", "measure", "pipelines", "scores"}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation"}
 _PACKAGES = (
@@ -40,8 +40,14 @@ def main(
     encoder: Annotated[Path, typer.Option(help="A checkpoint folder with real weights")] = SHARED
     / "models"
     / "me5-small-ja",
-    out: Annotated[Path | None, typer.Option(help="Write the rows here too, as JSON")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the rows here too, as JSON; for gpu, the folder of its rows"),
+    ] = None,
 ) -> None:
+    if names == ["gpu"]:
+        importlib.import_module(f"{__package__}.gpu").main(out or Path("gpu-benchmark"))
+        return
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(threads)
     import torch

@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 from thinc.api import Optimizer
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import make_doc
 
 from .measure import ROOT, SHARED
 
@@ -85,7 +85,7 @@ def stockmark(nlp: Language, n_sentences: int) -> list[Example]:
     for row in rows[:n_sentences]:
         entities = sorted((*entity["span"], entity["type"]) for entity in row["entities"])
         examples.append(
-            Example(nlp.make_doc(row["text"]), data.make_doc(nlp.tokenizer, row["text"], entities))
+            Example(nlp.make_doc(row["text"]), make_doc(nlp.tokenizer, row["text"], entities))
         )
     return examples
 

@@ -11,7 +11,8 @@ import pytest
 import spacy
 from spacy.cli import app
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
 from typer.testing import CliRunner, Result
 
 import spacy_jbert.cli.app  # noqa: F401  (adds its commands to spaCy's)
@@ -85,3 +86,149 @@ def test_data_that_can_not_be_read(run: Callable[..., Result], tmp_path: Path) -
     assert str(data) in broken.stderr
     command = ["jbert", "errors", str(tmp_path / "pipeline"), str(tmp_path / "pipeline")]
     assert "[J226]" in CliRunner().invoke(app, command).stderr
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Callable[..., Result]:
+    """A pipeline that knows 田中 and its categories A and B, on documents of one's own."""
+    nlp = spacy.blank("ja")
+    ruler = nlp.add_pipe("entity_ruler")
+    for name, factory in (("textcat", "textcat"), ("textcat_multilabel", "textcat_multilabel")):
+        config = {"model": {"@architectures": "spacy.TextCatBOW.v3", "nO": None}}
+        config["model"] |= {"exclusive_classes": factory == "textcat"}
+        config["model"] |= {"ngram_size": 1, "no_output_layer": False, "length": 64}
+        nlp.add_pipe(factory, name=name, config=config)
+
+    def invoke(
+        docs: list[Doc], *options: str, without: tuple[str, ...] = (), charset: str = "utf-8"
+    ) -> Result:
+        kept = [name for name in nlp.pipe_names if name not in without]
+        if "textcat" in kept or "textcat_multilabel" in kept:
+            gold = nlp.make_doc("田中")
+            gold.cats = {"A": 1.0, "B": 0.0}
+            nlp.initialize(lambda: [Example(nlp.make_doc("田中"), gold)])
+        ruler.clear()
+        ruler.add_patterns([{"label": "PERSON", "pattern": "田中"}])
+        nlp.to_disk(tmp_path / "model", exclude=list(without))
+        config = spacy.util.load_config(tmp_path / "model" / "config.cfg")
+        config["nlp"]["pipeline"] = kept
+        config["components"] = {name: config["components"][name] for name in kept}
+        config.to_disk(tmp_path / "model" / "config.cfg")
+        DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "own.spacy")
+        command = ["jbert", "errors", str(tmp_path / "model"), str(tmp_path / "own.spacy")]
+        return CliRunner(charset=charset).invoke(app, [*command, *options])
+
+    return invoke
+
+
+def annotated(
+    japanese: Language, text: str, ents: list[tuple[int, int, str]] | None = None, **cats: float
+) -> Doc:
+    doc = japanese.make_doc(text)
+    if ents is not None:
+        doc.set_ents([doc.char_span(start, end, label=label) for start, end, label in ents])
+    doc.cats = cats
+    return doc
+
+
+BOTH = ("textcat", "textcat_multilabel")
+
+
+@pytest.mark.parametrize("json_", [(), ("--json",), ("--html", "page.html")])
+@pytest.mark.parametrize("ents", [None, []])
+def test_nothing_annotated_is_not_perfect(
+    ents: list | None,
+    json_: tuple[str, ...],
+    judge: Callable[..., Result],
+    japanese: Language,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for docs in ([annotated(japanese, "猫です。", ents)] * 2, []):
+        for without in (BOTH, (), ("entity_ruler", "textcat")):
+            result = judge(docs, *json_, without=without)
+            assert result.exit_code == 1, result.output
+            assert "[J311]" in result.stderr
+            assert not result.stdout
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_pipeline_that_finds_nothing(judge: Callable[..., Result], japanese: Language) -> None:
+    doc = annotated(japanese, "田中です。", [(0, 2, "PERSON")])
+    result = judge([doc], without=("entity_ruler", *BOTH))
+    assert (result.exit_code, "[J310]" in result.stderr) == (1, True)
+
+
+def test_labels_of_another_world(judge: Callable[..., Result], japanese: Language) -> None:
+    named = annotated(japanese, "田中です。", [(0, 2, "人名")])
+    result = judge([named], without=BOTH)
+    assert (result.exit_code, "[J312]" in result.stderr) == (1, True)
+    for without in (("entity_ruler", "textcat"), ("entity_ruler", "textcat_multilabel")):
+        result = judge([annotated(japanese, "田中です。", None, C=1.0)], without=without)
+        assert (result.exit_code, "[J312]" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("kept", BOTH)
+def test_one_label_of_another_world(
+    kept: str, judge: Callable[..., Result], japanese: Language
+) -> None:
+    docs = [annotated(japanese, "猫。", None, A=1.0), annotated(japanese, "犬。", None, C=1.0)]
+    without = ("entity_ruler", *(name for name in BOTH if name != kept))
+    result = judge(docs, "--json", without=without)
+    assert (result.exit_code, "[JW302]" in result.stderr) == (0, True)
+    missed = [m for m in json.loads(result.stdout) if m["gold"] and m["gold"]["label"] == "C"]
+    assert [mistake["kind"] for mistake in missed] == ["missed class"]
+
+
+def test_one_kind_without_annotation(judge: Callable[..., Result], japanese: Language) -> None:
+    result = judge([annotated(japanese, "田中。", [(0, 2, "PERSON")])], without=("textcat",))
+    assert not result.exception, result.stderr
+    assert (result.exit_code, "[JW301]" in result.stderr) == (0, True)
+
+
+def test_a_label_that_is_nowhere(run: Callable[..., Result]) -> None:
+    result = run("--label", "PERSNO")
+    assert (result.exit_code, "[J313]" in result.stderr) == (1, True)
+
+
+def test_nothing_is_cut_off(judge: Callable[..., Result], japanese: Language) -> None:
+    name = "".join(chr(ord("一") + 7 * i) for i in range(200))
+    doc = annotated(japanese, f"{name}が、\n\x1b[2J来た。")
+    doc.set_ents(
+        [doc.char_span(0, 200, label="とても長い名前のラベル" * 4, alignment_mode="expand")]
+    )
+    known = annotated(japanese, "田中", [(0, 2, "PERSON")])
+    shown = judge([doc, known], without=BOTH)
+    assert shown.exit_code == 0, shown.output
+    assert "\x1b[2J" not in shown.stdout
+    rows = [line.split("│")[1:-1] for line in shown.stdout.splitlines() if line.startswith("│")]
+    texts = "".join(row[1].strip() for row in rows if len(row) == 5)
+    assert name in texts
+    sides = "".join(row[2].strip() for row in rows if len(row) == 5)
+    assert "とても長い名前のラベル" * 4 in sides
+
+
+def test_the_page_escapes(judge: Callable[..., Result], japanese: Language, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>&{}"
+    doc = annotated(japanese, f"{evil}と田中")
+    start = len(evil) + 1
+    doc.set_ents([doc.char_span(start, start + 2, label=f'"{evil}')])
+    known = annotated(japanese, "田中", [(0, 2, "PERSON")])
+    judge([doc, known], "--html", str(tmp_path / "page.html"), without=BOTH)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;{}" in page
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "ascii", "utf-8"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_terminals_of_other_encodings(
+    encoding: str, options: tuple[str, ...], judge: Callable[..., Result], japanese: Language
+) -> None:
+    doc = annotated(japanese, "鷗外と田中\u2764", [(0, 2, "PERSON")])
+    result = judge([doc], *options, without=BOTH, charset=encoding)
+    assert result.exit_code == 0, result.exception
+    if options:
+        (mistake,) = [m for m in json.loads(result.stdout) if m["gold"]]
+        assert mistake["text"] == doc.text

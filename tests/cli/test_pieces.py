@@ -121,7 +121,7 @@ def test_the_table(checkpoint: Callable[[str], Path]) -> None:
 def test_unknown_pieces_stand_out(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spacy_jbert.cli.app import load, look, show
+    from spacy_jbert.cli.pieces import load, look, show
 
     table = show(look(load(str(checkpoint("mecab-unidic"))), "東京の鷗")).renderables[0]
     styles = {str(text): str(text.style) for text in table.columns[1].cells}
@@ -218,3 +218,34 @@ def test_spacys_other_commands_are_not_kept_waiting() -> None:
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
     assert result.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "ascii"])
+def test_terminals_of_other_encodings(encoding: str, checkpoint: Callable[[str], Path]) -> None:
+    """What they can't show is replaced, or escaped in JSON."""
+    command = ["jbert", "pieces", "鷗❤ｶﾞ㍿", "--model", str(checkpoint("bert-fast"))]
+    runner = CliRunner(charset=encoding)
+    table = runner.invoke(app, command)
+    assert table.exit_code == 0, table.exception
+    shown = runner.invoke(app, [*command, "--json"])
+    assert shown.exit_code == 0, shown.exception
+    assert "".join(piece["text"] for piece in json.loads(shown.stdout)["pieces"]) == "鷗❤ｶﾞ㍿"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ("東京都".encode()[:-1], "J315"),
+        ("東京都".encode()[:-2], "J315"),
+        ("東京都".encode()[1:], "J315"),
+        ("東京都".encode()[2:-1], "J315"),
+        ("東京都へ行く。".encode("cp932"), "J033"),
+        ("東京都へ行く。".encode("euc-jp"), "J033"),
+        ("東京都".encode()[:-1] + "へ".encode(), "J033"),
+        ("東京".encode("utf-16"), "J033"),
+    ],
+)
+def test_what_is_no_whole_utf_8(data: bytes, code: str, checkpoint: Callable[[str], Path]) -> None:
+    result = run("pieces", "-", "--model", str(checkpoint("bert-fast")), input=data)
+    assert result.exit_code == 1
+    assert f"[{code}]" in result.stderr

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import srsly
 import torch
 from spacy.language import Language
 from transformers import AutoModel, AutoTokenizer
 
 from spacy_jbert.encoder.checkpoint import Encoder, hf_encoder, new_encoder
+from spacy_jbert.models.shim import EncoderShim
 
 from ..conftest import FAMILIES
 
@@ -268,7 +270,7 @@ def test_a_failed_move_leaves_the_old_folder(
     before, rename = files(target), Path.rename
 
     def fail(self: Path, to: Path) -> Path:
-        if self.name == "new":
+        if self.name.endswith(".new"):
             raise OSError("Device or resource busy")
         return rename(self, to)
 
@@ -295,3 +297,102 @@ def test_the_real_encoder_loads_quickly(real_encoder: Path, japanese: Language) 
     assert time.monotonic() - began < 20
     assert (encoder.depth, encoder.width, encoder.max_pieces) == (12, 384, 512)
     assert encoder.special_ids == ([0], [2])
+
+
+CODE_FILES = [
+    "config.json",
+    "tokenizer_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+]
+
+
+@pytest.mark.parametrize("model_type", ["bert", "of-its-own"])
+@pytest.mark.parametrize("file", CODE_FILES)
+def test_code_in_a_checkpoint_is_refused_unasked(
+    folder: Path,
+    file: str,
+    model_type: str,
+    japanese: Language,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def ask(*_: object) -> str:
+        raise AssertionError("asked on standard input")
+
+    monkeypatch.setattr("builtins.input", ask)
+    ran = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')", encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"model_type": model_type}), encoding="utf-8"
+    )
+    path = folder / file
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    content["auto_map"] = {"AutoConfig": "evil.A", "AutoTokenizer": ["evil.A", "evil.A"]}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    bytes_ = srsly.msgpack_dumps(files(folder))
+    for load in (
+        lambda: hf_encoder(str(folder))(japanese),
+        lambda: new_encoder(str(folder), "tiny")(japanese),
+        lambda: Encoder.from_config(folder),
+        lambda: EncoderShim().from_bytes(bytes_),
+    ):
+        with pytest.raises(ValueError, match="J060"):
+            load()
+    assert not ran.exists()
+
+
+BAD_NAMES = [
+    "../evil",
+    "/tmp/evil",
+    "a/b",
+    "a\\b",
+    "..",
+    ".",
+    "",
+    ".hidden",
+    "C:evil",
+    "C:\\evil",
+    "\\\\host\\share",
+    "NUL",
+    "con.json",
+    "a\0b",
+    "a\n",
+    "config.json.",
+    "config.json:stream",
+]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, b"bytes", 3])
+def test_only_bare_names_become_files(folder: Path, name: object) -> None:
+    with pytest.raises(ValueError, match="J061"):
+        EncoderShim().from_bytes(srsly.msgpack_dumps(files(folder) | {name: b"x"}))
+
+
+@pytest.mark.parametrize("data", [b"\xc1", b"\x93\x01\x02", b"\x01", b"\x81\xa1a\x01"])
+def test_bytes_that_are_no_encoder(data: bytes) -> None:
+    with pytest.raises(ValueError, match="J061"):
+        EncoderShim().from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        "",
+        "{",
+        "3",
+        "null",
+        "{}",
+        "[]",
+        "[1, 2]",
+        "[NaN, 0, 0]",
+        "[1e999, 0, 0]",
+        '["a", 0, 0]',
+        "[[1], 0, 0]",
+    ],
+)
+def test_a_damaged_mix_of_layers(folder: Path, mix: str) -> None:
+    (folder / "layer_mix.json").write_text(mix, encoding="utf-8")
+    with pytest.raises(ValueError, match="J062"):
+        Encoder.load(folder)

@@ -13,10 +13,10 @@ from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.training import Example
 
+from spacy_jbert.callbacks import chain_callbacks
 from spacy_jbert.evaluation.calibration import (
     best_threshold,
     calibrate,
-    chain_callbacks,
     cross_entropy,
     fit_temperature,
 )
@@ -161,22 +161,26 @@ def test_a_component_may_calibrate_itself(make_nlp: Callable) -> None:
     """It is handed documents that went through the pipeline."""
 
     class Own(Pipe):
-        given: list[Example]
+        given: list[list[str]]
 
         def __call__(self, doc: spacy.tokens.Doc) -> spacy.tokens.Doc:
             return doc
 
-        def calibrate(self, examples: list[Example]) -> None:
-            self.given = examples
+        def calibration_data(self, examples: list[Example]) -> list[str]:
+            assert all(len(eg.predicted._.trf_data.wordpieces.strings[0]) > 2 for eg in examples)
+            return [eg.text for eg in examples]
+
+        def calibrate(self, data: list[list[str]]) -> None:
+            self.given = data
 
     Language.factory("calibrates_itself", func=lambda nlp, name: Own())
     nlp = make_nlp([("own", "calibrates_itself", {})])
+    nlp.batch_size = 3
     calls: list[str] = []
     chain_callbacks(calibrate(corpus=categories), lambda nlp: calls.append("second") or nlp)(nlp)
-    assert [eg.text for eg in nlp.get_pipe("own").given] == SENTENCES
-    assert all(
-        len(eg.predicted._.trf_data.wordpieces.strings[0]) > 2 for eg in nlp.get_pipe("own").given
-    )
+    given = nlp.get_pipe("own").given
+    assert [text for batch in given for text in batch] == SENTENCES
+    assert len(given) == 7
     assert calls == ["second"]
 
 
@@ -187,3 +191,84 @@ def test_nothing_to_learn_from_changes_nothing(make_nlp: Callable) -> None:
         corpus=lambda nlp: [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
     )(nlp)
     assert nlp.get_pipe("textcat").model.get_ref("probabilities").attrs["temperature"] == 1.0
+
+
+def training(nlp: Language, **weights: float) -> Callable[[dict[str, float]], None]:
+    """What `spacy train` does with the scores of an evaluation."""
+    nlp.config["training"]["score_weights"] = weights
+
+    def found(scores: dict[str, float]) -> None:
+        nlp.meta["performance"] = dict(scores)
+
+    return found
+
+
+def test_figures_are_those_of_what_is_saved(make_nlp: Callable, tmp_path: Path) -> None:
+    nlp = make_nlp([textcat("textcat")], categories)
+    sharpen(nlp, "textcat")
+    found = training(nlp, cats_score=1.0, cats_ece=0.0)
+    before = nlp.evaluate(categories(nlp))
+    found({name: before[name] for name in ("cats_score", "cats_ece", "cats_f_per_type")})
+    calibrate(corpus=categories)(nlp)
+    nlp.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    after = again.evaluate(categories(again))
+    assert again.meta["performance"]["cats_ece"] == pytest.approx(after["cats_ece"], abs=1e-6)
+    assert again.meta["performance"]["cats_ece"] < before["cats_ece"] * 2 / 3
+    assert again.meta["performance"]["cats_score"] == pytest.approx(before["cats_score"])
+
+
+def test_figures_with_thresholds(make_nlp: Callable) -> None:
+    nlp = make_nlp([textcat("textcat_multilabel")], categories)
+    sharpen(nlp, "textcat")
+    found = training(nlp, cats_macro_f=1.0)
+    found({"cats_macro_f": nlp.evaluate(categories(nlp))["cats_macro_f"]})
+    calibrate(corpus=categories, thresholds=True)(nlp)
+    after = nlp.evaluate(categories(nlp))["cats_macro_f"]
+    assert nlp.meta["performance"]["cats_macro_f"] == pytest.approx(after)
+
+
+def test_only_the_best_and_the_last_are_calibrated(make_nlp: Callable) -> None:
+    nlp = make_nlp([textcat("textcat")], categories)
+    passes: list[int] = []
+
+    def corpus(nlp: Language) -> list[Example]:
+        passes.append(step)
+        return categories(nlp)
+
+    found = training(nlp, cats_score=1.0)
+    save = calibrate(corpus=corpus)
+    for step, score in enumerate([0.5, 0.4, 0.6, 0.6, 0.3]):
+        nlp.update(categories(nlp), sgd=nlp.create_optimizer())
+        found({"cats_score": score, "textcat_loss": float(step)})
+        save(nlp)
+    assert passes == [0, 2, 3]
+    assert nlp.get_pipe("textcat").model.get_ref("probabilities").attrs["temperature"] == 1.0
+
+
+def test_the_last_save_is_calibrated(make_nlp: Callable) -> None:
+    """It comes after the last evaluation's, with the same figures in meta."""
+    nlp = make_nlp([textcat("textcat")], categories)
+    sharpen(nlp, "textcat")
+    found = training(nlp, cats_score=1.0)
+    save = calibrate(corpus=categories)
+    temperatures = []
+    for score in (0.5, 0.4):
+        nlp.get_pipe("textcat").model.get_ref("probabilities").attrs["temperature"] = 1.0
+        found({"cats_score": score})
+        save(nlp)
+        temperatures.append(
+            nlp.get_pipe("textcat").model.get_ref("probabilities").attrs["temperature"]
+        )
+    save(nlp)
+    temperatures.append(nlp.get_pipe("textcat").model.get_ref("probabilities").attrs["temperature"])
+    assert temperatures[0] == temperatures[2] != 1.0
+    assert temperatures[1] == 1.0
+
+
+def test_vectors_are_not_kept(make_nlp: Callable) -> None:
+    nlp = make_nlp([textcat("textcat")], categories)
+    examples = categories(nlp)
+    calibrate(corpus=lambda nlp: examples)(nlp)
+    assert all(eg.predicted._.trf_data is None for eg in examples)
+    assert all(eg.predicted.cats for eg in examples)

@@ -13,17 +13,16 @@ from rich.console import Console
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_jbert.evaluation.report import as_dict, confusions, html_report, print_mistakes
-from spacy_jbert.evaluation.scorers import (
+from spacy_jbert.evaluation.mistakes import (
     Label,
     Mistake,
     about,
     category_mistakes,
     entity_mistakes,
     evaluate,
-    expected_calibration_error,
-    textcat_scorer,
 )
+from spacy_jbert.evaluation.report import as_dict, confusions, html_report, print_mistakes
+from spacy_jbert.evaluation.scorers import expected_calibration_error, textcat_scorer
 
 WORDS = ["田中", "さん", "は", "東京", "都", "の", "日本", "放送", "で", "働く"]
 
@@ -221,3 +220,21 @@ def test_the_tables_are_straight(found: tuple[dict, list[Mistake]]) -> None:
     assert "1 more" in text
     for table in re.findall(r"┏.*?┘", text, flags=re.DOTALL):
         assert len({cell_len(line) for line in table.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_categories_that_are_no_probabilities(value: float) -> None:
+    """Of whatever component: NaN is neither reached by a threshold nor sorted."""
+    nlp = spacy.blank("ja")
+    nlp.add_pipe("textcat").add_label("a")
+    nlp.get_pipe("textcat").add_label("b")
+    nlp.initialize()
+    nlp.get_pipe("textcat").predict = lambda docs: np.array([[value, 0.5]] * len(docs))
+    gold = annotated()
+    gold.cats = {"a": 1.0, "b": 0.0}
+    with pytest.raises(ValueError, match="J072"):
+        evaluate(nlp, [Example(nlp.make_doc(gold.text), gold)])
+    predicted = annotated()
+    predicted.cats = {"a": value, "b": 0.5}
+    with pytest.raises(ValueError, match="J072"):
+        textcat_scorer(False)([Example(predicted, gold)], labels=["a", "b"])

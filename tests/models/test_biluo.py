@@ -72,7 +72,7 @@ def test_batching_makes_no_difference(learned: bool, monkeypatch: pytest.MonkeyP
     assert rounded(together) == rounded(
         [decode([doc], transitions, threshold=0.1)[0] for doc in scores]
     )
-    monkeypatch.setattr("spacy_jbert.models.biluo._MOST_POSITIONS", 40)
+    monkeypatch.setattr("spacy_jbert.models.crf._MOST_POSITIONS", 40)
     assert rounded(together) == rounded(decode(scores, transitions, threshold=0.1))
 
 

@@ -2,6 +2,8 @@
 difference quotients.
 """
 
+import time
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -84,7 +86,7 @@ def test_tags_are_marginals() -> None:
             expected[np.arange(len(tags)), list(tags)] += part
         assert unpad(lattice.tags()[:, :, :, i], len(doc)) == pytest.approx(expected, abs=1e-9)
         # One transition at each beginning: all there are but the padding's own.
-        assert lattice.pairs()[i].sum() == pytest.approx(
+        assert lattice.pairs(np.eye(len(scores))[i]).sum() == pytest.approx(
             expected[:, [0, 1, 4, 5, 8]].sum() + len(pad(scores)) - len(doc)
         )
 
@@ -101,3 +103,84 @@ def test_finite_where_scores_are_extreme() -> None:
     assert np.isfinite(d_transitions).all()
     assert d_scores[:, 0] == pytest.approx(-1.0)
     assert d_scores[1:-1, 2] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("highest", [50.0, 2_000.0])
+def test_sums_where_transitions_leave_the_range_of_a_float(highest: float) -> None:
+    """exp(2000) is no float."""
+    scores, transitions = random(3, 2)
+    transitions[1, 2] += highest
+    scores[0][:, 1:] -= highest / 3
+    parts = subsets(3, 2)
+    shares, gradient = log_shares(scores, transitions, parts)
+    assert np.isfinite(shares).all()
+    assert (shares <= 0.0).all()
+    d_scores, d_transitions = gradient(np.full(len(parts), -1.0))
+    assert all(np.isfinite(array).all() for array in (*d_scores, d_transitions))
+    # Each token of a document has a tag, in the subset as in all sequences.
+    assert d_scores[0].sum(axis=1) == pytest.approx(0.0, abs=1e-9)
+    found = Lattice(pad(scores), transitions)
+    for i, doc in enumerate(scores):
+        ways = well_formed(len(doc), 2)
+        weights = np.array([weight(tags, doc, transitions) for tags in ways])
+        padding = transitions[0, 0] * (max(LENGTHS) - len(doc))
+        expected = np.logaddexp.reduce(weights) + padding
+        assert found.log_total[i] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_single_sequence_needs_no_lattice_of_its_own() -> None:
+    """A path's share and gradient are those of a subset in which nothing else is possible."""
+    scores, transitions = random(1, 2)
+    path = np.zeros((4, 9), dtype=bool)
+    path[np.arange(4), [0, 1, 3, 8]] = True
+    # A tag that is allowed but can't be part of any well-formed sequence, so no path by its looks.
+    same = path.copy()
+    same[0, 3] = True
+    for learned in (None, transitions):
+        found = [log_shares(scores, learned, [(0, allowed)]) for allowed in (path, same)]
+        assert found[0][0] == pytest.approx(found[1][0], abs=2e-13)
+        gradients = [gradient(np.array([-1.0])) for _, gradient in found]
+        assert gradients[0][0][0] == pytest.approx(gradients[1][0][0], abs=2e-13)
+        assert gradients[0][1] == pytest.approx(gradients[1][1], abs=2e-13)
+
+
+def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, transitions = random(2, 2)
+    whole, gradient = log_shares(scores, transitions, subsets(2, 2))
+    monkeypatch.setattr("spacy_jbert.models.crf._MOST_POSITIONS", 1)
+    apart, other = log_shares(scores, transitions, subsets(2, 2))
+    assert apart == pytest.approx(whole, abs=1e-12)
+    d_shares = np.arange(-5.0, 0.0)
+    for a, b in zip(gradient(d_shares)[0], other(d_shares)[0], strict=True):
+        assert a == pytest.approx(b, abs=1e-12)
+    assert gradient(d_shares)[1] == pytest.approx(other(d_shares)[1], abs=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
+    scores, transitions = random(0, 1)
+    with pytest.raises(ValueError, match="J056"):
+        Lattice(pad(scores), transitions, temperature)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sums_that_are_no_numbers_are_refused(value: float) -> None:
+    scores, transitions = random(0, 1)
+    scores[1][0, 1] = value
+    with pytest.raises(ValueError, match="J055"):
+        Lattice(pad(scores), transitions)
+    with pytest.raises(ValueError, match="J055"):
+        Lattice(pad(random(0, 1)[0]), np.full((2, 2), value))
+
+
+def test_work_with_many_labels_stays_in_proportion() -> None:
+    """One table of transitions for each of 100 sentences with 500 labels would be 0.2 GB."""
+    rng = np.random.default_rng(0)
+    scores = [rng.normal(0, 1, (12, 2001)).astype("f") for _ in range(100)]
+    gold = np.zeros((12, 2001), dtype=bool)
+    gold[:, 0] = True
+    started = time.process_time()
+    shares, gradient = log_shares(scores, np.zeros((501, 501)), [(i, gold) for i in range(100)])
+    gradient(np.full(100, -1.0))
+    assert np.isfinite(shares).all()
+    assert time.process_time() - started < 10

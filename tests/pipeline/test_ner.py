@@ -18,8 +18,9 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import Adam, Model, fix_random_seed
 
+from spacy_jbert.evaluation.scorers import score_ner
 from spacy_jbert.models.biluo import tag_names
-from spacy_jbert.pipeline.ner import JBertNER, score_ner
+from spacy_jbert.pipeline.ner import JBertNER
 from spacy_jbert.types import TagScores
 
 from ..conftest import ENTITIES, SENTENCES, listener
@@ -174,7 +175,7 @@ def test_confidence_belongs_to_the_label(trained: Language) -> None:
     first = doc.ents[0]
     doc.set_ents([Span(doc, first.start, first.end, label="OTHER")], default="unmodified")
     assert doc.ents[0]._.score is None
-    assert first._.score > 0.5
+    assert first._.score is None
     doc.ents[0]._.score = 0.25
     assert doc.ents[0]._.score == 0.25
 
@@ -186,9 +187,10 @@ def test_confidence_is_kept(trained: Language) -> None:
         assert entities(again) == entities(doc)
         assert entities(Doc(trained.vocab).from_bytes(doc.to_bytes())) == entities(doc)
         if doc.ents:
-            json = doc.to_json(underscore=["score"])
+            json = doc.to_json(underscore=["jbert_score"])
             written = {
-                (row["start"], row["end"]): row["value"] for row in json["underscore_span"]["score"]
+                (row["start"], row["end"]): row["value"]
+                for row in json["underscore_span"]["jbert_score"]
             }
             assert written == {
                 (ent.start_char, ent.end_char): [ent.label_, ent._.score] for ent in doc.ents
@@ -635,9 +637,8 @@ def test_calibration(decoder: str, ner_examples: Callable, tmp_path: Path) -> No
         entities(doc) for doc in nlp.pipe(SENTENCES)
     ]
     # Nothing to learn from leaves it as it is.
-    component(nlp).calibrate(
-        [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
-    )
+    nothing = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
+    component(nlp).calibrate([component(nlp).calibration_data(nothing)])
     assert component(nlp).cfg["temperature"] == pytest.approx(temperature, rel=1e-2)
 
 
@@ -671,7 +672,7 @@ def test_temperature_undoes_overconfidence(japanese: Language) -> None:
 
     examples = predicted()
     before = score_ner(examples)
-    ner.calibrate(examples)
+    ner.calibrate([ner.calibration_data(examples)])
     assert ner.cfg["temperature"] == pytest.approx(3.0, rel=0.15)
     after = score_ner(predicted())
     assert before["ents_ece"] > 0.15
@@ -757,3 +758,47 @@ def test_settings_are_kept(ner_examples: Callable, tmp_path: Path) -> None:
     again = component(spacy.load(tmp_path))
     assert {name: getattr(again, name) for name in settings} == settings
     assert again.model.get_ref("transitions").has_param("T")
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\u3000", "\t"])
+@pytest.mark.parametrize("place", ["before", "behind", "alone"])
+def test_white_space_at_the_ends_is_counted(
+    space: str, place: str, ner_examples: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    def examples(nlp: Language) -> list[Example]:
+        name = {"before": f"{space}田中", "behind": f"田中{space}", "alone": space}[place]
+        words = [word for word in ("は", *name.partition(space), "が") if word]
+        doc = Doc(nlp.vocab, words=words, spaces=[False] * len(words))
+        doc.set_ents([Span(doc, 1, len(words) - 1, label="PERSON")])
+        return [*ner_examples(nlp), Example(Doc(nlp.vocab, words=words), doc)]
+
+    def plain(nlp: Language) -> list[Example]:
+        return ner_examples(nlp)
+
+    with caplog.at_level(logging.WARNING, logger="spacy_jbert"):
+        tiny(plain)
+        assert "JW054" not in caplog.text
+        tiny(examples)
+    (message,) = [
+        record.getMessage() for record in caplog.records if "JW054" in record.getMessage()
+    ]
+    assert "1 of " in message
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_empty_texts_alone_and_in_a_batch(
+    decoder: str, overfitted: Callable[[str], Language]
+) -> None:
+    nlp = overfitted(decoder)
+    for texts in (
+        ["", ""],
+        ["", SENTENCES[0]],
+        [SENTENCES[0], "", SENTENCES[1]],
+        [" ", "", "\u3000\n", SENTENCES[0]],
+        [" ", "\n"],
+    ):
+        together = [entities(doc) for doc in nlp.pipe(texts)]
+        assert together == [entities(nlp(text)) for text in texts]
+        assert [found for found, text in zip(together, texts, strict=True) if not text.strip()] == [
+            [] for text in texts if not text.strip()
+        ]

@@ -82,8 +82,7 @@ def test_overfitting_and_storage(
         nlp.pipe(texts), again.pipe(texts, batch_size=4), texts, strict=True
     ):
         assert doc.cats == pytest.approx(other.cats, abs=1e-5)
-        if text:  # alone, the stock component gives an empty document zeros
-            assert doc.cats == pytest.approx(again(text).cats, abs=1e-5)
+        assert doc.cats == pytest.approx(again(text).cats, abs=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
@@ -242,3 +241,29 @@ def test_categories_travel(make_nlp: MakeNLP, tmp_path: Path) -> None:
     stored = DocBin(docs=docs, store_user_data=False).to_bytes()
     for doc, kept in zip(docs, DocBin().from_bytes(stored).get_docs(nlp.vocab), strict=True):
         assert kept.cats == doc.cats == Doc(nlp.vocab).from_json(doc.to_json()).cats
+
+
+@pytest.mark.parametrize(("factory", "pooling"), KINDS)
+def test_empty_texts_alone_and_in_a_batch(factory: str, pooling: str, make_nlp: MakeNLP) -> None:
+    nlp = make_nlp(heads(factory, pooling), examples)
+    layer = nlp.get_pipe(factory).model.get_ref("output_layer")
+    layer.get_param("b")[:] = [1.0, -2.0, 0.5]
+    layer.get_param("W")[:] = np.random.default_rng(0).normal(0, 1, (3, 16))
+    for texts in (
+        ["", ""],
+        ["", SENTENCES[0]],
+        [SENTENCES[0], "", SENTENCES[1]],
+        [" ", "", "\u3000\n", SENTENCES[0]],
+        [" ", "\n"],
+    ):
+        for doc, text in zip(nlp.pipe(texts), texts, strict=True):
+            assert doc.cats == pytest.approx(nlp(text).cats, abs=1e-5)
+            assert any(doc.cats.values()) == bool(text)
+    # Nothing is learned from them.
+    vectors = [np.ones((len(text), 16), dtype="f") for text in ("", "a")]
+    nothing = Model("vectors", lambda model, docs, is_train: (vectors, lambda d_vectors: []))
+    model = build_pooled_textcat(nothing, factory == "textcat", dropout=0.0, nO=3)
+    model.initialize(X=[nlp.make_doc(""), nlp.make_doc("a")])
+    _, backprop = model.begin_update([nlp.make_doc(""), nlp.make_doc("a")])
+    backprop(np.array([[0.5, -0.5, 0.5], [0.0, 0.0, 0.0]], dtype="f"))
+    assert not model.get_ref("output_layer").get_grad("b").any()

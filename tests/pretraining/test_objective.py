@@ -1,4 +1,5 @@
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM, BertForPreTraining
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    BertForMaskedLM,
+    BertForPreTraining,
+)
 
 from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining.objective import MaskedLM
@@ -181,3 +188,26 @@ def test_the_encoder_is_trained_in_place(pipe: SimpleNamespace) -> None:
     model = MaskedLM(pipe.encoder)
     assert model.encoder is pipe.encoder.model
     assert len(list(model.parameters())) == len({id(parameter) for parameter in model.parameters()})
+
+
+@pytest.mark.parametrize("stored", ["pytorch_model.bin", "sharded"])
+@pytest.mark.parametrize("family", ["bert-fast", "electra", "xlm-roberta", "deberta-v2", "albert"])
+def test_a_pretrained_head_is_found_however_it_is_stored(
+    checkpoint: Callable[[str], Path], family: str, stored: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint(family), folder)
+    (folder / "model.safetensors").unlink()
+    theirs = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+    settings = {"max_shard_size": "8KB"} if stored == "sharded" else {"safe_serialization": False}
+    theirs.save_pretrained(folder, **settings)
+    encoder = Encoder.load(folder)
+    torch.manual_seed(0)
+    model = MaskedLM(encoder, seed=3).eval()
+    after = torch.get_rng_state()
+    encoder.model.config._name_or_path = ""
+    torch.manual_seed(0)
+    MaskedLM(encoder, seed=3)
+    assert torch.equal(after, torch.get_rng_state())  # looking for a head draws nothing
+    ids = batch(200)["input_ids"]
+    torch.testing.assert_close(theirs(input_ids=ids).logits, model.logits(encoder(ids)))

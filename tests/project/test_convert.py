@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -9,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spacy.tokens import Doc, DocBin
+from hypothesis import HealthCheck, given, settings
+from spacy.tokens import Doc, DocBin, Span
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
+from spacy_jbert.corpora.splits import SPLITS, write_splits
 from spacy_jbert.errors import DataError
+
+from ..corpora.test_readers import damaged
 
 SCRIPTS = Path(__file__).parents[2] / "project" / "scripts"
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
-VOCAB = data.japanese_tokenizer().vocab
+VOCAB = japanese_tokenizer().vocab
 
 
 def script(name: str) -> Any:
@@ -172,7 +178,7 @@ def test_split_by_a_field(tmp_path: Path, out: Path) -> None:
         for split in ("test", "validation", "train", "train")
     ]
     convert_spans(jsonl(tmp_path / "a.jsonl", *rows), out=out, split_field="set")
-    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {
+    assert {split: len(docs_in(out, split)) for split in SPLITS} == {
         "train": 2,
         "dev": 1,
         "test": 1,
@@ -320,6 +326,10 @@ def test_what_is_no_docbin_is_refused(tmp_path: Path, out: Path, damage: Any) ->
     (tmp_path / "a.spacy").write_bytes(damage(raw))
     with pytest.raises(DataError, match="J224"):
         convert_docbin(out=out, train=tmp_path / "a.spacy")
+    (tmp_path / "a.spacy").rename(tmp_path / "dev.spacy")
+    with pytest.raises(DataError, match="J224"):
+        combine([tmp_path], out=out)
+    assert not out.exists()
 
 
 # --- Categories -----------------------------------------------------------------------------------
@@ -403,7 +413,7 @@ def test_text_is_cleaned(tmp_path: Path, out: Path, capsys: pytest.CaptureFixtur
 
 
 def write(folder: Path, **splits: list[Doc]) -> Path:
-    data.write_splits(folder, splits)
+    write_splits(folder, splits)
     return folder
 
 
@@ -479,6 +489,208 @@ def test_a_folder_without_corpus_is_refused(tmp_path: Path, out: Path) -> None:
         )
 
 
+# --- White space at the ends of entities and labels ------------------------------------------------
+
+BLANKS = [" ", "\n", "\r\n", "\t", "　", "\u00a0", "\u2028", "\u200b", "\ufeff", "\u2060", " 　\n"]
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+def test_white_space_at_an_entitys_ends_is_left_out(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], blank: str
+) -> None:
+    text = f"次は{blank}札幌ドーム{blank}です。{blank}"
+    ends = [2, 2 + len(blank), 7 + len(blank), 7 + 2 * len(blank)]
+    rows = [
+        {"text": text, "entities": [[ends[0], ends[3], "施設名"]]},
+        {"text": text + "一", "entities": [[ends[1], ends[3], "施設名"], [0, 2, "X"]]},
+        {"text": text + "二", "entities": [[ends[0], ends[2], "施設名"], [ends[2], ends[3], "X"]]},
+        {"text": blank, "entities": [[0, len(blank), "X"]]},
+    ]
+    convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", *rows))
+    found = [entities(doc) for doc in docs_in(out)]
+    only = [("札幌ドーム", "施設名")]
+    assert found[:3] == [only, [("次は", "X"), *only], only]
+    warnings = capsys.readouterr().err
+    assert "[JW207] 3 " in warnings
+    assert "[JW208] 2 " in warnings
+
+
+@pytest.mark.parametrize("blank", ["　", "\u00a0", "\u200b", "　　"], ids=ascii)
+def test_white_space_tokens_at_an_entitys_ends(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], blank: str
+) -> None:
+    tags = f"{blank}\tB-X\n札幌\tI-X\nドーム{blank}\tI-X\n{blank}\tI-X\n。\tO\n{blank}\tB-Y\n"
+    (doc,) = iob(tmp_path, out, tags)
+    assert entities(doc) == [("札幌ドーム", "X")]
+    assert doc.text == f"{blank}札幌ドーム{blank}{blank}。{blank}"
+    warnings = capsys.readouterr().err
+    assert "[JW207] 1 " in warnings
+    assert "[JW208] 1 " in warnings
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", "　", "\u200b"], ids=ascii)
+@pytest.mark.parametrize("combined", [False, True])
+def test_white_space_in_docbins(
+    tmp_path: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    blank: str,
+    combined: bool,
+) -> None:
+    words = [blank, "札幌", "ドーム" + blank, blank, "。", blank]
+    doc = Doc(VOCAB, words=words, spaces=[False] * 6)
+    doc.set_ents([Span(doc, 0, 4, "X "), Span(doc, 5, 6, "Y")], default="missing")
+    doc.cats = {"a\n": 1.0, "a": 0.0}
+    folder = write(tmp_path / "in", train=[doc])
+    if combined:
+        combine([folder], out=out)
+    else:
+        convert_docbin(out=out, train=folder / "train.spacy")
+    (kept,) = docs_in(out)
+    assert kept.text == doc.text
+    assert entities(kept) == [("札幌ドーム", "X")]
+    assert kept.cats == {"a": 1.0}
+    iobs = {token.text: token.ent_iob_ for token in kept}
+    assert iobs["。"] == ""
+    assert iobs[blank] == "O"
+    warnings = capsys.readouterr().err
+    assert all(
+        f"[JW{number}] {count} " in warnings for number, count in ((207, 1), (208, 1), (209, 2))
+    )
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+def test_labels_are_trimmed_and_counted(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], blank: str
+) -> None:
+    rows = [
+        {"text": f"文{number}", "label": label}
+        for number, label in enumerate(["pos", f"pos{blank}", f"{blank}pos", "neg"])
+    ]
+    convert_textcat(out=out, train=jsonl(tmp_path / "a.jsonl", *rows))
+    assert [doc.cats for doc in docs_in(out)] == [{"neg": 0.0, "pos": 1.0}] * 3 + [
+        {"neg": 1.0, "pos": 0.0}
+    ]
+    assert "[JW209] 2 " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "char", ["\n", "\t", "\0", "\r", "\x1b", "\x7f", "\u2028", "\u200b", "\u202e"], ids=ascii
+)
+def test_labels_that_cannot_be_seen_are_refused(tmp_path: Path, out: Path, char: str) -> None:
+    label = f"a{char}b"
+    with pytest.raises(DataError, match="J229"):
+        convert_textcat(out=out, train=jsonl(tmp_path / "a.jsonl", {"text": "一", "label": label}))
+    entity = {"text": "東京", "entities": [[0, 2, label]]}
+    with pytest.raises(DataError, match="J229"):
+        convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", entity))
+    doc = Doc(VOCAB, words=["東京"])
+    doc.set_ents([Span(doc, 0, 1, label)])
+    folder = write(tmp_path / "in", train=[doc])
+    with pytest.raises(DataError, match="J229"):
+        convert_docbin(out=out, train=folder / "train.spacy")
+    with pytest.raises(DataError, match="J229"):
+        combine([write(tmp_path / "in", train=[with_categories("東京", **{label: 1.0})])], out=out)
+    assert not out.exists()
+
+
+def test_what_contradicts_or_looks_alike_is_told(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [("一", "pos"), ("一", "neg"), ("二", "pos"), ("二", "pos"), ("三", "ＰＯＳ")]
+    rows = [{"text": text, "label": label} for text, label in labels]
+    convert_textcat(out=out, train=jsonl(tmp_path / "a.jsonl", *rows))
+    warnings = capsys.readouterr().err
+    assert "[JW211] 1 " in warnings
+    assert "一 (neg / pos)" in warnings
+    assert "pos / ＰＯＳ" in warnings.split("[JW210]")[1]
+    spans = [{"text": "東京", "entities": found} for found in ([[0, 2, "X"]], [[0, 2, "Y"]], [])]
+    convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", *spans, *spans))
+    warnings = capsys.readouterr().err
+    assert "[JW211] 1 " in warnings
+    assert "[JW210]" not in warnings
+
+
+def test_quoting_is_an_option(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"一"\tx\n二\ty\n', encoding="utf-8")
+    for quoting, text in (("auto", "一"), ("csv", "一"), ("none", '"一"')):
+        convert_textcat(out=out, train=path, quoting=quoting)
+        assert docs_in(out)[0].text == text
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(damaged())
+def test_damage_leaves_nothing_half_written(tmp_path: Path, case: tuple[str, bytes]) -> None:
+    suffix, content = case
+    source = tmp_path / f"fuzzed{suffix}"
+    source.write_bytes(content)
+    out = tmp_path / "fuzzed"
+    shutil.rmtree(out, ignore_errors=True)
+    convert = convert_docbin if suffix == ".spacy" else convert_textcat
+    try:
+        convert(out=out, train=source)
+    except DataError:
+        assert not out.exists()
+    else:
+        assert [path.name for path in out.iterdir()] == ["train.spacy"]
+        assert docs_in(out)
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def test_other_splits_leave_no_old_one(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = out / "into" / "new" / "folders"
+    rows = [{"text": f"文{number}", "entities": [[0, 1, "X"]]} for number in range(10)]
+    source = jsonl(tmp_path / "a.jsonl", *rows)
+    convert_spans(source, out=out, split="60/20/20")
+    convert_spans(source, out=out, split="80/20/0")
+    assert {path.name for path in out.glob("*.spacy")} == {"train.spacy", "dev.spacy"}
+    assert (out / "test.spacy.old").exists()
+    assert "[JW212]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["a.jsonl", "a.jsonl/in"])
+def test_a_file_is_no_folder(tmp_path: Path, place: str) -> None:
+    source = jsonl(tmp_path / "a.jsonl", {"text": "東京", "entities": [[0, 2, "X"]]})
+    with pytest.raises(DataError, match="J233"):
+        convert_spans(out=tmp_path / place, train=source)
+    with pytest.raises(DataError, match="J233"):
+        convert_text([source], out=source / "in" / "text.txt")
+    assert source.is_file()
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "ascii"])
+def test_terminals_of_other_encodings(tmp_path: Path, out: Path, encoding: str) -> None:
+    """Neither what is shown nor an error over it ends a script, and its exit code is right."""
+    rows = [
+        {"text": f"🍣の한국{number}", "entities": [[0, 3, "한국🍣"]], "label": f"👍{number % 2}"}
+        for number in range(10)
+    ]
+    source = jsonl(tmp_path / "한국.jsonl", *rows)
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+
+    def ended(name: str, *arguments: object) -> tuple[int, str]:
+        command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        return done.returncode, done.stderr.decode(encoding)
+
+    status, errors = ended("convert_spans", source, "--out", out / "spans한")
+    assert (status, "Traceback" in errors) == (0, False)
+    assert docs_in(out / "spans한")
+    status, errors = ended("convert_text", source, "--out", out / "한.txt")
+    assert (status, "Traceback" in errors) == (0, False)
+    status, errors = ended("convert_spans", source, "--out", out, "--text-field", "한국")
+    assert (status, "[J206]" in errors, "Traceback" in errors) == (1, True, False)
+
+
 # --- The scripts ----------------------------------------------------------------------------------
 
 
@@ -503,7 +715,7 @@ real = pytest.mark.skipif(not CORPORA.exists(), reason="the real corpora are not
 
 
 def entity_counts(folder: Path) -> dict[str, int]:
-    return {split: sum(len(doc.ents) for doc in docs_in(folder, split)) for split in data.SPLITS}
+    return {split: sum(len(doc.ents) for doc in docs_in(folder, split)) for split in SPLITS}
 
 
 @real
@@ -528,19 +740,19 @@ def test_stockmark(out: Path) -> None:
 def test_gsd_from_both_formats(out: Path) -> None:
     folder = CORPORA / "ud_japanese_gsd_ne"
     convert_docbin(
-        out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in data.SPLITS}
+        out=out / "a", **{split: folder / f"ja_gsd-ud-{split}.ne.spacy" for split in SPLITS}
     )
     convert_iob(
         out=out / "b",
         sentences_per_doc=10,
-        **{split: folder / f"{split}.bio" for split in data.SPLITS},
+        **{split: folder / f"{split}.bio" for split in SPLITS},
     )
     assert (
         entity_counts(out / "a")
         == entity_counts(out / "b")
         == {"train": 10_924, "dev": 795, "test": 609}
     )
-    for split in data.SPLITS:
+    for split in SPLITS:
         first, second = docs_in(out / "a", split), docs_in(out / "b", split)
         assert [[token.text for token in doc] for doc in first] == [
             [token.text for token in doc] for doc in second
@@ -560,7 +772,7 @@ def test_asdc(out: Path) -> None:
         "split_field": "purpose",
     }
     convert_textcat(source, out=out, exclude_label_containing="::", **options)
-    assert {split: len(docs_in(out, split)) for split in data.SPLITS} == {
+    assert {split: len(docs_in(out, split)) for split in SPLITS} == {
         "train": 13_621,
         "dev": 1_682,
         "test": 1_691,
@@ -576,7 +788,7 @@ def test_commonsense_morality(out: Path) -> None:
         out=out, text_field="sent", dev=folder / "data_val.csv", test=folder / "data_test.csv"
     )
     found = {
-        split: Counter(label for doc in docs_in(out, split) for label in data.labels_of(doc))
+        split: Counter(label for doc in docs_in(out, split) for label in labels_of(doc))
         for split in ("dev", "test")
     }
     assert found == {"dev": {"0": 1_058, "1": 938}, "test": {"0": 2_124, "1": 1_868}}

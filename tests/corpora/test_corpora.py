@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin
 
-from spacy_jbert.corpora import data
+from spacy_jbert.corpora.docs import Entity, japanese_tokenizer, make_doc
+from spacy_jbert.corpora.readers import Notes, read_rows
+from spacy_jbert.corpora.splits import read_splits, report, shuffled
 from spacy_jbert.errors import DataError
 from spacy_jbert.storage import replacing
 
-TOKENIZER = data.japanese_tokenizer()
+TOKENIZER = japanese_tokenizer()
 
 
-def entities_of(doc: Doc) -> list[data.Entity]:
+def entities_of(doc: Doc) -> list[Entity]:
     return [(entity.start_char, entity.end_char, entity.label_) for entity in doc.ents]
 
 
@@ -29,7 +31,7 @@ def written(path: Path, content: str | bytes) -> Path:
 
 
 def fields(path: Path) -> list[dict]:
-    return [row.fields for row in data.read_rows(path)]
+    return [row.fields for row in read_rows(path)]
 
 
 # --- Docs -----------------------------------------------------------------------------------------
@@ -44,7 +46,7 @@ TEXT = st.text(
 
 
 @st.composite
-def text_with_entities(draw: st.DrawFn) -> tuple[str, list[data.Entity]]:
+def text_with_entities(draw: st.DrawFn) -> tuple[str, list[Entity]]:
     text = draw(TEXT)
     borders = sorted(draw(st.sets(st.integers(0, len(text)), max_size=8)))
     pairs = (
@@ -55,9 +57,9 @@ def text_with_entities(draw: st.DrawFn) -> tuple[str, list[data.Entity]]:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text_with_entities())
-def test_every_entity_and_every_character_is_kept(case: tuple[str, list[data.Entity]]) -> None:
+def test_every_entity_and_every_character_is_kept(case: tuple[str, list[Entity]]) -> None:
     text, entities = case
-    doc = data.make_doc(TOKENIZER, text, entities)
+    doc = make_doc(TOKENIZER, text, entities)
     assert doc.text == text
     assert entities_of(doc) == entities
     (again,) = (
@@ -72,20 +74,20 @@ def test_every_entity_and_every_character_is_kept(case: tuple[str, list[data.Ent
 @given(TEXT)
 @settings(max_examples=100, deadline=None)
 def test_without_entities_the_tokens_are_the_tokenizers(text: str) -> None:
-    assert [token.text_with_ws for token in data.make_doc(TOKENIZER, text)] == [
+    assert [token.text_with_ws for token in make_doc(TOKENIZER, text)] == [
         token.text_with_ws for token in TOKENIZER(text)
     ]
 
 
 def test_a_token_is_cut_where_an_entity_ends_in_it() -> None:
-    doc = data.make_doc(TOKENIZER, "東京 都内で", [(0, 2, "地名"), (3, 4, "地名")])
+    doc = make_doc(TOKENIZER, "東京 都内で", [(0, 2, "地名"), (3, 4, "地名")])
     assert [token.text for token in doc] == ["東京", "都", "内", "で"]
     assert doc[0].whitespace_ == " "
     assert doc.user_data["cut"] == ["都 in 都内"]
 
 
 def test_a_space_in_an_entity_becomes_a_token() -> None:
-    doc = data.make_doc(TOKENIZER, "ab cd ", [(0, 3, "X"), (3, 6, "Y")])
+    doc = make_doc(TOKENIZER, "ab cd ", [(0, 3, "X"), (3, 6, "Y")])
     assert [token.text for token in doc] == ["ab", " ", "cd", " "]
     assert doc.user_data["cut"] == ["ab  in ab cd", "cd  in cd "]
 
@@ -96,19 +98,19 @@ def test_a_space_in_an_entity_becomes_a_token() -> None:
     ids=lambda text: text[:6],
 )
 def test_texts_longer_than_sudachi_takes(text: str) -> None:
-    doc = data.make_doc(TOKENIZER, text, [(0, 2, "X"), (len(text) - 1, len(text), "X")])
+    doc = make_doc(TOKENIZER, text, [(0, 2, "X"), (len(text) - 1, len(text), "X")])
     assert doc.text == text
     assert len(doc.ents) == 2
 
 
 def test_long_texts_are_cut_at_sentence_ends() -> None:
-    tokens = [token.text for token in data.make_doc(TOKENIZER, "これは東京都の文です。" * 2000)]
+    tokens = [token.text for token in make_doc(TOKENIZER, "これは東京都の文です。" * 2000)]
     assert tokens == tokens[: len(tokens) // 2000] * 2000
 
 
 def test_entities_are_unset_or_empty() -> None:
-    assert not data.make_doc(TOKENIZER, "東京").has_annotation("ENT_IOB")
-    assert data.make_doc(TOKENIZER, "東京", []).has_annotation("ENT_IOB")
+    assert not make_doc(TOKENIZER, "東京").has_annotation("ENT_IOB")
+    assert make_doc(TOKENIZER, "東京", []).has_annotation("ENT_IOB")
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -138,9 +140,9 @@ def test_rows_know_their_lines(tmp_path: Path) -> None:
         tmp_path / "a.json",
         '[\n {"text": "一"},\n\n {"text":\n "二"}, {"text": "三"},\n {"text": "四"}]',
     )
-    assert [row.line for row in data.read_rows(array)] == [2, 4, 5, 6]
+    assert [row.line for row in read_rows(array)] == [2, 4, 5, 6]
     table = written(tmp_path / "a.csv", 'text\n"一\n二"\n三\n')
-    assert [row.line for row in data.read_rows(table)] == [2, 4]
+    assert [row.line for row in read_rows(table)] == [2, 4]
 
 
 def test_a_byte_order_mark_is_removed(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_other_encodings_are_named(tmp_path: Path, encoding: str, guess: str, te
 
 
 def test_fields_are_found_by_dots(tmp_path: Path) -> None:
-    (row,) = data.read_rows(
+    (row,) = read_rows(
         written(
             tmp_path / "a.jsonl",
             '{"a": {"b": [{"c": "x"}]}, "a.b": "y", "n": 1, "half": "\\ud83d"}',
@@ -218,34 +220,34 @@ def test_fields_are_found_by_dots(tmp_path: Path) -> None:
 
 
 def some_docs(count: int) -> list[Doc]:
-    return [data.make_doc(TOKENIZER, f"{number}", [(0, 1, "X")]) for number in range(count)]
+    return [make_doc(TOKENIZER, f"{number}", [(0, 1, "X")]) for number in range(count)]
 
 
 def test_the_shuffle_is_stockmarks() -> None:
     docs = some_docs(5343)
-    splits = data.shuffled(docs, "80/10/10", 42)
+    splits = shuffled(docs, "80/10/10", 42)
     random.seed(42)
     random.shuffle(docs)
     assert splits == {"train": docs[:4274], "dev": docs[4274:4808], "test": docs[4808:]}
 
 
 def test_a_split_of_nothing_is_left_out_and_an_empty_one_refused() -> None:
-    splits = data.read_splits(lambda _: some_docs(10), Path("a"), {}, ratio="90/10/0", seed=0)
+    splits = read_splits(lambda _: some_docs(10), Path("a"), {}, ratio="90/10/0", seed=0)
     assert {name: len(docs) for name, docs in splits.items()} == {"train": 9, "dev": 1}
     with pytest.raises(DataError, match=r"J219.*'dev'"):
-        data.read_splits(lambda _: some_docs(3), Path("a"), {}, ratio="80/10/10", seed=0)
+        read_splits(lambda _: some_docs(3), Path("a"), {}, ratio="80/10/10", seed=0)
 
 
 @pytest.mark.parametrize("ratio", ["80/10", "80/20/10", "a/b/c", "-1/100/1", ""])
 def test_other_ratios_are_refused(ratio: str) -> None:
     with pytest.raises(DataError, match="J218"):
-        data.shuffled([], ratio, 0)
+        shuffled([], ratio, 0)
 
 
 def test_one_file_or_a_file_for_each_split() -> None:
     for source, files in ((None, {"train": None}), (Path("a"), {"train": Path("b")})):
         with pytest.raises(DataError, match="J221"):
-            data.read_splits(lambda _: [], source, files, ratio="80/10/10", seed=0)
+            read_splits(lambda _: [], source, files, ratio="80/10/10", seed=0)
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -269,9 +271,9 @@ def test_all_is_written_or_nothing(tmp_path: Path) -> None:
 def test_the_report_counts_and_warns(capsys: pytest.CaptureFixture[str]) -> None:
     splits = {
         "train": some_docs(3),
-        "dev": [*some_docs(1), data.make_doc(TOKENIZER, "都内", [(0, 1, "[地名]")])],
+        "dev": [*some_docs(1), make_doc(TOKENIZER, "都内", [(0, 1, "[地名]")])],
     }
-    data.report(splits, data.Notes({"{count} somethings": 2, "{count} nothings": 0}))
+    report(splits, Notes({"{count} somethings": 2, "{count} nothings": 0}))
     shown = capsys.readouterr()
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]]

@@ -1,0 +1,34 @@
+"""What a command writes: errors with a code as one line, and what a terminal can show."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from ..errors import DataError
+
+
+@contextmanager
+def coded_errors() -> Iterator[None]:
+    """Show an error that has a code (ours, or spaCy's) as one line on stderr, with exit status 1,
+    and any other one with its traceback.
+    """
+    try:
+        yield
+    except (ValueError, ImportError, OSError) as error:
+        if not isinstance(error, DataError) and not re.match(r"\[[A-Z]+\d+\]", str(error)):
+            raise
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, without what the terminal's encoding (CP932, ASCII) may lack: escapes mean the
+    same in all.
+    """
+    utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf_8, indent=2))

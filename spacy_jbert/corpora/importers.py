@@ -1,0 +1,261 @@
+"""What annotation tools export, record by record: doccano, Label Studio, Prodigy, brat.
+
+`read_export` finds out which tool a file is of and gives one `Annotated` a record. What a tool
+knows and a corpus doesn't (relations, a second annotator, answers that were not accepted) is
+counted in the notes, never dropped without a word.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, Errors, Warnings
+from .docs import Entity, trim_entities
+from .readers import Notes, Row, read_lines, read_rows
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One text with what was annotated.
+
+    text (str): The text, untouched.
+    entities (list[Entity]): Start, end and label, counted in characters; they may overlap.
+    labels (list[str]): The categories of the whole text.
+    row (Row): Where it comes from, for errors and for the fields beside.
+    """
+
+    text: str
+    row: Row
+    entities: list[Entity] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+
+
+def read_export(path: Path, notes: Notes, tool: str | None = None) -> Iterator[Annotated]:
+    """Read what a tool exported.
+
+    path (Path): A JSONL or JSON file; for brat a folder of .txt and .ann files, or one .ann file.
+    notes (Notes): Counts what was left out.
+    tool (str | None): A name in TOOLS; None: whichever the first record has the fields of.
+    YIELDS (Annotated): A record, in the order of the file.
+    RAISES: DataError J250 if no tool's fields are there, and what the readers raise.
+    """
+    if tool == "brat" or path.is_dir() or path.suffix == ".ann":
+        yield from read_brat(path, notes)
+        return
+    read: Callable[[Row, Notes], Iterator[Annotated]] | None = TOOLS[tool] if tool else None
+    for row in read_rows(path):
+        read = read or TOOLS[find_tool(row)]
+        yield from read(row, notes)
+
+
+def find_tool(row: Row) -> str:
+    """Which tool writes a record with these fields.
+
+    RETURNS (str): A name in TOOLS.
+    RAISES: DataError J250.
+    """
+    fields = row.fields
+    if "annotations" in fields or "completions" in fields or "annotator" in fields:
+        return "label-studio"
+    if "_input_hash" in fields or "answer" in fields:
+        return "prodigy"
+    if "text" in fields and "spans" in fields:
+        return "prodigy"
+    if ("text" in fields or "data" in fields) and {"label", "labels", "entities"} & set(fields):
+        return "doccano"
+    raise row.error(Errors.J250.format(fields=", ".join(map(str, fields)), tools=", ".join(TOOLS)))
+
+
+def doccano(row: Row, notes: Notes) -> Iterator[Annotated]:
+    """doccano's JSONL: `label` or `labels` with [start, end, label] or names, and since 1.6
+    `entities` with `start_offset`, `end_offset`, `label` (and `relations`, which are counted)."""
+    text = row.text("text" if "text" in row.fields else "data")
+    notes[Warnings.JW250] += len(row.fields.get("relations") or ())
+    entities: list[Entity] = []
+    labels: list[str] = []
+    for name in ("entities", "label", "labels"):
+        found = row.fields.get(name)
+        if found is None:
+            continue
+        for value in found if isinstance(found, list) else [found]:
+            if isinstance(value, list) and len(value) == 3:
+                entities.append(_entity(row, text, value[0], value[1], value[2], notes))
+            elif isinstance(value, dict):
+                start, end = value.get("start_offset"), value.get("end_offset")
+                entities.append(_entity(row, text, start, end, value.get("label"), notes))
+            else:
+                labels.append(row.label(value, notes))
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+
+
+def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
+    """Prodigy's JSONL (`db-out`): `spans`, `label` for a binary question, `accept` for choices.
+
+    Only what was accepted is used, as in Prodigy's own recipes: a rejected binary question says
+    what a text isn't, which a corpus of labels can't hold.
+    """
+    if (answer := row.fields.get("answer", "accept")) != "accept":
+        notes[Warnings.JW251] += 1
+        if answer not in ("reject", "ignore"):
+            raise row.error(
+                Errors.J207.format(
+                    field="answer", expected="accept, reject or ignore", value=answer
+                )
+            )
+        return
+    text = row.text("text")
+    notes[Warnings.JW250] += len(row.fields.get("relations") or ())
+    spans = row.fields.get("spans") or []
+    entities = [
+        _entity(row, text, span.get("start"), span.get("end"), span.get("label"), notes)
+        for span in spans
+    ]
+    labels = [row.label(value, notes) for value in row.fields.get("accept") or ()]
+    if "label" in row.fields and not spans:
+        labels.append(row.label(row.fields["label"], notes))
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+
+
+def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
+    """Label Studio's JSON (`data` and `annotations`, each with a `result`) and JSON-MIN (the fields
+    of `data` beside those of the annotation).
+
+    Of several annotators the one who came last counts, the others are counted; so are skipped
+    tasks, predictions and relations.
+    """
+    if "annotations" not in row.fields and "completions" not in row.fields:
+        yield from _label_studio_min(row, notes)
+        return
+    data = row.fields.get("data")
+    if not isinstance(data, dict):
+        raise row.error(Errors.J207.format(field="data", expected="an object", value=data))
+    done = row.fields.get("annotations") or row.fields.get("completions") or []
+    kept = [item for item in done if not item.get("was_cancelled") and not item.get("skipped")]
+    notes[Warnings.JW251] += not kept
+    if not kept:
+        return
+    notes[Warnings.JW252] += len(kept) - 1
+    last = max(kept, key=lambda item: str(item.get("updated_at") or item.get("created_at") or ""))
+    text = _only_text(row, data, "data.")
+    entities: list[Entity] = []
+    labels: list[str] = []
+    for result in last.get("result") or []:
+        value = result.get("value") or {}
+        if result.get("type") == "relation":
+            notes[Warnings.JW250] += 1
+        elif "choices" in value:
+            labels += [row.label(choice, notes) for choice in value["choices"]]
+        elif found := value.get("labels") or value.get("hypertextlabels"):
+            entities += [_region(row, text, value, label, notes) for label in found]
+        else:
+            notes[Warnings.JW253] += 1
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+
+
+# What JSON-MIN adds to the fields of a task.
+_MIN_META = {
+    "id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "completed_by",
+}  # fmt: skip
+
+
+def _label_studio_min(row: Row, notes: Notes) -> Iterator[Annotated]:
+    entities: list[Entity] = []
+    labels: list[str] = []
+    task: dict[str, Any] = {}
+    regions: list[dict[str, Any]] = []
+    for name, value in row.fields.items():
+        if name in _MIN_META:
+            continue
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            regions += value
+        elif isinstance(value, dict) and "choices" in value:
+            labels += [row.label(choice, notes) for choice in value["choices"]]
+        elif name in ("choice", "choices", "sentiment", "label", "topic"):
+            labels.append(row.label(value, notes))
+        else:
+            task[name] = value
+    text = _only_text(row, task)
+    for region in regions:
+        for label in region.get("labels") or ():
+            entities.append(_region(row, text, region, label, notes))
+    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+
+
+def _only_text(row: Row, data: dict[str, Any], prefix: str = "") -> str:
+    """The field `text`, or the only field that holds text."""
+    texts = [name for name, value in data.items() if isinstance(value, str)]
+    name = texts[0] if len(texts) == 1 and "text" not in data else "text"
+    return row.text(prefix + name)
+
+
+def _region(row: Row, text: str, value: dict[str, Any], label: Any, notes: Notes) -> Entity:
+    """A region of Label Studio. Older versions counted UTF-16 units, two for 𠮷 or an emoji: what
+    the region says that it holds decides which it is."""
+    start, end, held = value.get("start"), value.get("end"), value.get("text")
+    if isinstance(held, str) and isinstance(start, int) and isinstance(end, int):
+        units = text.encode("utf-16-le")
+        in_units = units[2 * start : 2 * end].decode("utf-16-le", "replace")
+        if text[start:end] != held and in_units == held:
+            start = len(units[: 2 * start].decode("utf-16-le"))
+            end = start + len(held)
+    entity = _entity(row, text, start, end, label, notes)
+    # A line break is written as \n in some versions and as two characters in others.
+    if isinstance(held, str) and held.replace("\\n", "\n") != text[entity[0] : entity[1]]:
+        found = text[entity[0] : entity[1]]
+        raise row.error(Errors.J212.format(name=held, found=found))
+    return entity
+
+
+def _entity(row: Row, text: str, start: Any, end: Any, label: Any, notes: Notes) -> Entity:
+    whole = type(start) is int and type(end) is int
+    if not whole or not 0 <= start < end <= len(text):
+        raise row.error(Errors.J211.format(start=start, end=end, length=len(text)))
+    return start, end, row.label(label, notes)
+
+
+_BRAT_ENTITY = re.compile(r"T\d+\t(?P<label>\S+) (?P<spans>\d+ \d+(?:;\d+ \d+)*)\t(?P<text>.*)")
+
+
+def read_brat(path: Path, notes: Notes) -> Iterator[Annotated]:
+    """Read brat's standoff: `a.txt` with `a.ann` beside it, alone or in folders.
+
+    An entity in several stretches becomes one from the first to the last, and is counted; so are
+    relations, events, attributes and notes.
+    """
+    files = sorted(path.rglob("*.ann")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(Errors.J251, path=path)
+    for file in files:
+        text_file = file.with_suffix(".txt")
+        text = "".join(line for _, line in read_lines(text_file))
+        row = Row({"text": text}, text_file, 1)
+        entities: list[Entity] = []
+        lines = read_lines(file) if file.stat().st_size else iter(())
+        for number, line in lines:
+            line = line.rstrip("\r\n")
+            if not line:
+                continue
+            if not line.startswith("T"):
+                notes[Warnings.JW250] += 1
+                continue
+            match = _BRAT_ENTITY.fullmatch(line)
+            if match is None:
+                raise DataError(Errors.J252.format(line=line), path=file, line=number)
+            bounds = [int(bound) for bound in re.findall(r"\d+", match["spans"])]
+            notes[Warnings.JW254] += len(bounds) > 2
+            found = Row({}, file, number)
+            entity = _entity(found, text, bounds[0], bounds[-1], match["label"], notes)
+            shown = text[entity[0] : entity[1]].replace("\n", " ")
+            if len(bounds) == 2 and shown != match["text"]:
+                raise found.error(Errors.J212.format(name=match["text"], found=shown))
+            entities.append(entity)
+        yield Annotated(text, row, trim_entities(text, entities, notes))
+
+
+TOOLS: dict[str, Callable[[Row, Notes], Iterator[Annotated]]] = {
+    "doccano": doccano,
+    "label-studio": label_studio,
+    "prodigy": prodigy,
+}

@@ -1,0 +1,158 @@
+"""Files in the shape that each annotation tool publishes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spacy_jbert.corpora.importers import read_brat, read_export
+from spacy_jbert.errors import DataError, Warnings
+
+TEXT = "𠮷野家は東京都の会社。"
+
+
+def read(tmp_path: Path, *records: Any, array: bool = False) -> tuple[list[tuple], Counter[str]]:
+    path = tmp_path / ("export.json" if array else "export.jsonl")
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    path.write_text(f"[{','.join(lines)}]" if array else "\n".join(lines), encoding="utf-8")
+    notes: Counter[str] = Counter()
+    return [(a.text, a.entities, a.labels) for a in read_export(path, notes)], +notes
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": 1, "text": TEXT, "label": [[0, 3, "組織"], [4, 7, "地名"]]},
+        {"id": 1, "text": TEXT, "labels": [[0, 3, "組織"], [4, 7, "地名"]], "Comments": []},
+        {"id": 1, "data": TEXT, "label": [[0, 3, "組織"], [4, 7, "地名"]]},
+        {
+            "id": 1,
+            "text": TEXT,
+            "entities": [
+                {"id": 8, "label": "組織", "start_offset": 0, "end_offset": 3},
+                {"id": 9, "label": "地名", "start_offset": 4, "end_offset": 7},
+            ],
+            "relations": [{"id": 1, "from_id": 8, "to_id": 9, "type": "所在"}],
+            "Comments": [],
+        },
+    ],
+)
+def test_doccano_spans(record: dict, tmp_path: Path) -> None:
+    found, notes = read(tmp_path, record)
+    assert found == [(TEXT, [(0, 3, "組織"), (4, 7, "地名")], [])]
+    assert notes == ({Warnings.JW250: 1} if "relations" in record else {})
+
+
+def test_doccano_categories(tmp_path: Path) -> None:
+    records = [{"id": i, "text": TEXT, "label": label} for i, label in enumerate((["a"], "b", []))]
+    assert [labels for _, _, labels in read(tmp_path, *records)[0]] == [["a"], ["b"], []]
+
+
+def region(start: int, end: int, text: str, label: str) -> dict:
+    return {
+        "value": {"start": start, "end": end, "text": text, "labels": [label]},
+        "id": "x",
+        "from_name": "label",
+        "to_name": "text",
+        "type": "labels",
+        "origin": "manual",
+    }
+
+
+@pytest.mark.parametrize("shift", [0, 1], ids=["code points", "UTF-16 units"])
+def test_label_studio(shift: int, tmp_path: Path) -> None:
+    choice = {"value": {"choices": ["外食"]}, "from_name": "topic", "type": "choices"}
+    relation = {"from_id": "x", "to_id": "y", "type": "relation", "direction": "right"}
+    regions = [
+        region(0, 3 + shift, "𠮷野家", "組織"),
+        region(4 + shift, 7 + shift, "東京都", "地名"),
+    ]
+    older = {"result": [], "was_cancelled": False, "created_at": "2023-01-01", "completed_by": 2}
+    newer = {
+        "result": [*regions, choice, relation],
+        "was_cancelled": False,
+        "created_at": "2023-01-02",
+        "completed_by": 1,
+    }
+    skipped = {"result": [], "was_cancelled": True, "created_at": "2023-01-03"}
+    task = {"id": 1, "data": {"text": TEXT, "id": "r1"}, "annotations": [newer, older, skipped]}
+    unfinished = {"id": 2, "data": {"text": TEXT}, "annotations": [skipped], "predictions": []}
+    found, notes = read(tmp_path, task, unfinished, array=True)
+    assert found == [(TEXT, [(0, 3, "組織"), (4, 7, "地名")], ["外食"])]
+    assert notes == {Warnings.JW250: 1, Warnings.JW251: 1, Warnings.JW252: 1}
+
+
+def test_label_studio_min(tmp_path: Path) -> None:
+    spans = [{"start": 0, "end": 3, "text": "𠮷野家", "labels": ["組織"]}]
+    meta = {"annotator": 1, "annotation_id": 2, "created_at": "2023", "lead_time": 1.2, "id": 3}
+    one = {"text": TEXT, "label": spans, "sentiment": "positive", **meta}
+    many = {"text": TEXT, "sentiment": {"choices": ["a", "b"]}, **meta}
+    found, _ = read(tmp_path, one, many, array=True)
+    assert found == [(TEXT, [(0, 3, "組織")], ["positive"]), (TEXT, [], ["a", "b"])]
+
+
+def test_prodigy(tmp_path: Path) -> None:
+    spans = [{"start": 0, "end": 3, "token_start": 0, "token_end": 1, "label": "組織"}]
+    hashes = {"_input_hash": 1, "_task_hash": 2, "_session_id": None, "_view_id": "ner_manual"}
+    accepted = {"text": TEXT, "tokens": [], "spans": spans, "answer": "accept", **hashes}
+    rejected = {"text": TEXT, "spans": spans, "answer": "reject", **hashes}
+    ignored = {"text": TEXT, "spans": [], "answer": "ignore", **hashes}
+    binary = {"text": TEXT, "label": "外食", "answer": "accept", **hashes}
+    options = [{"id": "a", "text": "A"}, {"id": "b", "text": "B"}]
+    choice = {"text": TEXT, "options": options, "accept": ["a", "b"], "answer": "accept", **hashes}
+    found, notes = read(tmp_path, accepted, rejected, ignored, binary, choice)
+    assert found == [
+        (TEXT, [(0, 3, "組織")], []),
+        (TEXT, [], ["外食"]),
+        (TEXT, [], ["a", "b"]),
+    ]
+    assert notes == {Warnings.JW251: 2}
+
+
+def test_brat(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.txt").write_text(TEXT + "\n次の行。\n", encoding="utf-8")
+    (tmp_path / "deep" / "a.ann").write_text(
+        "T1\t組織 0 3\t𠮷野家\nT2\t地名 4 5;6 7\t東 都\nR1\t所在 Arg1:T1 Arg2:T2\nA1\t確か T1\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "b.txt").write_text("何もない。", encoding="utf-8")
+    (tmp_path / "b.ann").touch()
+    notes: Counter[str] = Counter()
+    found = {a.row.path.name: a.entities for a in read_brat(tmp_path, notes)}
+    assert found == {"a.txt": [(0, 3, "組織"), (4, 7, "地名")], "b.txt": []}
+    assert +notes == {Warnings.JW250: 2, Warnings.JW254: 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        ({"text": TEXT, "label": [[0, 99, "組織"]]}, "J211"),
+        ({"text": TEXT, "label": [[3, 3, "組織"]]}, "J211"),
+        ({"text": TEXT, "label": [[0.0, 3, "組織"]]}, "J211"),
+        ({"text": TEXT, "label": [[0, 3, " "]]}, "J214"),
+        (
+            {"data": {"text": TEXT}, "annotations": [{"result": [region(0, 3, "東京都", "x")]}]},
+            "J212",
+        ),
+        ({"data": {"n": 1}, "annotations": [{"result": []}]}, "J206"),
+        ({"text": TEXT, "spans": [], "answer": "perhaps"}, "J207"),
+        ({"sentence": TEXT}, "J250"),
+    ],
+)
+def test_what_can_not_be_used_is_refused(record: dict, code: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=code):
+        read(tmp_path, record)
+
+
+def test_brat_refuses_lines_that_make_no_sense(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
+    for line, code in (("T1\t組織\t𠮷野家", "J252"), ("T1\t組織 0 3\t東京都", "J212")):
+        (tmp_path / "a.ann").write_text(line, encoding="utf-8")
+        with pytest.raises(DataError, match=code):
+            list(read_brat(tmp_path, Counter()))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="J251"):
+        list(read_brat(tmp_path / "empty", Counter()))
