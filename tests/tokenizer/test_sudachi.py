@@ -551,11 +551,11 @@ def test_files_that_can_not_be_used(tmp_path: Path) -> None:
     bad.write_bytes(b"no dictionary")
     tokenizer = SudachiTokenizer(spacy.blank("ja").vocab)
     odd = []
-    for i, settings in enumerate(
+    for i, content in enumerate(
         [{"path": 3}, {"systemDict": 3}, {"userDict": [3]}, {"userDict": 3}]
     ):
         odd.append(tmp_path / f"odd_{i}.json")
-        odd[-1].write_text(json.dumps(settings), encoding="utf-8")
+        odd[-1].write_text(json.dumps(content), encoding="utf-8")
     for code, files in [
         ("J023", {"user_dicts": [str(tmp_path / "missing.dic")]}),
         ("J024", {"config": str(bad)}),
