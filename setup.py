@@ -36,7 +36,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["spacy_jbert", "spacy_jbert.*"]),
     package_data={"spacy_jbert": ["py.typed"]},
-    python_requires=">=3.10",
+    python_requires=">=3.11,<3.14",
     install_requires=[
         "spacy>=3.8,<3.9",
         "spacy-transformers>=1.4,<1.5",
@@ -47,6 +47,8 @@ setup(
         "safetensors>=0.4.3",
         "sudachipy>=0.7",
         "sudachidict-core",
+        # Two runs in one output folder; torch and transformers want it too.
+        "filelock>=3.12",
         "thinc>=8.3.4,<8.4",
         # The converters' command lines and tables; rich counts full-width characters as two
         # columns.
@@ -86,6 +88,7 @@ setup(
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
+            "spacy-jbert.resolved_optimizer.v1 = spacy_jbert.callbacks:resolved_optimizer",
         ],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
@@ -98,6 +101,8 @@ setup(
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
         "Typing :: Typed",

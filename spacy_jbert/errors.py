@@ -136,9 +136,6 @@ class Errors(metaclass=_WithCodes):
         "thresholds = false in spacy-jbert.calibrate.v1."
     )
     J040 = "{name} = '{value}' is not one of {choices}."
-    J041 = (
-        "train_layers = {train_layers} and unfreeze_steps = {unfreeze_steps} must not be negative."
-    )
     J042 = (
         "gradient_checkpointing = true can't be used with this encoder: {model} has no support for "
         "it in transformers."
@@ -188,10 +185,33 @@ class Errors(metaclass=_WithCodes):
         "The encoder can't be saved: {count} of its weights have values that are no numbers (nan "
         "or infinite), for example {example}. What was saved before stays. Lower the learning rate."
     )
+    J084 = (
+        "Out of memory over one document of {length} characters ({reason}). Lower "
+        "max_batch_pieces ({budget}) or window in [components.{name}.model], or cut the document."
+    )
+    J085 = (
+        "device = '{device}' is no device. Give 'auto', which follows spaCy, or one of torch's, "
+        "such as 'cpu' or 'cuda:0'."
+    )
+    J086 = (
+        "window = {window} has no room for a wordpiece beside the encoder's special ones: give "
+        "{least} at least, or null for the encoder's own limit."
+    )
+    J087 = "[components.<name>.model] {name} = {value!r} can't be used: it has to be {wanted}."
     J082 = (
         "The encoder of '{name}' gives vectors that are no numbers (nan or infinite). Its weights "
         "are damaged, or precision = 'fp16' is too narrow for them: load a good model, or use "
         "precision = 'bf16' or 'fp32'."
+    )
+    J090 = (
+        "'{head}' is not of the same save as the encoder that it listens to: '{name}' is of "
+        "{ours}, '{head}' of {theirs}. Saving was cut off before it was complete, or folders of "
+        "two pipelines were put together. Save the whole pipeline again; to use a component of "
+        "another pipeline, nlp.add_pipe(..., source=...)."
+    )
+    J091 = (
+        "'{name}' can't be read from {where}: it is damaged or incomplete ({reason}). Save the "
+        "whole pipeline again, or copy it again."
     )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
@@ -219,6 +239,30 @@ class Errors(metaclass=_WithCodes):
     J062 = (
         "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
         "numbers. Copy the pipeline again, or package it again."
+    )
+    J063 = (
+        "{setting} = {value} is from transformers {written}, and transformers {running} here can't "
+        "express it: the vectors would be others. Use a checkpoint that transformers 4 saved."
+    )
+    J064 = "{setting} = {value} can't be right: it has to be {expected}. Correct it in the file."
+    J065 = (
+        "The tokenizer of '{name}' gives ids up to {highest}, and the encoder has embeddings for "
+        "{rows} pieces only. Use the tokenizer that belongs to this encoder, or add the missing "
+        "rows: model.resize_token_embeddings({needed}), then save both."
+    )
+    J066 = (
+        "The tokenizer of '{name}' has no piece for what it doesn't know ({reason}). Add its "
+        "unknown token, {unknown}, to its vocabulary, or use the tokenizer that belongs to the "
+        "encoder."
+    )
+    J067 = (
+        "Weights of the encoder '{name}' hold NaN or infinity: {weights}. It would give no vectors "
+        "of any sense. Take an earlier checkpoint, or download it again."
+    )
+    J068 = (
+        "tokenizer_class = {tokenizer!r}, from transformers {written}, is unknown to transformers "
+        "{running} here. Save the tokenizer with transformers 4, or put its tokenizer.json into "
+        "the folder: that can be read whatever the class."
     )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
@@ -251,14 +295,33 @@ class Errors(metaclass=_WithCodes):
     J108 = "{setting} = {value!r} can't be used: {reason}"
     J109 = "Pretraining needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
     J110 = (
-        "Pretraining was told to stop (SIGTERM) and wrote a checkpoint at step {step} of {steps}. "
-        "Run the same command again to go on."
+        "Pretraining was told to stop ({signal}). The last complete checkpoint is of step {step} "
+        "of {steps}. Run the same command again to go on from there."
     )
     J130 = (
         "shard = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and "
         "an encoder whose layers have weights of their own."
     )
     J131 = "report_to = '{package}' needs a package: pip install {package}"
+    J133 = (
+        "Another process is pretraining in the output folder '{path}'. Wait until it has ended, or "
+        "choose another output."
+    )
+    J134 = (
+        "The encoder is trained, but can't be written to '{path}': {reason}. The last complete "
+        "checkpoint is of step {step} of {steps}. Make room there and run the same command again: "
+        "it goes on from that checkpoint."
+    )
+    J135 = (
+        "The weights are no numbers (nan or infinite) after step {step}: {name}. Training stopped "
+        "before they were saved; the last complete checkpoint is kept. Lower learn_rate, lengthen "
+        "warmup, or use precision = 'fp32'."
+    )
+    J136 = "The loss on the held-out part is {loss} after step {step}: the encoder is not saved."
+    J137 = (
+        "A new process ran this script again before it could do its work. Put what the script does "
+        'under: if __name__ == "__main__":'
+    )
     # --- J2xx: data -------------------------------------------------------------------------------
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
@@ -353,6 +416,12 @@ class Errors(metaclass=_WithCodes):
         "from 0 to 1."
     )
     J233 = "--out has to be a folder, and '{path}' is a file. Give another name."
+    J301 = (
+        "No encoder is named. Give a folder or a model's name on the hub, for a shipped config by "
+        "--paths.encoder, or --initialize.components.transformer.encoder.name in general. The "
+        "config of a trained pipeline names none either, as the encoder is in the pipeline: "
+        "load it with spacy.load, or name the folder transformer/model in the pipeline's folder."
+    )
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
     J310 = (
         "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "
@@ -389,6 +458,10 @@ class Warnings(metaclass=_WithCodes):
     JW020 = (
         "A text holds half a character (a lone surrogate, at position {position}: {around!a}), "
         "which no Doc can store. It was read as U+FFFD, so that positions stay as they are."
+    )
+    JW080 = (
+        "device = '{device}' isn't there on this machine: the encoder runs on the CPU. "
+        "device = 'auto' takes what there is."
     )
     JW050 = (
         "Component '{name}': {count} of {total} entities in the training data start or end inside "
@@ -430,6 +503,25 @@ class Warnings(metaclass=_WithCodes):
     JW131 = (
         "The checkpoint at step {step} could not be written ({reason}). Training goes on; the last "
         "complete one is: {last}."
+    )
+    JW133 = "'{path}' is damaged: its files are not those that were written. It is made anew."
+    JW134 = (
+        "The checkpoint '{path}' is damaged: its files are not those that were written. It is "
+        "skipped."
+    )
+    JW135 = (
+        "The encoder '{path}' is not the one that the metrics.json beside it belongs to: it is "
+        "damaged, or another run was killed here. It is made anew, from checkpoints if there are "
+        "any."
+    )
+    JW136 = (
+        "The processes that cut the text ended before they had done anything or were killed (for "
+        "want of memory?), so this process goes on alone. A script that pretrains has to put what "
+        'it does under: if __name__ == "__main__": (else each new process runs the script again).'
+    )
+    JW137 = (
+        "There was no room for the checkpoint at step {step} ({reason}): all older ones but {last} "
+        "are removed, and it is tried once more."
     )
     JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
     # --- JW2xx: data ------------------------------------------------------------------------------

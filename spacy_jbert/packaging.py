@@ -15,6 +15,8 @@ from .models.shim import EncoderShim
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
 
+HF_ENCODER = "spacy-jbert.HFEncoder.v1"
+
 # What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it
 # in the config.
 _MECAB_DICTIONARIES = {
@@ -28,7 +30,8 @@ def portable() -> Callable[[Language], Language]:
     """`spacy-jbert.portable.v1`, a callback for [training.before_to_disk].
 
     Empties [paths] and the encoder loaders in [initialize] of the config that is saved: what they
-    named is in the pipeline now, and doesn't exist on the machine it is installed on. Adds the
+    named is in the pipeline now, and doesn't exist on the machine it is installed on. A config
+    without an encoder's name can still be trained or assembled anew, if one is given. Adds the
     packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them.
     Calling it twice changes nothing.
 
@@ -45,11 +48,15 @@ def portable() -> Callable[[Language], Language]:
         # Only ours: a component of somebody else's may have an `encoder` of its own.
         for name, settings in config["initialize"]["components"].items():
             if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
-                settings.pop("encoder", None)
+                # What takes its name from [paths] has none now, and takes another one from there.
+                loader = config.interpolate()["initialize"]["components"][name].get("encoder") or {}
+                if loader.get("@misc") != HF_ENCODER or loader["name"] is not None:
+                    settings["encoder"] = {"@misc": HF_ENCODER, "name": None}
         config["initialize"]["after_init"] = None
         config["initialize"]["tokenizer"] = {}
-        # What reads one section by itself, as resume_training does, can't resolve variables.
-        nlp.config = config.interpolate()
+        # What reads this section by itself, as resume_training does, can't resolve variables.
+        if config["nlp"]["after_pipeline_creation"] is None and "optimizer" in config["training"]:
+            config["training"]["optimizer"] = config.interpolate()["training"]["optimizer"]
         requirements = nlp.meta.setdefault("requirements", [])
         if isinstance(nlp.tokenizer, SudachiTokenizer):
             requirements += [

@@ -65,6 +65,15 @@ def recover(target: Path) -> None:
     remove(old)
 
 
+def readable(target: Path) -> Path:
+    """RETURNS (Path): The target, or its old folder where a kill left that and no target.
+
+    Nothing is moved: the disk may be read-only, or somebody may be writing just now.
+    """
+    _, old = _beside(target)
+    return old if old.exists() and not target.exists() else target
+
+
 def remove(path: Path) -> None:
     """Remove a folder or file, if it is there."""
     if path.is_dir() and not path.is_symlink():

@@ -1,6 +1,7 @@
 """Texts that nobody writes, by the thousand: what the tokenizer promises holds for each."""
 
 import random
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -128,3 +129,23 @@ def test_random_texts(split_mode: str) -> None:
         assert doc.user_data == expected.user_data, ascii(text)
         compared += 1
     assert compared > 9000
+
+
+@pytest.mark.parametrize(
+    "unit", ["1,9", "12 34", "一年九", "⅑", "↉", "⒇4", "㉕-", "0.5\t", "１：２"]
+)
+def test_few_numbers_at_once(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sudachi joins numbers in a time that goes with the square of how many there are."""
+    tokenizer = SudachiTokenizer(spacy.blank("ja").vocab, attributes="words")
+    sudachi = tokenizer._sudachi()
+    numbers: list[int] = []
+
+    class Counting:
+        def tokenize(self, text: str) -> Any:
+            numbers.append(len(re.findall(r"\d+|[^\W\d]+|[⅑↉⒇㉕]", text)))
+            return sudachi.tokenize(text)
+
+    monkeypatch.setattr(tokenizer, "_sudachi", Counting)
+    text = (unit * LENGTH)[:LENGTH]
+    assert tokenizer(text).text == text
+    assert max(numbers) <= 2 * 1024 + 2  # of 一年九 every second is a number

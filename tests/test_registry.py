@@ -54,6 +54,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.TrainedVocabulary.v1": lambda build: build(path="text", size=128),
     "spacy-jbert.portable.v1": lambda build: build(),
     "spacy-jbert.calibrate.v1": lambda build: build(corpus=lambda nlp: []),
+    "spacy-jbert.resolved_optimizer.v1": lambda build: build(),
     "spacy-jbert.chain_callbacks.v1": lambda build: build(lambda nlp: nlp),
     "spacy-jbert.ner_scorer.v1": lambda build: build(),
     "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),

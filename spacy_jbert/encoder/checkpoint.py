@@ -12,6 +12,7 @@ import copy
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,19 +21,28 @@ from typing import Any, cast
 
 import torch
 from spacy.language import Language
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
     AutoTokenizer,
     BertConfig,
+    BertTokenizerFast,
+    DistilBertTokenizerFast,
+    ElectraTokenizerFast,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers import __version__ as transformers_version
 from transformers.utils import cached_file
 
 from ..errors import DataError, Errors
 from ..storage import replacing_folder
+from .settings import check_config, is_known_tokenizer, translate_config, translate_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +64,7 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _MIX_FILE = "layer_mix.json"
+_GENERATION_FILE = "generation"
 # Where a checkpoint can name Python code of its own.
 _CONFIG_FILES = (
     "config.json",
@@ -61,6 +72,10 @@ _CONFIG_FILES = (
     "processor_config.json",
     "preprocessor_config.json",
 )
+# Those that transformers 5 makes anew, whatever their tokenizer.json says.
+_BERT_TOKENIZERS = (BertTokenizerFast, DistilBertTokenizerFast, ElectraTokenizerFast)
+# Of scripts that hardly any vocabulary has.
+_UNHEARD_OF = "ꙮ 𓂀 𐎀"
 
 
 @dataclass
@@ -173,13 +188,16 @@ class Encoder:
         if self.mix is not None:
             self.mix.data = self.mix.data.to(device)
 
-    def save(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    def save(
+        self, path: Path, dtype: torch.dtype = torch.float32, generation: str | None = None
+    ) -> None:
         """Write a plain Hugging Face folder. It appears under its name only when it is complete;
         until then the old one stays.
 
         path (Path): The folder; one that is there already is replaced, even the one that the
             weights are still mapped from.
         dtype (torch.dtype): Of the weights in the file.
+        generation (str | None): A mark of this save, for `read_generation`.
         RAISES: ValueError J081 if a weight is nan or infinite.
         """
         weights = self.model.state_dict()
@@ -196,6 +214,8 @@ class Encoder:
             self.tokenizer.save_pretrained(new)
             if self.mix is not None:
                 (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
+            if generation is not None:
+                (new / _GENERATION_FILE).write_text(generation, encoding="utf-8")
 
     def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
         """Whoever saves what a training has ruined loses the good model that stood there."""
@@ -216,10 +236,10 @@ class Encoder:
         model_settings: Override what its config.json says, for example
             `attention_probs_dropout_prob`.
         RETURNS (Encoder): The encoder, in evaluation mode, fp32. Weights that are stored so are
-            mapped from the file: a page of it is read when it is first needed and shared with other
-            processes, until training writes to it.
+            mapped from the file and shared with other processes, until training writes to them.
         RAISES: ValueError J003 if a file is missing, J002 if one can't be read, J060 if one names
-            Python code.
+            Python code, J063, J064 and J068 for settings, J065 and J066 for a tokenizer that
+            doesn't fit, J067 for weights that are no numbers.
         """
         missing = [name for name in ("config.json",) if not (path / name).is_file()]
         if not any((path / name).is_file() for name in _WEIGHT_FILES):
@@ -245,11 +265,11 @@ class Encoder:
             "local_files_only": local_files_only,
             "revision": revision or "main",
         }
-        try:
-            _refuse_code(name, **where)
+        with _coded(name):
+            files = _read_settings(name, **where)
             where["trust_remote_code"] = False
-            config = AutoConfig.from_pretrained(name, **where)
-            tokenizer = AutoTokenizer.from_pretrained(name, **where)
+            config = _read_config(name, files, **where)
+            tokenizer = _read_tokenizer(name, files, **where)
             for setting, value in model_settings.items():
                 if hasattr(config, setting):
                     setattr(config, setting, value)
@@ -263,27 +283,6 @@ class Encoder:
                     **pooler,
                     **where,
                 )
-        except ImportError as error:
-            package = next(
-                (
-                    p
-                    for p in ("fugashi", "unidic_lite", "ipadic", "sentencepiece", "rhoknp")
-                    if p in str(error)
-                ),
-                str(error),
-            )
-            install = (
-                "'spacy-jbert[mecab]'"
-                if package in ("fugashi", "unidic_lite", "ipadic")
-                else package
-            )
-            raise ImportError(Errors.J007.format(package=package, install=install)) from error
-        except DataError:
-            raise
-        except Exception as error:
-            # transformers raises OSError, ValueError, KeyError, SafetensorError, JSONDecodeError …
-            # for one and the same thing.
-            raise ValueError(_why_not_loaded(name, error)) from error
         if report["missing_keys"]:
             some = ", ".join(sorted(report["missing_keys"])[:3])
             raise ValueError(
@@ -292,6 +291,8 @@ class Encoder:
                     reason=f"{len(report['missing_keys'])} weights are missing ({some} …).",
                 )
             )
+        _check_ids(name, tokenizer, model)
+        _check_weights(name, model)
         return cls(model=model.eval(), tokenizer=tokenizer)
 
     @classmethod
@@ -302,15 +303,17 @@ class Encoder:
         folder (Path): A folder with config.json and the tokenizer's files; weights are not looked
             for.
         RETURNS (Encoder): The new encoder.
-        RAISES: DataError J060.
+        RAISES: ValueError J002, J065, J066; DataError J060, J063, J064, J068.
         """
         where: dict[str, Any] = {"local_files_only": True}
-        _refuse_code(str(folder), **where)
-        where["trust_remote_code"] = False
-        return cls(
-            model=_build(AutoConfig.from_pretrained(folder, **where)),
-            tokenizer=AutoTokenizer.from_pretrained(folder, **where),
-        )
+        name = str(folder)
+        with _coded(name):
+            files = _read_settings(name, **where)
+            where["trust_remote_code"] = False
+            tokenizer = _read_tokenizer(name, files, **where)
+            model = _build(_read_config(name, files, **where))
+        _check_ids(name, tokenizer, model)
+        return cls(model=model, tokenizer=tokenizer)
 
 
 EncoderLoader = Callable[[Language], Encoder]
@@ -318,6 +321,12 @@ VocabularyLoader = Callable[[Language], PreTrainedTokenizerFast]
 
 # These model classes put a pooler behind the encoder that nothing here reads.
 _HAS_POOLER = {"bert", "roberta", "xlm-roberta", "camembert", "albert"}
+
+
+def read_generation(path: Path) -> str | None:
+    """RETURNS (str | None): The mark of the save that wrote an encoder's folder, if it has one."""
+    file = path / _GENERATION_FILE
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def _build(config: Any) -> PreTrainedModel:
@@ -345,29 +354,187 @@ def _read_mix(path: Path, n_layers: int) -> list[float]:
     return mix[:n_layers]
 
 
-def _refuse_code(name: str, **where: Any) -> None:
-    """RAISES: DataError J060 if a checkpoint names Python code of its own.
+def _find(name: str, file: str, **where: Any) -> Path | None:
+    """Where a checkpoint's file is; None if it has none."""
+    path = cached_file(
+        name,
+        file,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **where,
+    )
+    return None if path is None else Path(path)
 
-    transformers would run it, or ask on standard input whether it may. Where it has a class for the
-    model and would ignore the code, what that class computes need not be what was meant.
+
+def _read_settings(name: str, **where: Any) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """What a checkpoint's JSON files say, by file.
+
+    RAISES: DataError J060 if one names Python code: transformers would run it, or ask on standard
+    input whether it may. Where it has a class for the model and would ignore the code, what that
+    class computes need not be what was meant.
     """
+    files = {}
     for file in _CONFIG_FILES:
-        path = cached_file(
-            name,
-            file,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            **where,
-        )
+        path = _find(name, file, **where)
         if path is None:
             continue
         try:
-            content = json.loads(Path(path).read_bytes())
-        except ValueError:  # transformers reads it next, and says where it is broken
-            continue
-        if isinstance(content, dict) and "auto_map" in content:
+            content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            reason = f"{file} is damaged ({error})."
+            raise ValueError(Errors.J002.format(name=name, reason=reason)) from error
+        if not isinstance(content, dict):
+            raise ValueError(Errors.J002.format(name=name, reason=f"{file} holds no settings."))
+        if "auto_map" in content:
             raise DataError(Errors.J060.format(code=content["auto_map"]), path=path)
+        files[file] = (path, content)
+    return files
+
+
+def _read_config(
+    name: str, files: dict[str, tuple[Path, dict[str, Any]]], **where: Any
+) -> PretrainedConfig:
+    """A checkpoint's config, of transformers 4 or 5. RAISES: DataError J063, J064."""
+    path, settings = files.get("config.json", (Path(name), {}))
+    settings = translate_config(settings, path)
+    check_config(settings, path)
+    model_type = settings.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        return cast(PretrainedConfig, AutoConfig.from_pretrained(name, **where))
+    config = CONFIG_MAPPING[model_type].from_dict(settings)
+    config._name_or_path = name
+    return config
+
+
+def _read_tokenizer(
+    name: str, files: dict[str, tuple[Path, dict[str, Any]]], **where: Any
+) -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer, saved by transformers 4 or 5.
+
+    RAISES: ValueError J066; DataError J064, J068.
+    """
+    path, settings = files.get("tokenizer_config.json", (Path(name), {}))
+    where = where | translate_tokenizer(settings, path)
+    tokenizer: PreTrainedTokenizerBase
+    if is_known_tokenizer(settings):
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+    elif _find(name, "tokenizer.json", **_of_files(where)):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where)
+    else:
+        _, config = files.get("config.json", (path, {}))
+        raise DataError(
+            Errors.J068.format(
+                tokenizer=settings["tokenizer_class"],
+                written=config.get("transformers_version", "of another version"),
+                running=transformers_version,
+            ),
+            path=path,
+        )
+    tokenizer = _read_alike_by_all(tokenizer)
+    _check_unknown(name, tokenizer)
+    return tokenizer
+
+
+def _of_files(where: dict[str, Any]) -> dict[str, Any]:
+    return {name: where[name] for name in ("local_files_only", "revision") if name in where}
+
+
+def _read_alike_by_all(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same tokenizer, of a class that transformers 5 reads alike from what it saves.
+
+    From 5 on, BERT's class makes BERT's own normalizer and pre-tokenizer, whatever tokenizer.json
+    says: a vocabulary trained here would lose NFKC, and cut at other places.
+    """
+    if type(tokenizer) not in _BERT_TOKENIZERS:
+        return tokenizer
+    backend = cast(PreTrainedTokenizerFast, tokenizer).backend_tokenizer
+    if isinstance(backend.normalizer, BertNormalizer) and isinstance(
+        backend.pre_tokenizer, BertPreTokenizer
+    ):
+        return tokenizer
+    settings = tokenizer.init_kwargs.items()
+    kept = {name: value for name, value in settings if name not in tokenizer.vocab_files_names}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **kept)
+
+
+def _check_unknown(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """RAISES: ValueError J066 if the tokenizer fails at what its vocabulary lacks, J002 if it can't
+    encode at all.
+    """
+    try:
+        failed = None in tokenizer(_UNHEARD_OF)["input_ids"] and "it gives no id"
+        if tokenizer.is_fast:
+            special = tokenizer("あ", return_special_tokens_mask=True)["special_tokens_mask"]
+            failed = failed or (all(special) and "it gives nothing for あ")
+            tokenizer("あ", "あ")
+    except ImportError:
+        raise
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        failed = str(error)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which no module exports
+            raise
+        reason = f"its tokenizer.json is damaged ({error})."
+        raise ValueError(Errors.J002.format(name=name, reason=reason)) from error
+    if failed:
+        raise ValueError(
+            Errors.J066.format(name=name, reason=failed, unknown=tokenizer.unk_token or "[UNK]")
+        )
+
+
+def _check_ids(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """RAISES: ValueError J065 if a piece has no embedding."""
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    rows = model.get_input_embeddings().num_embeddings
+    if highest >= rows:
+        raise ValueError(
+            Errors.J065.format(name=name, highest=highest, rows=rows, needed=highest + 1)
+        )
+
+
+def _check_weights(name: str, model: PreTrainedModel) -> None:
+    """RAISES: ValueError J067 if a weight is no number."""
+    # A sum needs no second tensor of that size; only one that overflows is looked at again.
+    broken = [
+        weight_name
+        for weight_name, weight in model.named_parameters()
+        if not weight.detach().sum().isfinite() and not weight.detach().isfinite().all()
+    ]
+    if broken:
+        more = " …" if len(broken) > 3 else ""
+        raise ValueError(Errors.J067.format(name=name, weights=", ".join(broken[:3]) + more))
+
+
+@contextlib.contextmanager
+def _coded(name: str) -> Iterator[None]:
+    """Whatever transformers raises about a checkpoint as a coded error that names it.
+
+    RAISES: ValueError J002, J004; ImportError J007; DataError as it is.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = next(
+            (
+                p
+                for p in ("fugashi", "unidic_lite", "ipadic", "sentencepiece", "rhoknp")
+                if p in str(error)
+            ),
+            str(error),
+        )
+        install = (
+            "'spacy-jbert[mecab]'" if package in ("fugashi", "unidic_lite", "ipadic") else package
+        )
+        raise ImportError(Errors.J007.format(package=package, install=install)) from error
+    except ValueError as error:
+        if isinstance(error, DataError) or re.match(r"\[J\d{3}\]", str(error)):
+            raise
+        raise ValueError(_why_not_loaded(name, error)) from error
+    except Exception as error:
+        # transformers raises OSError, KeyError, SafetensorError, JSONDecodeError … for one and the
+        # same thing.
+        raise ValueError(_why_not_loaded(name, error)) from error
 
 
 @contextlib.contextmanager
@@ -406,7 +573,7 @@ def _why_not_loaded(name: str, error: Exception) -> str:
 
 
 def hf_encoder(
-    name: str,
+    name: str | None,
     revision: str | None = None,
     layers: int | None = None,
     attention_dropout: float = 0.0,
@@ -414,8 +581,9 @@ def hf_encoder(
 ) -> EncoderLoader:
     """Load a pretrained encoder: `@misc = "spacy-jbert.HFEncoder.v1"`.
 
-    name (str): A folder, or the name of a model on the Hugging Face hub (looked up in the local
-        cache first; HF_HUB_OFFLINE=1 works).
+    name (str | None): A folder, or the name of a model on the Hugging Face hub (looked up in the
+        local cache first; HF_HUB_OFFLINE=1 works). None, as in the configs before a name is given
+        and in those of trained pipelines, can't be loaded.
     revision (str | None): The commit, tag or branch on the hub.
     layers (int | None): Keep the first layers only (Sajjad et al. 2023, "On the effect of dropping
         layers of pre-trained transformer models", arXiv:2004.03844): faster in training and use, by
@@ -425,7 +593,7 @@ def hf_encoder(
         fused kernel, which costs more than half of the training speed on a CPU at length 512.
     hidden_dropout (float | None): None keeps what the checkpoint's config says.
     RETURNS (EncoderLoader): Called with the `nlp` object when the transformer is initialised.
-    RAISES: ValueError J016; the loader J002-J004, also if the checkpoint has fewer layers.
+    RAISES: ValueError J016; the loader J002-J004 and J301, also if the checkpoint has fewer layers.
     """
     if layers is not None and layers < 1:
         raise ValueError(Errors.J016.format(layers=layers))
@@ -439,6 +607,8 @@ def hf_encoder(
         settings["num_hidden_layers"] = layers
 
     def load(nlp: Language) -> Encoder:
+        if name is None:
+            raise ValueError(Errors.J301)
         path = Path(name)
         if path.is_dir():
             encoder = Encoder.load(path, **settings)
@@ -513,15 +683,11 @@ def new_encoder(
 
     def build(nlp: Language) -> Encoder:
         if isinstance(vocabulary, str):
-            try:
-                _refuse_code(vocabulary, local_files_only=True)
-                tokenizer = AutoTokenizer.from_pretrained(
-                    vocabulary, local_files_only=True, trust_remote_code=False
+            with _coded(vocabulary):
+                files = _read_settings(vocabulary, local_files_only=True)
+                tokenizer = _read_tokenizer(
+                    vocabulary, files, local_files_only=True, trust_remote_code=False
                 )
-            except DataError:
-                raise
-            except (OSError, ValueError) as error:
-                raise ValueError(_why_not_loaded(vocabulary, error)) from error
         else:
             tokenizer = vocabulary(nlp)
         tokenizer.model_max_length = max_pieces

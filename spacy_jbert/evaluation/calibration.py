@@ -96,7 +96,7 @@ def _main_score(nlp: Language, performance: dict[str, Any]) -> float:
 
 def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False) -> None:
     """Fit the probabilities of a pipeline on held-out documents, and put right the figures in its
-    meta that this changes. Vectors are in memory for one batch at a time.
+    meta. Vectors are in memory for one batch at a time.
 
     examples (list[Example]): They are sent through the pipeline.
     thresholds (bool): See `calibrate`.
@@ -115,13 +115,15 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
         for eg in batch:
             forget_vectors(eg.predicted)
     performance = nlp.meta.get("performance")
-    before = Scorer(nlp).score(examples) if performance else {}
     for pipe, of_pipe in zip(pipes, data, strict=True):
         pipe.calibrate(of_pipe)
-    after = Scorer(nlp).score(examples) if performance else {}
-    for name in before.keys() & (performance or {}).keys():
-        if after[name] != before[name]:
-            performance[name] = after[name]
+    if not performance:
+        return
+    # All of them, not only what calibration changes: at the last save of a training they can be of
+    # an evaluation some steps ago.
+    after = Scorer(nlp).score(examples)
+    for name in after.keys() & performance.keys():
+        performance[name] = after[name]
 
 
 def is_pooled_textcat(pipe: Any) -> bool:

@@ -4,6 +4,7 @@ running the encoder, training it step by step, its bytes.
 """
 
 import contextlib
+import logging
 import os
 import re
 import tempfile
@@ -20,8 +21,10 @@ from thinc.util import get_torch_default_device
 from torch.utils.checkpoint import checkpoint
 
 from ..encoder.checkpoint import Encoder
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..wordpieces.segmentation import Segmenter, make_segmenter
+
+logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -136,7 +139,13 @@ class EncoderShim(Shim):
         return cast(list[str], self._strings[ids].tolist())
 
     def _device(self) -> torch.device:
-        return get_torch_default_device() if self.device == "auto" else torch.device(self.device)
+        if self.device == "auto":
+            return get_torch_default_device()
+        device = torch.device(self.device)
+        if not _is_there(device):
+            logger.warning(Warnings.JW080.format(device=self.device))
+            return torch.device("cpu")
+        return device
 
     def run(
         self, windows: list[np.ndarray], *, learn: bool = False, recompute: bool = False
@@ -251,10 +260,10 @@ class EncoderShim(Shim):
         # Averages of spaCy's optimizer don't cover these weights, which torch's own steps.
         yield
 
-    def save(self, path: Path) -> None:
-        """Write the encoder's folder, if there is an encoder."""
+    def save(self, path: Path, generation: str | None = None) -> None:
+        """Write the encoder's folder, if there is an encoder. See `Encoder.save`."""
         if self._encoder is not None:
-            self._encoder.save(path, STORAGE[self.storage])
+            self._encoder.save(path, STORAGE[self.storage], generation)
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The files of the encoder's folder; empty if there is no encoder."""
@@ -296,6 +305,25 @@ def _files(data: bytes) -> dict[str, bytes]:
         if not isinstance(content, bytes):
             raise ValueError(Errors.J061.format(reason=f"{name!r} holds no bytes"))
     return files
+
+
+def check_device(name: str) -> None:
+    """RAISES: ValueError J085 for what is neither "auto" nor a device that torch knows."""
+    if name == "auto":
+        return
+    try:
+        torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(Errors.J085.format(device=name)) from error
+
+
+def _is_there(device: torch.device) -> bool:
+    """Whether this machine has the device: a pipeline may have been trained on another one."""
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return device.type == "cpu"
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -4,6 +4,7 @@
 length-sorted batches of windows and puts the vectors back into document order. The torch side is in
 `shim.py`."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..wordpieces.segmentation import WORDS, align_docs, token_offsets
 from ..wordpieces.windows import Window, batch_windows, plan_windows
 from .listener import pool
-from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, send
+from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its
 # own.
@@ -31,6 +32,8 @@ _SENTENCE_ENDS = frozenset("。．！？!?\n」』")
 # What a batch costs a GPU whatever is in it, in wordpieces: the launches of some hundred kernels,
 # 12 ms for 12 layers forward, in which an H200 pretrains 2,800 pieces of the same encoder.
 _LAUNCHES = 2048
+# Of a rate from one layer to the next: with less, a layer learns nothing at all.
+_LEAST_DECAY = 0.01
 
 
 def build_transformer(
@@ -79,7 +82,7 @@ def build_transformer(
     gradient_checkpointing (bool): In training keep only each layer's input and compute the rest
         twice: a fraction of the memory, about a third more time.
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
-    RAISES: ValueError J005, J010, J040, J041.
+    RAISES: ValueError J005, J010, J040, J085, J087.
     """
     for code, name, value, choices in (
         (Errors.J005, "words", words, WORDS),
@@ -93,10 +96,16 @@ def build_transformer(
                     **{name: value}, name=name, value=value, choices=", ".join(map(repr, choices))
                 )
             )
-    if unfreeze_steps < 0 or (train_layers is not None and train_layers < 0):
-        raise ValueError(
-            Errors.J041.format(train_layers=train_layers, unfreeze_steps=unfreeze_steps)
-        )
+    check_device(device)
+    for name, number, least, most in (
+        ("window", window, 1, None),
+        ("overlap", overlap, 0, None),
+        ("max_batch_pieces", max_batch_pieces, 1, None),
+        ("train_layers", train_layers, 0, None),
+        ("unfreeze_steps", unfreeze_steps, 0, None),
+        ("layer_decay", layer_decay, _LEAST_DECAY, 1.0),
+    ):
+        _check_range(name, number, least, most)
     shim = EncoderShim(
         words=words,
         device=device,
@@ -122,6 +131,15 @@ def build_transformer(
             "replace_listener_cfg": _replace_listener_cfg,
         },
     )
+
+
+def _check_range(name: str, value: float | None, least: float, most: float | None) -> None:
+    """RAISES: ValueError J087 for a number out of its range, or none (nan)."""
+    if value is None:
+        return
+    if not least <= value <= (math.inf if most is None else most):
+        wanted = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(Errors.J087.format(name=name, value=value, wanted=wanted))
 
 
 def build_tok2vec_transformer(
@@ -225,6 +243,8 @@ def forward(
     n_special = sum(map(len, encoder.special_ids))
     limit = min(model.attrs["window"] or encoder.max_pieces, encoder.max_pieces) - n_special
     overlap = min(32, limit // 4) if model.attrs["overlap"] is None else model.attrs["overlap"]
+    if limit < 1:
+        raise ValueError(Errors.J086.format(window=limit + n_special, least=n_special + 1))
     if not 0 <= overlap < limit / 2:
         raise ValueError(Errors.J011.format(overlap=overlap, limit=limit))
 

@@ -454,8 +454,13 @@ class JBertNER(TrainablePipe):
         super().to_disk(path, exclude=exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertNER":
-        """See `TrainablePipe.from_disk`. RAISES: ValueError J054, J056."""
-        super().from_disk(path, exclude=exclude)
+        """See `TrainablePipe.from_disk`. RAISES: ValueError J054, J056, J091."""
+        try:
+            super().from_disk(path, exclude=exclude)
+        except Exception as error:  # of msgpack, numpy, json, thinc: they have no common base
+            raise ValueError(
+                Errors.J091.format(name=self.name, where=path, reason=error)
+            ) from error
         self._require_sound()
         return self
 
@@ -465,8 +470,13 @@ class JBertNER(TrainablePipe):
         return cast(bytes, super().to_bytes(exclude=exclude))
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "JBertNER":
-        """See `TrainablePipe.from_bytes`. RAISES: ValueError J054, J056."""
-        super().from_bytes(data, exclude=exclude)
+        """See `TrainablePipe.from_bytes`. RAISES: ValueError J054, J056, J091."""
+        try:
+            super().from_bytes(data, exclude=exclude)
+        except Exception as error:
+            raise ValueError(
+                Errors.J091.format(name=self.name, where="bytes", reason=error)
+            ) from error
         self._require_sound()
         return self
 

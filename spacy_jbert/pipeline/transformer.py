@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import srsly
+import torch
 from spacy import util
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -22,14 +24,19 @@ from spacy_transformers.layers import TransformerListener
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Config, Optimizer, set_dropout_rate
 
-from ..encoder.checkpoint import Encoder, EncoderLoader
+from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
 from ..models.shim import EncoderShim
 from ..models.transformer import RaggedBatch
+from ..storage import readable, replacing
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
 
 logger = logging.getLogger(__name__)
+
+# The attribute of a listener with the save that its head is from, by the transformer's name: thinc
+# stores it with the head's model, whichever head it is.
+_GENERATIONS = "generations"
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -86,6 +93,7 @@ class Lesson:
         self.n_awaited = n_awaited
         self.any_came = False
         self.sgd: Optimizer | None = None
+        self.receive: Callable[[list[TransformerData]], list[Doc]] | None = None
         self._docs = docs
         self._gradient: RaggedBatch | None = None
         self._loss_before = losses[name]
@@ -141,6 +149,11 @@ class JBertTransformer(Transformer):
         super().__init__(vocab, model, set_extra_annotations, name=name)
         self.cfg: dict[str, Any] = {}
         self._lesson: Lesson | None = None
+        self._generation: str | None = None
+        # All that ever listened: those of disabled components are in no `listener_map`, but are
+        # saved too.
+        self._heads: set[TransformerListener] = set()
+        self._unverified: set[TransformerListener] = set()
 
     @property
     def _shim(self) -> EncoderShim:
@@ -152,10 +165,12 @@ class JBertTransformer(Transformer):
 
         The live torch encoder and its tokenizer. RAISES: ValueError J001 if there is none yet.
         """
+        self._settle()
         return self._shim.require_encoder(self.name)
 
     @encoder.setter
     def encoder(self, encoder: Encoder) -> None:
+        self._forget_lesson()
         self._shim.encoder = encoder
         self.model.set_dim("nO", encoder.width, force=True)
 
@@ -192,14 +207,47 @@ class JBertTransformer(Transformer):
             for _, pipe in nlp.pipeline[at:]:
                 self.find_listeners(pipe)
 
+    def add_listener(self, listener: TransformerListener, component_name: str) -> None:
+        """As in spacy-transformers. After `Language.from_disk`, spaCy calls this for every head.
+
+        RAISES: ValueError J090 if the head that was loaded belongs to another save.
+        """
+        super().add_listener(listener, component_name)
+        self._heads.add(listener)
+        if listener in self._unverified:
+            self._require_same_save(listener, component_name)
+
+    def _require_same_save(self, listener: TransformerListener, head: str) -> None:
+        """RAISES: ValueError J090."""
+        theirs = listener.attrs.get(_GENERATIONS, {}).get(self.name)
+        if theirs is not None and theirs != self._generation:
+            raise ValueError(
+                Errors.J090.format(name=self.name, ours=self._generation, head=head, theirs=theirs)
+            )
+        self._unverified.discard(listener)
+
+    def _mark_heads(self, generation: str | None) -> None:
+        """Say which save the heads are of; None to forget it."""
+        for listener in self._heads:
+            marks = {**listener.attrs.get(_GENERATIONS, {}), self.name: generation}
+            listener.attrs[_GENERATIONS] = {k: v for k, v in marks.items() if v is not None}
+
+    def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
+        """RAISES: NotImplementedError J014."""
+        raise NotImplementedError(Errors.J014.format(name=self.name))
+
     def predict(self, docs: Iterable[Doc]) -> Any:
         """Run the encoder.
 
         docs (Iterable[Doc]): A batch.
         RETURNS (FullTransformerBatch): Vectors of all documents.
-        RAISES: ValueError J082 if they are no numbers.
+        RAISES: ValueError J082 if they are no numbers, J090 if a head was loaded that belongs to
+            another save.
         """
         docs = list(docs)
+        # Of components that were disabled when spaCy connected the others.
+        for listener in tuple(self._unverified):
+            self._require_same_save(listener, "a component that was disabled")
         # Where this component annotates in training, its heads have still to learn from the batch.
         if self._lesson is not None and not self._lesson.holds(docs):
             self._settle()
@@ -213,10 +261,44 @@ class JBertTransformer(Transformer):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
         """Apply the component to a stream of documents. Windows of a whole batch are sorted by
         length before they are cut into the encoder's batches, so a larger `batch_size` wastes less
-        on padding."""
+        on padding.
+
+        Where a batch fails its documents are tried one by one, and those that fail alone go to the
+        error handler (`nlp.set_error_handler`), which raises by default.
+        """
+        error_handler = self.get_error_handler()
         for docs in util.minibatch(stream, batch_size):
-            self.set_annotations(docs, self.predict(docs))
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            except Exception:
+                # One of them, or all together, were too much.
+                docs = self._one_by_one(docs, error_handler)
             yield from docs
+
+    def _one_by_one(self, docs: Iterable[Doc], error_handler: Callable) -> list[Doc]:
+        """Annotate what can be annotated, and hand each of the others to the error handler.
+
+        RETURNS (list[Doc]): Those that went well.
+        """
+        done = []
+        for doc in docs:
+            try:
+                self.set_annotations([doc], self.predict([doc]))
+                done.append(doc)
+            except (MemoryError, torch.OutOfMemoryError) as error:
+                coded = MemoryError(
+                    Errors.J084.format(
+                        length=len(doc.text),
+                        reason=str(error).partition("\n")[0] or type(error).__name__,
+                        budget=self.model.attrs["max_batch_pieces"],
+                        name=self.name,
+                    )
+                )
+                coded.__cause__ = error
+                error_handler(self.name, self, [doc], coded)
+            except Exception as error:
+                error_handler(self.name, self, [doc], error)
+        return done
 
     def update(
         self,
@@ -256,6 +338,7 @@ class JBertTransformer(Transformer):
                 self._settle()
             return []
 
+        lesson.receive = receive
         self._lesson = lesson
         batch_id = TransformerListener.get_batch_id(docs)
         for listener in self.listeners:
@@ -280,45 +363,78 @@ class JBertTransformer(Transformer):
 
     def _settle(self) -> None:
         """Send back what gradients have come, and take the step that waited for them."""
-        lesson, self._lesson = self._lesson, None
+        lesson = self._lesson
         if lesson is None:
             return
+        self._forget_lesson()
         lesson.send_back()
         if lesson.sgd is not None:
             self.model.finish_update(lesson.sgd)
 
+    def _forget_lesson(self) -> None:
+        """Let go of a batch, in the listeners of frozen heads too: they would read its vectors in
+        place of those of a later one, and can't be copied with it.
+        """
+        lesson, self._lesson = self._lesson, None
+        for listener in self.listeners if lesson is not None else ():
+            if listener._backprop is lesson.receive:  # type: ignore[union-attr]
+                listener._batch_id = listener._outputs = listener._backprop = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled or copied between two batches, the component has done with the first."""
+        self._settle()
+        return super().__reduce_ex__(protocol)
+
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder."""
+        """Write the component's folder: `cfg`, and `model/`, a plain Hugging Face folder.
+
+        The encoder is marked as of this save, and so are the heads, which spaCy writes afterwards:
+        if it is killed in between, `from_disk` finds heads with another mark.
+        """
         self._settle()
         has_encoder = self._shim.encoder is not None
-        util.to_disk(
-            path,
-            {
-                "cfg": lambda p: srsly.write_json(p, {"has_encoder": has_encoder}),
-                "model": self._shim.save,
-            },
-            exclude,
-        )
+
+        def write_cfg(file: Path) -> None:
+            with replacing(file) as (part,):
+                srsly.write_json(part, {"has_encoder": has_encoder})
+
+        def write_model(folder: Path) -> None:
+            generation = uuid4().hex
+            self._shim.save(folder, generation)
+            self._generation = generation
+            self._mark_heads(generation)
+
+        util.to_disk(path, {"cfg": write_cfg, "model": write_model}, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
         """Read the component's folder.
 
-        RAISES: ValueError J009 if its encoder is missing or damaged.
+        RAISES: ValueError J009 if its encoder is missing or damaged. If a head is read that belongs
+            to another save, J090 follows when spaCy connects it.
         """
+        self._unverified = set()
+
+        def read_cfg(file: Path) -> None:
+            try:
+                self.cfg.update(srsly.read_json(file))
+            except ValueError as error:
+                raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
 
         def read_model(folder: Path) -> None:
+            folder = readable(folder)
             if not self.cfg.get("has_encoder", folder.is_dir()):
                 return
             try:
                 self.encoder = Encoder.load(folder)
             except ValueError as error:
                 raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
+            self._generation = read_generation(folder)
+            # A head that isn't read now has no mark, and is not compared.
+            self._mark_heads(None)
+            if self._generation is not None:
+                self._unverified = set(self._heads)
 
-        util.from_disk(
-            path,
-            {"cfg": lambda p: self.cfg.update(srsly.read_json(p)), "model": read_model},
-            exclude,
-        )
+        util.from_disk(path, {"cfg": read_cfg, "model": read_model}, exclude)
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
@@ -327,6 +443,7 @@ class JBertTransformer(Transformer):
         return cast(bytes, super().to_bytes(exclude=exclude))
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "JBertTransformer":
+        self._forget_lesson()
         super().from_bytes(bytes_data, exclude=exclude)
         if self._shim.encoder is not None:
             self.model.set_dim("nO", self._shim.encoder.width, force=True)

@@ -6,10 +6,12 @@ pretrains the pipeline's encoder in place when `nlp` is initialised.
 import copy
 import json
 import logging
+import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,16 +19,20 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from spacy.language import Language
 
 from ..encoder.checkpoint import Encoder
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..packaging import portable as make_portable
+from ..storage import replacing
 from ..wordpieces.segmentation import DocPieces
-from .once import file_fingerprint, fingerprint
+from .once import contents, fingerprint, hashes, intact
+from .parallel import refuse_helpers
 from .text import Cleaning
 
 if TYPE_CHECKING:
+    from .batches import Batches
     from .corpus import Corpus
 
 logger = logging.getLogger(__name__)
@@ -38,6 +44,8 @@ _INDIFFERENT = {
     "path",
     "output",
     "corpus",
+    "steps",  # stand in the key by their number
+    "epochs",
     "enabled",
     "component",
     "device",
@@ -71,6 +79,8 @@ _REPORTERS: dict[str, dict[str, str]] = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
     },
 }
+# Processes that built a killed run's batches hold its lock until they notice, after 5 seconds.
+_PATIENCE = 10.0  # seconds
 _MANY = 10**9
 _RANGES = {
     "epochs": (0.001, _MANY),
@@ -141,7 +151,9 @@ def pretrain_mlm(
 
     The encoder goes on from the weights it has: new ones, or a checkpoint's (domain adaptation).
     Where the output folder holds a finished run with the same settings and text, its result is
-    loaded; where it holds an unfinished one, that run goes on.
+    loaded; where it holds an unfinished one, that run goes on. Where `steps` or `epochs` are more
+    than those of an earlier run that is the same in all else, it is prolonged: training goes on
+    from its last checkpoint, with the learning rate and the masking of the longer run.
 
     path (str | list[str]): Text, JSONL, CSV, Parquet and wikiextractor's files, or folders of them;
         packed (.gz, .xz) or not. In plain text a line is a sentence or a paragraph, a blank line
@@ -206,43 +218,13 @@ def pretrain_mlm(
         try:
             from accelerate import PartialState  # type: ignore[import-untyped]
 
-            from . import corpus as corpora
-            from .parallel import cores
-            from .trainer import runs_on_cpu
+            from . import corpus, trainer  # noqa: F401
         except ImportError as error:
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe = _component(nlp, component)
-        encoder: Encoder = pipe.encoder
         folder = _writable(Path(output))
-        n_special = sum(map(len, encoder.special_ids)) + (
-            len(encoder.between_ids) if sentence_objective != "none" else 0
-        )
-        prepared = corpora.prepare(
-            nlp,
-            encoder.tokenizer,
-            words="doc" if isinstance(pipe.segmenter, DocPieces) else "native",
-            path=path,
-            folder=Path(corpus) if corpus else folder / "corpus",
-            cleaning=Cleaning(normalization=normalization, min_characters=min_characters),
-            length=min(max_pieces or encoder.max_pieces, encoder.max_pieces) - n_special,
-            held_out=held_out,
-            text_field=text_field,
-            workers=workers or cores(),
-        )
-        PartialState(cpu=runs_on_cpu(device))
-        key = fingerprint(
-            {name: value for name, value in settings.items() if name not in _INDIFFERENT},
-            prepared.key,
-            accumulate * _processes(),
-            _origin(nlp, component),
-            {name: list(tensor.shape) for name, tensor in encoder.model.state_dict().items()},
-        )
-        if resume == "auto" and _finished(folder, key):
-            logger.info("Pretraining is done already: loading %s", folder / "encoder")
-            encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
-        else:
-            _run(encoder, prepared, folder, key, settings)
-        PartialState().wait_for_everyone()
+        with _alone(folder):
+            _pretrain(nlp, pipe, folder, settings)
         if not PartialState().is_main_process:
             raise SystemExit(0)  # one process is enough for the rest of the command
         return make_portable()(nlp) if portable else nlp
@@ -250,40 +232,96 @@ def pretrain_mlm(
     return pretrain
 
 
+def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) -> None:
+    """Prepare the corpus, then train, or load what an earlier run has trained."""
+    from accelerate import PartialState
+
+    from . import corpus as corpora
+    from .batches import Batches
+    from .parallel import cores
+    from .trainer import runs_on_cpu
+
+    encoder: Encoder = pipe.encoder
+    sentences = settings["sentence_objective"]
+    n_special = sum(map(len, encoder.special_ids)) + (
+        len(encoder.between_ids) if sentences != "none" else 0
+    )
+    longest = min(settings["max_pieces"] or encoder.max_pieces, encoder.max_pieces)
+    prepared = corpora.prepare(
+        nlp,
+        encoder.tokenizer,
+        words="doc" if isinstance(pipe.segmenter, DocPieces) else "native",
+        path=settings["path"],
+        folder=Path(settings["corpus"]) if settings["corpus"] else folder / "corpus",
+        cleaning=Cleaning(
+            normalization=settings["normalization"], min_characters=settings["min_characters"]
+        ),
+        length=longest - n_special,
+        held_out=settings["held_out"],
+        text_field=settings["text_field"],
+        workers=settings["workers"] or cores(),
+    )
+    PartialState(cpu=runs_on_cpu(settings["device"]))
+    together = settings["accumulate"] * _processes()  # batches of an update
+    train = Batches(
+        prepared.train,
+        encoder,
+        rate=settings["rate"],
+        final_rate=settings["final_rate"],
+        size=settings["batch_size"],
+        size_by=settings["batch_by"],
+        sentence_objective=sentences,
+        seed=settings["seed"],
+    )
+    steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // together))
+    train.n_batches = steps * together
+    kind = fingerprint(
+        {name: value for name, value in settings.items() if name not in _INDIFFERENT},
+        prepared.key,
+        together,
+        _origin(nlp, settings["component"]),
+        {name: list(tensor.shape) for name, tensor in encoder.model.state_dict().items()},
+    )
+    run = folder / "runs" / f"{kind}-{steps}"
+    if settings["resume"] == "auto" and _finished(folder, run.name):
+        logger.info("Pretraining is done already: loading %s", folder / "encoder")
+        encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
+    else:
+        _run(encoder, prepared, train, steps, run, settings)
+    PartialState().wait_for_everyone()
+
+
 def _run(
-    encoder: Encoder, corpus: "Corpus", folder: Path, key: str, settings: dict[str, Any]
+    encoder: Encoder,
+    corpus: "Corpus",
+    train: "Batches",
+    steps: int,
+    run: Path,
+    settings: dict[str, Any],
 ) -> None:
-    """Train, or go on training, and write the result."""
+    """Train, or go on training, and write the result.
+
+    run (Path): The folder of the run's checkpoints; its name is the run's key.
+    """
     from accelerate import PartialState
 
     from . import curve
     from .batches import Batches
     from .objective import MaskedLM
-    from .trainer import PretrainingTrainer, last_checkpoint, training_arguments
+    from .trainer import CANNOT_WRITE, PretrainingTrainer, last_checkpoint, training_arguments
 
-    run = folder / "runs" / key
+    folder, key = run.parents[1], run.name
     if settings["resume"] == "never":
         if PartialState().is_main_process:
             shutil.rmtree(run, ignore_errors=True)
         PartialState().wait_for_everyone()
-    checkpoint = last_checkpoint(run, key)
-    shared = {name: settings[name] for name in ("sentence_objective", "seed")}
+    checkpoint = None if settings["resume"] == "never" else _begun(run, steps)
     shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
-    train = Batches(
-        corpus.train,
-        encoder,
-        rate=settings["rate"],
-        final_rate=settings["final_rate"],
-        **shape,
-        **shared,
-    )
+    shared = {name: settings[name] for name in ("sentence_objective", "seed")}
     n_held_out = len(corpus.held_out)
     n_evaluated = min(settings["eval_samples"], n_held_out)
     held_out = corpus.held_out.select([i * n_held_out // n_evaluated for i in range(n_evaluated)])
     evaluation = Batches(held_out, encoder, **shape, **shared) if n_evaluated else None
-    together = settings["accumulate"] * _processes()  # batches of an update
-    steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // together))
-    train.n_batches = steps * together
     every = (settings["eval_steps"] or max(100, -(-steps // 10))) if evaluation else None
     names = {
         "accumulate",
@@ -314,16 +352,18 @@ def _run(
     if settings["shard"]:
         whole = copy.deepcopy(model)  # of the other, each process will have a part only
     trainer = PretrainingTrainer(model, arguments, train, evaluation, key)
-    begin = f"Going on from {checkpoint.name}" if checkpoint else "Pretraining"
+    begin = f"Going on from {checkpoint.relative_to(run.parent)}" if checkpoint else "Pretraining"
     logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
-    start, first = time.monotonic(), int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    start, first = time.monotonic(), _step(checkpoint)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.state.global_step < steps:
             saved = last_checkpoint(run, key)
             raise SystemExit(
                 Errors.J110.format(
-                    steps=steps, step=saved.name.rpartition("-")[2] if saved else "0"
+                    signal=stopped.name if (stopped := trainer.checkpoints.signal) else "a signal",
+                    steps=steps,
+                    step=_step(saved),
                 )
             )
         evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -339,13 +379,18 @@ def _run(
             encoder.model = whole.encoder
         encoder.model.to(home).eval()
     seconds = time.monotonic() - start
-    if trainer.is_world_process_zero():
+    if evaluations and not math.isfinite(loss := evaluations[-1]["eval_loss"]):
+        raise FloatingPointError(Errors.J136.format(loss=loss, step=steps))
+    if not trainer.is_world_process_zero():
+        return
+    try:
         whole.save(encoder, folder / "encoder")
         if curve.can_draw():
             curve.draw(trainer.state.log_history, folder / "learning_curve.svg")
         log = [entry for entry in trainer.state.log_history if "loss" in entry]
         metrics = {
             "run": key,
+            "encoder": hashes(folder / "encoder"),
             "steps": steps,
             "seconds": round(seconds, 1),
             "steps_per_second": round((steps - first) / seconds, 3),
@@ -364,11 +409,58 @@ def _run(
             },
             "settings": settings,
         }
-        new = folder / ".metrics.json"
-        new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-        new.replace(folder / "metrics.json")
-        logger.info("Held out, before: %s", metrics["before"])
-        logger.info("Held out, after: %s", metrics["after"])
+        with replacing(folder / "metrics.json") as (new,):
+            new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    except CANNOT_WRITE as error:
+        step = _step(last_checkpoint(run, key))
+        raise OSError(
+            Errors.J134.format(path=folder, reason=error, step=step, steps=steps)
+        ) from error
+    logger.info("Held out, before: %s", metrics["before"])
+    logger.info("Held out, after: %s", metrics["after"])
+
+
+def _begun(run: Path, steps: int) -> Path | None:
+    """RETURNS (Path | None): The checkpoint to go on from: this run's, else that of the longest run
+    that is shorter and the same in all else.
+    """
+    from .trainer import last_checkpoint
+
+    kind = run.name.rpartition("-")[0]
+    names = (path.name.rpartition("-")[2] for path in run.parent.glob(f"{kind}-*"))
+    lengths = [int(name) for name in names if name.isdecimal()]
+    for length in sorted(filter(steps.__ge__, lengths), reverse=True):
+        begun = run.with_name(f"{kind}-{length}")
+        if checkpoint := last_checkpoint(begun, begun.name):
+            return checkpoint
+    return None
+
+
+def _step(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of an output folder. The lock is the operating system's, and so ends with
+    the process, however that ends; under torchrun it is the first process's.
+
+    RAISES: RuntimeError J133 where another run is at work; J137 in a process that was started to
+        cut text, where a script does its work without a guard.
+    """
+    refuse_helpers()
+    if int(os.environ.get("RANK", "0")):
+        yield
+        return
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout as error:
+        raise RuntimeError(Errors.J133.format(path=folder)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _processes() -> int:
@@ -413,37 +505,33 @@ def _figures(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finished(folder: Path, key: str) -> bool:
+    """RETURNS (bool): Whether the folder holds this run's result; JW135 where its figures are there
+    but the encoder beside them is damaged, or another run's.
+    """
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return bool(metrics.get("run") == key) and (folder / "encoder" / "config.json").is_file()
+    if not isinstance(metrics, dict) or metrics.get("run") != key:
+        return False
+    whole = intact(folder / "encoder", metrics.get("encoder"))
+    if not whole:
+        logger.warning(Warnings.JW135.format(path=folder / "encoder"))
+    return whole
 
 
 def _origin(nlp: Language, component: str) -> Any:
     """Where the encoder's first weights come from, as the config has it, with the content of
     checkpoints that are folders here; of a component that comes from another pipeline, the weights
     themselves."""
-    block = nlp.config["initialize"].get("components", {}).get(component, {}).get("encoder", {})
-    if not block:
-        digest = blake2b(digest_size=20)
-        for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-        return digest.hexdigest()
-    files = [
-        file
-        for value in block.values()
-        if isinstance(value, str) and Path(value).is_dir()
-        for file in Path(value).glob("*")
-    ]
-    return [
-        block,
-        [
-            file_fingerprint(file)
-            for file in sorted(files)
-            if file.suffix in (".safetensors", ".bin")
-        ],
-    ]
+    components = nlp.config.interpolate()["initialize"].get("components", {})
+    if block := components.get(component, {}).get("encoder", {}):
+        # Of a vocabulary's text the content counts, and the vocabulary is in the corpus's key.
+        return contents({name: value for name, value in block.items() if name != "vocabulary"})
+    digest = blake2b(digest_size=20)
+    for tensor in nlp.get_pipe(component).encoder.model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _component(nlp: Language, name: str) -> Any:
@@ -492,6 +580,13 @@ def _check(settings: dict[str, Any]) -> None:
                 reason="together with warmup it is more than 1.",
             )
         )
+    for name in ("path", "output", "corpus", "component", "text_field"):
+        value = settings[name]
+        entries = value if isinstance(value, list) else [value]
+        if not entries or any(isinstance(entry, str) and not entry.strip() for entry in entries):
+            raise ValueError(
+                Errors.J108.format(setting=name, value=value, reason="it must not be empty.")
+            )
     names = settings["report_to"]
     if set([names] if isinstance(names, str) else names) - {"none", *_REPORTERS}:
         raise ValueError(

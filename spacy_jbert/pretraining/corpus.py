@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from ..errors import Errors, Warnings
 from ..types import Ints, Pieces
 from ..wordpieces.segmentation import make_segmenter, token_offsets
-from .once import file_fingerprint, fingerprint, first_rank
+from .once import file_fingerprint, fingerprint, first_rank, tokenizer_identity, write_manifest
 from .parallel import Part, characters, in_processes, parts
 from .progress import progress
 from .text import Cleaning, Document, clean, find_files, read_documents
@@ -31,7 +31,7 @@ from .text import Cleaning, Document, clean, find_files, read_documents
 logger = logging.getLogger(__name__)
 
 # To be raised whenever the same text and settings give other samples than before.
-_FORMAT = 2
+_FORMAT = 3
 _COLUMNS = pa.schema(
     {
         "ids": pa.list_(pa.int32()),
@@ -106,7 +106,7 @@ def prepare(
         vars(cleaning),
         text_field,
         length,
-        nlp.config["nlp"]["tokenizer"],
+        tokenizer_identity(nlp),
         tokenizer.backend_tokenizer.to_str()
         if isinstance(tokenizer, PreTrainedTokenizerFast)
         else tokenizer.get_vocab(),
@@ -136,8 +136,9 @@ def prepare(
         new.replace(place / "counts.json")
         for shard in [*_shards(place), *place.glob(".shard-*")]:
             shard.unlink()
+        write_manifest(place, key)
 
-    if not first_rank(place / "counts.json", write):
+    if not first_rank(place, write):
         logger.info("Using the corpus prepared earlier: %s", place)
     samples = Dataset.from_file(str(place / "samples.arrow"))
     counts: dict[str, int] = json.loads((place / "counts.json").read_text(encoding="utf-8"))

@@ -9,12 +9,13 @@ import math
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, BertForPreTraining
+from transformers import AutoModelForMaskedLM, BertForPreTraining, PretrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils import cached_file
 
@@ -74,6 +75,20 @@ _HEADS = {
         "lm_head.layer_norm",
         "lm_head.bias",
     ),
+    "modernbert": (
+        "ModernBertForMaskedLM",
+        "model.",
+        "head.dense",
+        "head.norm",
+        "decoder.bias",
+    ),
+    "distilbert": (
+        "DistilBertForMaskedLM",
+        "distilbert.",
+        "vocab_transform",
+        "vocab_layer_norm",
+        "vocab_projector.bias",
+    ),
 }
 # Where the head of any other family is kept.
 _HEAD_FILE = "masked_lm_head.safetensors"
@@ -98,21 +113,32 @@ class MaskedLM(nn.Module):
     def __init__(self, encoder: Encoder, *, sentences: bool = False, seed: int = 0) -> None:
         super().__init__()
         self.encoder = encoder.model
+        # Fine-tuning with train_layers, or frozen, leaves weights behind that would learn nothing.
+        self.encoder.requires_grad_(True)
         config = encoder.model.config
         vocabulary, width = self._embeddings().shape
-        self.dense = nn.Linear(encoder.width, width)
-        self.norm = nn.LayerNorm(width, eps=getattr(config, "layer_norm_eps", 1e-12))
-        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        # ModernBERT chooses its biases, and has names of its own for the rest.
+        self.dense = nn.Linear(encoder.width, width, bias=getattr(config, "classifier_bias", True))
+        self.norm = nn.LayerNorm(
+            width,
+            eps=_setting(config, ("layer_norm_eps", "norm_eps"), 1e-12),
+            bias=getattr(config, "norm_bias", True),
+        )
+        has_bias = getattr(config, "decoder_bias", True)
+        self.bias = nn.Parameter(torch.zeros(vocabulary)) if has_bias else None
         self.pooler = nn.Linear(encoder.width, encoder.width) if sentences else None
         self.pair = nn.Linear(encoder.width, 2) if sentences else None
-        self.activation = ACT2FN[getattr(config, "hidden_act", "gelu")]
+        self.activation = ACT2FN[
+            _setting(config, ("hidden_act", "classifier_activation", "activation"), "gelu")
+        ]
         random = torch.Generator().manual_seed(seed)
         for layer in (self.dense, self.pooler, self.pair):
             if layer is not None:
                 nn.init.normal_(
                     layer.weight, std=getattr(config, "initializer_range", 0.02), generator=random
                 )
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self._load_head(str(config._name_or_path))
 
     def _embeddings(self) -> Tensor:
@@ -192,7 +218,7 @@ class MaskedLM(nn.Module):
             for name, layer in layers.items()
             for kind, tensor in layer.named_parameters()
         }
-        return named | {bias: self.bias}
+        return named if self.bias is None else named | {bias: self.bias}
 
     @torch.no_grad()
     def _load_head(self, checkpoint: str) -> None:
@@ -225,6 +251,7 @@ class MaskedLM(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 model, report = family.from_pretrained(
                     checkpoint,
+                    config=self.encoder.config,
                     local_files_only=True,
                     trust_remote_code=False,
                     output_loading_info=True,
@@ -265,6 +292,11 @@ class MaskedLM(nn.Module):
             if path.exists():
                 os.rename(path, old)
             os.rename(new, path)
+
+
+def _setting(config: PretrainedConfig, names: tuple[str, ...], default: Any) -> Any:
+    """The first of these settings that a family has."""
+    return next((getattr(config, name) for name in names if hasattr(config, name)), default)
 
 
 def perplexity(loss: float) -> float:

@@ -1,15 +1,20 @@
 """Work on a stream of documents, in several processes and little memory."""
 
+import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from typing import Any, TypeVar
 
+from ..errors import Errors, Warnings
 from .text import Document
+
+logger = logging.getLogger(__name__)
 
 # Characters of a part: a few seconds of work.
 _PART = 2**20
@@ -50,7 +55,7 @@ def in_processes(
     work: Callable[[Part], Result], stream: Iterable[Part], workers: int
 ) -> Iterator[Result]:
     """Call a function for each part, in other processes if there are several parts. Few parts are
-    in memory at a time.
+    in memory at a time. If the processes break down, this one does what is left, with JW136.
 
     work (Callable): Is pickled, once for each process.
     workers (int): Processes.
@@ -70,14 +75,34 @@ def in_processes(
         initargs=(work,),
         max_tasks_per_child=_PARTS_A_PROCESS,
     )
+    rest = chain(some, stream)
+    left: deque[Part] = deque()  # begun, and the result not handed out
     running: deque[Future[Result]] = deque()
-    with pool:
-        for part in chain(some, stream):
-            running.append(pool.submit(_call, part))
-            if len(running) > 2 * workers:  # reading is faster: it must not run away
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+    try:
+        with pool:
+            for part in rest:
+                left.append(part)
+                running.append(pool.submit(_call, part))
+                if len(running) > 2 * workers:  # reading is faster: it must not run away
+                    result = running.popleft().result()
+                    left.popleft()
+                    yield result
+            while running:
+                result = running.popleft().result()
+                left.popleft()
+                yield result
+    except BrokenProcessPool:
+        logger.warning(Warnings.JW136)
+        yield from map(work, chain(left, rest))
+
+
+def refuse_helpers() -> None:
+    """RAISES: RuntimeError J137 in a process that is only just being started, and runs the main
+    script again for want of a guard: it would begin all the work anew, or wait for its parent.
+    """
+    # What multiprocessing itself goes by, when it refuses to start processes there.
+    if getattr(current_process(), "_inheriting", False):
+        raise RuntimeError(Errors.J137)
 
 
 _work: Callable[[Part], Any]  # of a process of the pool

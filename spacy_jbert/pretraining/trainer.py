@@ -4,9 +4,9 @@ transformers' Trainer with batches by position, a held-out evaluation, and check
 only if whole.
 """
 
-import json
 import logging
 import os
+import re
 import shutil
 import signal
 import threading
@@ -38,11 +38,16 @@ from ..errors import Errors, Warnings
 from . import curve
 from .batches import Batches
 from .objective import MaskedLM, perplexity
+from .once import MANIFEST, read_manifest, write_manifest
 from .progress import progress
 
 logger = logging.getLogger(__name__)
 
-_MANIFEST = "COMPLETE"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+# What stops training after a checkpoint.
+_STOP = (signal.SIGTERM, signal.SIGINT)
+# What a full disk is to Python, safetensors and torch.save.
+CANNOT_WRITE = (OSError, SafetensorError, RuntimeError)
 
 
 class PretrainingTrainer(Trainer):
@@ -78,7 +83,7 @@ class PretrainingTrainer(Trainer):
         self.pieces, self.clock = 0, 0.0
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's; SIGTERM is handled meanwhile."""
+        """As Trainer's; SIGTERM and Ctrl-C are handled meanwhile."""
         with self.checkpoints.listening():
             return super().train(*args, **kwargs)
 
@@ -93,6 +98,7 @@ class PretrainingTrainer(Trainer):
             collate_fn=itemgetter(0),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
+            worker_init_fn=_leave_signals,
         )
         return self.accelerator.prepare(loader)
 
@@ -133,6 +139,15 @@ class PretrainingTrainer(Trainer):
             raise FloatingPointError(
                 Errors.J106.format(step=self.state.global_step, loss=float(loss), path=path)
             )
+
+    def check_weights(self) -> None:
+        """Look at the weights: a loss can be finite and the step that follows from it not.
+
+        RAISES: FloatingPointError J135.
+        """
+        for name, weight in self.model.named_parameters():
+            if not bool(weight.detach().isfinite().all()):
+                raise FloatingPointError(Errors.J135.format(step=self.state.global_step, name=name))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the speed of this run.
@@ -203,34 +218,60 @@ class PretrainingTrainer(Trainer):
         return metrics
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Go on training where a checkpoint can't be written, for example on a full disk:
-
-        the next one may be.
+        """Go on training where a checkpoint can't be written, for example on a full disk: the next
+        one may be. All checkpoints but one make room for it first.
         """
-        begun, folder = (
-            time.perf_counter(),
-            Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}",
-        )
+        self.check_last()
+        self.check_weights()
+        begun = time.perf_counter()
         try:
             super()._save_checkpoint(model, trial)
-        except (
-            OSError,
-            SafetensorError,
-            RuntimeError,
-        ) as error:  # the last is what torch.save raises
-            shutil.rmtree(folder, ignore_errors=True)
-            older = last_checkpoint(folder.parent, None)
-            logger.warning(
-                Warnings.JW131.format(
-                    step=self.state.global_step, reason=error, last=older.name if older else "none"
-                )
-            )
+        except CANNOT_WRITE as error:
+            if not self.make_room(error):
+                self.give_up_checkpoint(error)
+            else:
+                try:
+                    super()._save_checkpoint(model, trial)
+                except CANNOT_WRITE as again:
+                    self.give_up_checkpoint(again)
         self.clock += time.perf_counter() - begun
+
+    def checkpoint(self) -> Path:
+        """RETURNS (Path): The checkpoint of this step."""
+        return Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+
+    def make_room(self, reason: Exception) -> bool:
+        """Remove this step's checkpoint and all others but the last complete one.
+
+        RETURNS (bool): Whether there were others. Several processes would have to agree on trying
+            again: they don't try.
+        """
+        shutil.rmtree(self.checkpoint(), ignore_errors=True)
+        last = last_checkpoint(self.checkpoint().parent, None)
+        others = [path for path in _checkpoints(self.checkpoint().parent).values() if path != last]
+        if last is None or not others or self.args.world_size > 1:
+            return False
+        logger.warning(
+            Warnings.JW137.format(step=self.state.global_step, reason=reason, last=last.name)
+        )
+        for path in others:
+            shutil.rmtree(path, ignore_errors=True)
+        return True
+
+    def give_up_checkpoint(self, reason: Exception) -> None:
+        """Remove what there is of this step's checkpoint, and say so."""
+        shutil.rmtree(self.checkpoint(), ignore_errors=True)
+        last = last_checkpoint(self.checkpoint().parent, None)
+        logger.warning(
+            Warnings.JW131.format(
+                step=self.state.global_step, reason=reason, last=last.name if last else "none"
+            )
+        )
 
 
 class Checkpoints(TrainerCallback):
-    """Marks a checkpoint as complete when all of it is written; on SIGTERM has one written and
-    training stopped.
+    """Marks a checkpoint as complete when all of it is written; on SIGTERM and Ctrl-C has one
+    written and training stopped.
 
     trainer (PretrainingTrainer): What it belongs to.
     run (str): What is written into every checkpoint.
@@ -238,27 +279,35 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, trainer: PretrainingTrainer, run: str) -> None:
         self.trainer, self.run = trainer, run
-        self.terminated = False
+        self.signal: signal.Signals | None = None
         # On CPU, and so without waiting for a GPU.
         self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM as an order to save and stop."""
+        """Take SIGTERM and SIGINT (Ctrl-C) as an order to save and stop; a second Ctrl-C is as
+        always.
+        """
 
         def stop(number: int, frame: FrameType | None) -> None:
-            self.terminated = True
+            self.signal = signal.Signals(number)
+            # torchrun sends it on to its processes, which have had it from the terminal already.
+            if number == signal.SIGINT and self.group is None:
+                signal.signal(number, previous[signal.SIGINT])
 
         if (
             threading.current_thread() is not threading.main_thread()
         ):  # where signals can't be taken
             yield
             return
-        previous = signal.signal(signal.SIGTERM, stop)
+        previous = {number: signal.getsignal(number) for number in _STOP}
+        for number in _STOP:
+            signal.signal(number, stop)
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -269,8 +318,8 @@ class Checkpoints(TrainerCallback):
     def _anyone_terminated(self) -> bool:
         """Processes get the signal at different steps, and have to stop at the same."""
         if self.group is None:
-            return self.terminated
-        told = torch.tensor(int(self.terminated))
+            return self.signal is not None
+        told = torch.tensor(int(self.signal is not None))
         dist.all_reduce(told, dist.ReduceOp.MAX, group=self.group)
         return bool(told)
 
@@ -278,11 +327,11 @@ class Checkpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self.trainer.check_last()
+        self.trainer.check_weights()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.trainer.check_last()
         # Each process writes the state of its own random numbers.
         PartialState().wait_for_everyone()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -290,7 +339,10 @@ class Checkpoints(TrainerCallback):
             state.is_world_process_zero
             and len(list(checkpoint.glob("rng_state*"))) == args.world_size
         ):
-            write_manifest(checkpoint, self.run)
+            try:
+                write_manifest(checkpoint, self.run)
+            except OSError as error:
+                self.trainer.give_up_checkpoint(error)
 
 
 class LearningCurve(TrainerCallback):
@@ -350,49 +402,36 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
-def write_manifest(checkpoint: Path, run: str) -> None:
-    """Name the run, the files of a checkpoint and their sizes, once they are on the disk."""
-    files = sorted(
-        path for path in checkpoint.rglob("*") if path.is_file() and path.name != _MANIFEST
-    )
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    new = checkpoint / f".{_MANIFEST}"
-    manifest = {
-        "run": run,
-        "files": {str(path.relative_to(checkpoint)): path.stat().st_size for path in files},
-    }
-    new.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    new.replace(checkpoint / _MANIFEST)
-
-
 def last_checkpoint(folder: Path, run: str | None) -> Path | None:
     """Find the latest checkpoint that is complete; later ones that aren't, or are another run's,
     are warned of.
 
     run (str | None): What its manifest has to say; None: anything.
     """
-    for checkpoint in sorted(
-        folder.glob("checkpoint-[0-9]*"),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-        reverse=True,
-    ):
-        try:
-            manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-            complete = all(
-                (checkpoint / name).stat().st_size == size
-                for name, size in manifest["files"].items()
-            )
-        except (OSError, ValueError, KeyError):
-            complete = False
-        if not complete:
-            logger.warning(Warnings.JW101.format(path=checkpoint))
+    for _, checkpoint in sorted(_checkpoints(folder).items(), reverse=True):
+        manifest = read_manifest(checkpoint)
+        if manifest is None:
+            warning = Warnings.JW134 if (checkpoint / MANIFEST).exists() else Warnings.JW101
+            logger.warning(warning.format(path=checkpoint))
         elif run is not None and manifest["run"] != run:
             logger.warning(Warnings.JW130.format(path=checkpoint))
         else:
             return checkpoint
     return None
+
+
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """RETURNS (dict[int, Path]): Those in a folder, whole or not, by their steps."""
+    return {
+        int(number[1]): path
+        for path in folder.glob("checkpoint-*")
+        if (number := _CHECKPOINT.fullmatch(path.name))
+    }
+
+
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal, and those that build batches are still needed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def runs_on_cpu(device: str) -> bool:

@@ -18,12 +18,13 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import BertTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ..encoder.checkpoint import VocabularyLoader
 from ..errors import Errors
+from ..storage import remove
 from ..wordpieces.segmentation import TRAINED_ON
-from .once import file_fingerprint, fingerprint, first_rank
+from .once import file_fingerprint, fingerprint, first_rank, tokenizer_identity, write_manifest
 from .parallel import Part, characters, cores, in_processes, parts
 from .progress import progress
 from .text import Cleaning, clean, find_files, read_documents
@@ -91,26 +92,28 @@ def trained_vocabulary(
         text_field,
     ]
 
-    def load(nlp: Language) -> BertTokenizerFast:
+    def load(nlp: Language) -> PreTrainedTokenizerFast:
         if folder is None:
             return train(nlp)
         content = [file_fingerprint(file) for file in find_files(path)]
-        place = Path(folder) / fingerprint(content, settings, nlp.config["nlp"]["tokenizer"])
+        place = Path(folder) / fingerprint(content, settings, tokenizer_identity(nlp))
 
         def write() -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as room:
                 train(nlp).save_pretrained(f"{room}/new")
+                write_manifest(Path(room, "new"), place.name)
+                remove(place)
                 Path(room, "new").rename(place)
 
-        if not first_rank(place / "tokenizer.json", write):
+        if not first_rank(place, write):
             logger.info("Using the vocabulary trained earlier: %s", place)
-        tokenizer: BertTokenizerFast = BertTokenizerFast.from_pretrained(
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
             place, local_files_only=True, trust_remote_code=False
         )
         return tokenizer
 
-    def train(nlp: Language) -> BertTokenizerFast:
+    def train(nlp: Language) -> PreTrainedTokenizerFast:
         words = _count_words(nlp, path, min_characters, text_field, normalizer, workers or cores())
         alphabet = _alphabet(words, min_frequency, min(limit_alphabet, (size - len(_SPECIAL)) // 4))
         words = {word: count for word, count in words.items() if alphabet.issuperset(word)}
@@ -240,7 +243,7 @@ def _unigram(
     return tokenizer.model
 
 
-def _tokenizer(model: models.Model, normalizer: normalizers.Normalizer) -> BertTokenizerFast:
+def _tokenizer(model: models.Model, normalizer: normalizers.Normalizer) -> PreTrainedTokenizerFast:
     """The tokenizer as BERT's, but for words that are found already:
 
     spaces separate them, nothing else is split or changed.
@@ -262,4 +265,6 @@ def _tokenizer(model: models.Model, normalizer: normalizers.Normalizer) -> BertT
         "tokenize_chinese_chars": False,
         TRAINED_ON: "doc",
     }
-    return BertTokenizerFast(tokenizer_object=backend, **settings)
+    names = {f"{piece.strip('[]').lower()}_token": piece for piece in _SPECIAL}
+    # Not BERT's class: transformers 5 gives that BERT's own normalizer and pre-tokenizer.
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names, **settings)

@@ -186,8 +186,15 @@ def test_settings_that_dont_exist() -> None:
         ("J010", {"precision": "fp8"}),
         ("J040", {"storage": "int8"}),
         ("J040", {"layers": "first"}),
-        ("J041", {"train_layers": -1}),
-        ("J041", {"unfreeze_steps": -1}),
+        ("J087.*train_layers", {"train_layers": -1}),
+        ("J087.*unfreeze_steps", {"unfreeze_steps": -1}),
+        ("J087.*layer_decay", {"layer_decay": -1}),
+        ("J087.*layer_decay", {"layer_decay": 1.5}),
+        ("J087.*max_batch_pieces", {"max_batch_pieces": 0}),
+        ("J087.*window", {"window": 0}),
+        ("J087.*overlap", {"overlap": -1}),
+        ("J085", {"device": "zz"}),
+        ("J085", {"device": "cuda:x"}),
     ):
         with pytest.raises(ValueError, match=code):
             spacy.blank("ja").add_pipe("jbert_transformer", config={"model": settings})

@@ -1,5 +1,7 @@
 """The encoder learns whatever the heads do, and however training is written."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -196,3 +198,53 @@ def test_an_encoder_with_weights_that_are_no_numbers(
     assert saved.read_bytes() == good
     with pytest.raises(ValueError, match="J082"):
         nlp("猫が庭で寝ている。")
+
+
+def leave_a_lesson(nlp: Language) -> None:
+    """The last head is frozen, so that a step waits."""
+    nlp.update(fresh(nlp, batches(nlp)[0]), sgd=Adam(1e-2), exclude=["third"])
+
+
+def test_restored_weights_stay_as_they_are(make: Callable, tmp_path: Any) -> None:
+    nlp = make()
+    nlp.to_disk(tmp_path)
+    saved = nlp.to_bytes()
+    best = weights(nlp)
+    for restore in (lambda: nlp.from_disk(tmp_path), lambda: nlp.from_bytes(saved)):
+        leave_a_lesson(nlp)
+        restore()
+        nlp("猫が庭で寝ている。")
+        assert not changed(best, weights(nlp))
+
+
+def test_the_encoder_that_one_asks_for_has_taken_its_step(make: Callable) -> None:
+    nlp = make()
+    leave_a_lesson(nlp)
+    before = weights(nlp)
+    nlp("猫が庭で寝ている。")
+    assert not changed(before, weights(nlp))
+
+
+def test_a_head_learns_alone_after_it_was_frozen(make: Callable) -> None:
+    nlp, other = make(), make()
+    stages = {"exclude": ["transformer", "first", "second"], "annotates": ["transformer"]}
+    for each in (nlp, other):
+        if each is nlp:
+            leave_a_lesson(each)
+        before = each.get_pipe("third").model.get_ref("softmax").get_param("W").copy()
+        each.update(fresh(each, batches(each)[2]), sgd=Adam(1e-2), **stages)
+        assert not np.array_equal(
+            before, each.get_pipe("third").model.get_ref("softmax").get_param("W")
+        )
+
+
+@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
+@pytest.mark.parametrize("sgd", [True, False])
+def test_copies_in_the_middle_of_training(how: str, sgd: bool, make: Callable) -> None:
+    nlp = make()
+    optimizer = Adam(1e-2) if sgd else False
+    nlp.update(fresh(nlp, batches(nlp)[0]), sgd=optimizer, exclude=["third"])
+    copied = pickle.loads(pickle.dumps(nlp)) if how == "pickle" else copy.deepcopy(nlp)
+    for a, b in zip(weights(nlp), weights(copied), strict=True):
+        assert torch.equal(a, b)
+    own_loop(copied, batches(copied))

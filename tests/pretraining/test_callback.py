@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import spacy
 import torch
+from filelock import FileLock
 from spacy import util
 from spacy.language import Language
 from spacy.training import Example
@@ -23,7 +24,8 @@ from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining import callback, trainer
 from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.objective import MaskedLM
-from spacy_jbert.pretraining.trainer import last_checkpoint, write_manifest
+from spacy_jbert.pretraining.once import tokenizer_identity, write_manifest
+from spacy_jbert.pretraining.trainer import last_checkpoint
 
 CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
 
@@ -206,6 +208,129 @@ def test_a_full_disk_costs_a_checkpoint_and_nothing_else(
     assert same(weights(pipe), whole)
 
 
+def test_ctrl_c_is_an_order_to_save_and_stop(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path / "whole"), **SMALL)(pipeline)
+    whole = weights(pipe)
+    pipe.encoder.model.load_state_dict(start)
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        send_at(patch, 3, signal.SIGINT)
+        with pytest.raises(SystemExit, match=r"\[J110\].*SIGINT.*step 3 of 6"):
+            pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"loader_workers": 1})(
+                pipeline
+            )
+    assert signal.getsignal(signal.SIGINT) is handler
+    pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL)(pipeline)
+    assert same(weights(pipe), whole)
+
+
+def test_a_full_disk_at_the_end_loses_nothing(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = weights(pipe)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def save(*_: Any) -> None:
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedLM, "save", save)
+        with pytest.raises(OSError, match=r"\[J134\].*step 6 of 6"):
+            pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    trained = weights(pipe)
+    assert not (tmp_path / "metrics.json").exists()
+    pipe.encoder.model.load_state_dict(start)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.PretrainingTrainer, "training_step", None)
+        pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert same(weights(pipe), trained)
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_a_full_disk_at_the_manifest_costs_a_checkpoint(
+    pipeline: Language,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(folder: Path, run: str) -> None:
+        if folder.name == "checkpoint-4":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_manifest(folder, run)
+
+    monkeypatch.setattr(trainer, "write_manifest", full)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 2})(pipeline)
+    assert caplog.text.count("[JW131]") == 1
+    (run,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in run.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-6"}
+
+
+def test_older_checkpoints_make_room(
+    pipeline: Language,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write = torch.save
+
+    def full(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        if len(list(Path(path).parents[1].glob("checkpoint-*"))) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(value, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", full)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 2, "keep": 3})(pipeline)
+    assert "[JW137]" in caplog.text
+    assert "[JW131]" not in caplog.text
+    (run,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in run.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-6"}
+
+
+def test_two_runs_at_once_are_refused(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback, "_PATIENCE", 0.1)
+    with FileLock(tmp_path / "lock"), pytest.raises(RuntimeError, match=r"\[J133\]"):
+        pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "lock").write_text("of a process that is dead")
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_a_run_is_prolonged(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"log_steps": 1})(pipeline)
+    short = weights(pipe)
+    trained: list[int] = []
+    step = trainer.PretrainingTrainer.training_step
+
+    def recorded(self: Any, *args: Any) -> Any:
+        trained.append(self.state.global_step)
+        return step(self, *args)
+
+    monkeypatch.setattr(trainer.PretrainingTrainer, "training_step", recorded)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"steps": 10, "log_steps": 1})(pipeline)
+    assert trained == [6, 7, 8, 9]
+    assert not same(weights(pipe), short)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["steps"] == 10
+    assert [entry["step"] for entry in metrics["training_loss"]] == list(range(1, 11))
+    # The short run is still there, as it was.
+    trained.clear()
+    pipe.encoder.model.load_state_dict(start)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert not trained
+    assert same(weights(pipe), short)
+
+
 def test_speed_is_that_of_the_run_itself(
     pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,7 +462,7 @@ def test_an_incomplete_checkpoint_is_skipped(
     write_manifest(tmp_path / "checkpoint-10", "this")
     (tmp_path / "checkpoint-10" / "model.safetensors").write_bytes(b"wei")
     assert last_checkpoint(tmp_path, "this") == tmp_path / "checkpoint-9"
-    assert caplog.text.count("[JW101]") == 2
+    assert caplog.text.count("[JW101]") == caplog.text.count("[JW134]") == 1
     assert last_checkpoint(tmp_path, "other") is None
     assert caplog.text.count("[JW130]") == 1
     assert last_checkpoint(tmp_path / "nothing", "this") is None
@@ -362,6 +487,72 @@ def test_a_loss_that_is_not_finite_stops_training(
     batch = torch.load(next(run.glob("not-finite-2-0.pt")))
     assert batch["loss"].isnan()
     assert batch["labels"].shape == batch["positions"].shape
+
+
+def test_weights_that_are_no_numbers_are_not_saved(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a step whose loss was finite, and its gradient not."""
+
+    class Ruin(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 6:
+                next(kwargs["model"].parameters()).data.view(-1)[0] = float("nan")
+
+    class Ruined(trainer.PretrainingTrainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.add_callback(Ruin())
+
+    monkeypatch.setattr(trainer, "PretrainingTrainer", Ruined)
+    with pytest.raises(FloatingPointError, match=r"\[J135\]"):
+        pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 3})(pipeline)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert last_checkpoint(run, run.name) == run / "checkpoint-3"
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_figures_that_are_no_numbers_are_no_result(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = MaskedLM.forward
+
+    def broken(self: MaskedLM, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        factor = float("nan") if last else 1
+        return {name: value * factor for name, value in forward(self, *args, **kwargs).items()}
+
+    evaluate, last = trainer.PretrainingTrainer.evaluate, list[int]()
+
+    def last_is_broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 6:
+            last.append(6)
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(MaskedLM, "forward", broken)
+    monkeypatch.setattr(trainer.PretrainingTrainer, "evaluate", last_is_broken)
+    with pytest.raises(FloatingPointError, match=r"\[J136\]"):
+        pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"output": ""},
+        {"output": " "},
+        {"corpus": ""},
+        {"component": ""},
+        {"text_field": ""},
+        {"path": ""},
+        {"path": []},
+        {"path": [""]},
+        {"learn_rate": float("nan")},
+    ],
+)
+def test_settings_without_sense(setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(ValueError, match=rf"\[J108\] {name}"):
+        pretrain_mlm(**{"path": "text", "output": "out"} | setting)
 
 
 def test_errors(
@@ -515,3 +706,115 @@ def test_two_processes_stop_at_the_same_step(
     assert checkpoint
     assert len(list(checkpoint.glob("rng_state_*.pth"))) == 2
     assert not (tmp_path / "pipeline").exists()
+
+
+def test_an_encoder_of_another_run_is_not_taken_for_done(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a second run leaves it that was killed before it wrote its metrics."""
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    first, metrics = weights(pipe), (tmp_path / "metrics.json").read_bytes()
+    pipe.encoder.model.load_state_dict(start)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"seed": 1})(pipeline)
+    assert not same(weights(pipe), first)
+    (tmp_path / "metrics.json").write_bytes(metrics)
+    pipe.encoder.model.load_state_dict(start)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    assert same(weights(pipe), first)
+    assert "[JW135]" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "COMPLETE", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_skipped(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (9, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for file in ("model.safetensors", "optimizer.pt"):
+            (folder / file).write_bytes(b"weights")
+        write_manifest(folder, "this")
+    (tmp_path / "checkpoint-40.bak").mkdir()
+    damaged = tmp_path / "checkpoint-10" / name
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    assert last_checkpoint(tmp_path, "this") == tmp_path / "checkpoint-9"
+    assert "[JW134]" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["{}", "[]", '{"run": "this"}', '{"run": "this", "files": {}}', '{"run": "this", "files": 1}'],
+)
+def test_a_manifest_without_its_keys_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, manifest: str
+) -> None:
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "checkpoint-2" / "COMPLETE").write_text(manifest)
+    assert last_checkpoint(tmp_path, "this") is None
+    assert "[JW134]" in caplog.text
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def test_one_bit_flipped_changes_nothing(
+    pipeline: Language, pipe: Any, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In any file of the latest checkpoint, and in the finished encoder."""
+    settings = SMALL | {"save_steps": 4}
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path), **settings)(pipeline)
+    whole, encoder = weights(pipe), tmp_path / "encoder"
+    names = {path.name for path in tmp_path.glob("runs/*/checkpoint-6/*")} - {"COMPLETE"}
+    assert names > {"model.safetensors", "optimizer.pt", "trainer_state.json"}
+    for number, name in enumerate(sorted(names)):
+        (damaged,) = tmp_path.glob(f"runs/*/checkpoint-6/{name}")
+        flip(damaged, 12345 * (number + 1))
+        flip(encoder / "model.safetensors", 54321 * (number + 1))
+        pipe.encoder.model.load_state_dict(start)
+        caplog.clear()
+        pretrain_mlm(str(text), str(tmp_path), **settings)(pipeline)
+        assert same(weights(pipe), whole)
+        assert "[JW134]" in caplog.text
+        assert "[JW135]" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["samples.arrow", "counts.json"])
+def test_a_damaged_corpus_is_made_anew(
+    pipeline: Language,
+    pipe: Any,
+    text: Path,
+    tmp_path: Path,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = weights(pipe)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL)(pipeline)
+    first = weights(pipe)
+    pipe.encoder.model.load_state_dict(start)
+    (damaged,) = tmp_path.glob(f"corpus/*/{name}")
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    pretrain_mlm(str(text), str(tmp_path), **SMALL, resume="never")(pipeline)
+    assert same(weights(pipe), first)
+    assert "[JW133]" in caplog.text
+
+
+def test_the_contents_of_dictionaries_count(tmp_path: Path) -> None:
+    nlp = spacy.blank("ja")
+    dictionary = tmp_path / "user.dic"
+    dictionary.write_bytes(b"one")
+    before = tokenizer_identity(nlp)
+    nlp.config["initialize"]["tokenizer"] = {"user_dictionaries": [str(dictionary)]}
+    one = tokenizer_identity(nlp)
+    dictionary.write_bytes(b"two")
+    assert before != one != tokenizer_identity(nlp)
+
+
+@pytest.mark.parametrize("odd", ["[]", "null", "1", '{"run": 1}', "{"])
+def test_odd_metrics_are_no_result(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "metrics.json").write_text(odd)
+    assert not callback._finished(tmp_path, "key")

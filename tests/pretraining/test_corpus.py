@@ -106,6 +106,11 @@ def test_a_second_run_reads_nothing_again(
         make(nlp, pipe, text, tmp_path, cleaning=Cleaning(min_characters=11))
 
 
+def folders(path: Path) -> list[Path]:
+    """Without the locks, which stay."""
+    return [entry for entry in path.iterdir() if entry.is_dir()]
+
+
 def rows(corpus: Corpus) -> list[dict[str, Any]]:
     return [*corpus.train, *corpus.held_out]
 
@@ -135,7 +140,7 @@ def test_a_run_that_was_killed_goes_on(
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    (place,) = (tmp_path / "parts").iterdir()
+    (place,) = folders(tmp_path / "parts")
     assert sorted(path.name for path in place.iterdir()) == [
         "shard-000000.arrow",
         "shard-000001.arrow",
@@ -153,7 +158,8 @@ def test_a_run_that_was_killed_goes_on(
     assert min(done) == 2
     assert rows(parts) == rows(whole)
     assert parts.counts == whole.counts
-    assert sorted(path.name for path in place.iterdir()) == ["counts.json", "samples.arrow"]
+    names = sorted(path.name for path in place.iterdir())
+    assert names == ["COMPLETE", "counts.json", "samples.arrow"]
 
 
 @pytest.mark.slow
@@ -225,7 +231,7 @@ def test_a_failure_leaves_nothing_behind(
     path.write_text("nothing Japanese here\n短い\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"\[J102\].*not Japanese': 1"):
         make(nlp, pipe, path, tmp_path / "corpus")
-    assert not list((tmp_path / "corpus").iterdir())
+    assert not folders(tmp_path / "corpus")
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
@@ -239,7 +245,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "b.csv": ("body\n一行目の文はこれです。\n".encode(), r", line 2: \[J206\]"),
     "wiki_00": (
         "一行目の文はこれです。\n二行目\n".encode() + "三行目".encode("shift_jis"),
-        r", line 3: \[J203\]",
+        r", line 3: \[J228\]",
     ),
     "c.txt": ("一行目\n".encode("shift_jis"), r", line 1: \[J203\]"),
     "b.parquet": (b"PAR1", r".*"),
@@ -263,7 +269,7 @@ def test_a_broken_file_is_named_and_leaves_nothing_behind(
     (tmp_path / "text" / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{re.escape(name)}{message}"):
         make(nlp, pipe, tmp_path / "text", tmp_path / "corpus")
-    assert not list((tmp_path / "corpus").iterdir())
+    assert not folders(tmp_path / "corpus")
 
 
 def test_one_single_document(

@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForMaskedLM,
     BertForMaskedLM,
     BertForPreTraining,
+    DistilBertConfig,
 )
 
 from spacy_jbert.encoder.checkpoint import Encoder
@@ -106,14 +107,19 @@ def test_sentence_objective(encoder: Encoder, tmp_path: Path) -> None:
     assert no_pairs.item() == pytest.approx(output["masked_loss"].item() / 6, rel=1e-5)
 
 
-@pytest.mark.parametrize("family", ["electra", "xlm-roberta", "deberta-v2", "albert"])
+@pytest.mark.parametrize("family", ["electra", "xlm-roberta", "deberta-v2", "albert", "modernbert"])
 def test_families_whose_head_is_like_berts(
     checkpoint: Callable[[str], Path], family: str, tmp_path: Path
 ) -> None:
-    encoder = Encoder.load(checkpoint(family))
+    goes_on_with_its_head(Encoder.load(checkpoint(family)), tmp_path)
+
+
+def goes_on_with_its_head(encoder: Encoder, tmp_path: Path) -> None:
+    """What is saved is the family's own masked-LM model, and one goes on with its head."""
     model = MaskedLM(encoder, seed=3).eval()
     with torch.no_grad():
-        model.bias.normal_()
+        for tensor in model.head().values():
+            tensor.normal_()
     model(**batch(200))["loss"].backward()
     assert encoder.model.get_input_embeddings().weight.grad.abs().sum() > 0
     model.save(encoder, tmp_path / "encoder")
@@ -128,10 +134,33 @@ def test_families_whose_head_is_like_berts(
     assert all(torch.equal(tensor, again.head()[name]) for name, tensor in model.head().items())
 
 
+@pytest.mark.parametrize(
+    "biases",
+    [
+        {"classifier_bias": True, "norm_bias": True, "decoder_bias": True},
+        {"classifier_bias": False, "norm_bias": False, "decoder_bias": False},
+    ],
+)
+def test_modernbert_chooses_its_biases(
+    checkpoint: Callable[[str], Path], biases: dict[str, bool], tmp_path: Path
+) -> None:
+    tokenizer = Encoder.load(checkpoint("modernbert")).tokenizer
+    config = AutoConfig.from_pretrained(checkpoint("modernbert"), **biases)
+    config.classifier_activation = "relu"
+    goes_on_with_its_head(Encoder(AutoModel.from_config(config).eval(), tokenizer), tmp_path)
+
+
+def test_distilbert_has_berts_head(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    tokenizer = Encoder.load(checkpoint("bert-fast")).tokenizer
+    size = len(tokenizer)
+    config = DistilBertConfig(vocab_size=size, dim=16, n_layers=1, n_heads=2, hidden_dim=32)
+    goes_on_with_its_head(Encoder(AutoModel.from_config(config).eval(), tokenizer), tmp_path)
+
+
 def test_any_other_family_keeps_its_head_apart(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    encoder = Encoder.load(checkpoint("modernbert"))
+    encoder = Encoder.load(checkpoint("llama"))
     model = MaskedLM(encoder, seed=3)
     model(**batch(200))["loss"].backward()
     model.save(encoder, tmp_path / "encoder")
@@ -211,3 +240,9 @@ def test_a_pretrained_head_is_found_however_it_is_stored(
     assert torch.equal(after, torch.get_rng_state())  # looking for a head draws nothing
     ids = batch(200)["input_ids"]
     torch.testing.assert_close(theirs(input_ids=ids).logits, model.logits(encoder(ids)))
+
+
+def test_what_fine_tuning_froze_learns_again(encoder: Encoder) -> None:
+    encoder.model.requires_grad_(False)
+    model = MaskedLM(encoder)
+    assert all(weight.requires_grad for weight in model.parameters())

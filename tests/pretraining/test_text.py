@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from spacy_jbert.corpora import readers
 from spacy_jbert.errors import DataError
 from spacy_jbert.pretraining.text import (
     Cleaning,
@@ -205,3 +206,17 @@ def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     broken.write_text('{"text": "一行目です。"}\n{"text": ', encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.jsonl, line 2"):
         list(read_documents([broken]))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.xz", "wiki_00", "wiki_00.xz", "a.jsonl.xz"])
+def test_a_line_without_end_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is in memory: packed, a line of gigabytes is a file of kilobytes."""
+    monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
+    content = b"\xe3\x81\x82" * 100_000
+    content = content if "jsonl" not in name else b'{"text": "' + content + b'"}\n'
+    path = tmp_path / name
+    path.write_bytes(lzma.compress(content) if path.suffix == ".xz" else content)
+    with pytest.raises(DataError, match=r"line 1: \[J230\]"):
+        list(read_documents([path]))

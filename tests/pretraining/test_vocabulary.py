@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from spacy.language import Language
 from spacy.tokens import Doc
-from transformers import AutoTokenizer, BertTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spacy_jbert.pretraining import vocabulary
 from spacy_jbert.pretraining.vocabulary import trained_vocabulary
@@ -27,11 +27,8 @@ def test_round_trip_through_auto_tokenizer(
         loaded(words, is_split_into_words=True)["input_ids"]
         == tokenizer(" ".join(words))["input_ids"]
     )
-    assert loaded.build_inputs_with_special_tokens([9]) == [
-        loaded.cls_token_id,
-        9,
-        loaded.sep_token_id,
-    ]
+    marks = loaded("あ", return_special_tokens_mask=True)["special_tokens_mask"]
+    assert (marks[0], marks[-1]) == (1, 1)
     pieces = make_segmenter(loaded)([doc])[0]
     assert loaded.unk_token_id not in pieces.ids
     assert (
@@ -47,7 +44,7 @@ def test_doc_and_native_read_it_the_same_way(
     """Where spaces separate the words, as in what the vocabulary was trained on."""
     trained_vocabulary(str(text), size=512, kind=kind)(nlp).save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    assert isinstance(loaded, BertTokenizerFast)
+    assert isinstance(loaded, PreTrainedTokenizerFast)
     words = [token.text for token in nlp(documents[0][0])]
     docs = [Doc(nlp.vocab, words=words)]
     doc, native = (make_segmenter(loaded, mode)(docs)[0] for mode in ("doc", "native"))
@@ -58,7 +55,7 @@ def test_doc_and_native_read_it_the_same_way(
 def test_a_vocabulary_is_kept(
     nlp: Language,
     text: Path,
-    tokenizer: BertTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,17 +68,29 @@ def test_a_vocabulary_is_kept(
         assert choose_words(again, "auto")[0] == "doc"
         with pytest.raises(TypeError):
             trained_vocabulary(str(text), size=320, folder=str(tmp_path))(nlp)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len([place for place in tmp_path.iterdir() if place.is_dir()]) == 1
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "COMPLETE"])
+def test_a_damaged_vocabulary_is_made_anew(
+    nlp: Language, text: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = trained_vocabulary(str(text), size=512, folder=str(tmp_path))(nlp)
+    (damaged,) = tmp_path.glob(f"*/{name}")
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    again = trained_vocabulary(str(text), size=512, folder=str(tmp_path))(nlp)
+    assert again.backend_tokenizer.to_str() == first.backend_tokenizer.to_str()
+    assert "[JW133]" in caplog.text
 
 
 def test_the_same_text_gives_the_same_vocabulary(
-    nlp: Language, text: Path, tokenizer: BertTokenizerFast
+    nlp: Language, text: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     again = trained_vocabulary(str(text), size=512)(nlp)
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
 
-def test_every_character_has_both_forms(tokenizer: BertTokenizerFast) -> None:
+def test_every_character_has_both_forms(tokenizer: PreTrainedTokenizerFast) -> None:
     pieces = tokenizer.get_vocab()
     characters = {piece for piece in pieces if len(piece) == 1}
     assert characters >= set("東京都は、。")

@@ -1,0 +1,171 @@
+"""Processes that end at any moment: what they leave is gone on with, and never taken for more than
+it is."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+
+from spacy_jbert.encoder.checkpoint import Encoder
+from spacy_jbert.pretraining import callback, parallel
+from spacy_jbert.pretraining.callback import pretrain_mlm
+from spacy_jbert.pretraining.parallel import Part, in_processes, parts
+from spacy_jbert.pretraining.text import Document
+
+SETTINGS: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 512,
+    "held_out": 0.2,
+    "device": "cpu",
+    "log_steps": 1,
+    "eval_steps": 6,
+    "save_steps": 1,
+    "workers": 1,
+}
+Weights = dict[str, torch.Tensor]
+Run = Callable[..., Weights]
+
+
+@pytest.fixture
+def run(encoder: Encoder, text: Path) -> Run:
+    """Pretrain from the same first weights; the result."""
+    nlp: Language = spacy.blank("ja")
+    nlp.add_pipe("jbert_transformer", name="transformer").encoder = encoder
+    nlp.config["initialize"]["components"]["transformer"] = {
+        "encoder": {"@misc": "spacy-jbert.NewEncoder.v1", "seed": 0}
+    }
+    start = {name: weight.clone() for name, weight in encoder.model.state_dict().items()}
+
+    def pretrain(folder: Path, **more: Any) -> Weights:
+        encoder.model.load_state_dict(start)
+        pretrain_mlm(str(text), str(folder), **SETTINGS | more)(nlp)
+        return {name: weight.clone() for name, weight in encoder.model.state_dict().items()}
+
+    return pretrain
+
+
+def same(first: Weights, second: Weights) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def killed(work: Callable[[], Any], seconds: float) -> bool:
+    """Do the work in a process that is killed after so long. RETURNS (bool): It wasn't done yet."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_command_gives_the_same_bits(
+    run: Run, tmp_path: Path
+) -> None:
+    whole = run(tmp_path / "warm")  # the first run also imports
+    begun = time.monotonic()
+    assert same(run(tmp_path / "whole"), whole)
+    seconds = time.monotonic() - begun
+    chance = random.Random(0)
+    kills = sum(
+        killed(lambda: run(tmp_path / "parts"), chance.uniform(0.1, 0.7) * seconds)
+        for _ in range(8)
+    )
+    assert kills >= 2
+    assert same(run(tmp_path / "parts"), whole)
+    saved = Encoder.load(tmp_path / "parts" / "encoder").model.state_dict()
+    assert same(whole, dict(saved))
+
+
+@pytest.mark.slow
+def test_a_killed_second_run_never_passes_for_the_first(run: Run, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    first = run(tmp_path)
+    seconds = time.monotonic() - begun
+    chance = random.Random(1)
+    for seed in range(1, 5):
+        killed(lambda seed=seed: run(tmp_path, seed=seed), chance.uniform(0.2, 1) * seconds)
+        assert same(run(tmp_path), first)
+
+
+def test_killed_between_the_encoder_and_its_figures(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run(tmp_path, steps=2)
+
+    def second() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+            patch.setattr(callback, "replacing", kill)
+            run(tmp_path, steps=2, seed=1)
+
+    assert killed(second, 100)
+    assert same(run(tmp_path, steps=2), first)
+    assert "[JW135]" in caplog.text
+
+
+def end(part: Part) -> tuple[int, int]:
+    """Ends any process but the first at its second part."""
+    if part[0] >= 1 and multiprocessing.parent_process():
+        os._exit(1)
+    return part[0], os.getpid()
+
+
+@pytest.mark.slow
+def test_when_helpers_end_the_first_process_does_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(parallel, "_PART", 30)
+    documents = [
+        Document(0, [[f"{number}番目の新しい文書はこれです。"] * 2]) for number in range(9)
+    ]
+    results = list(in_processes(end, parts(documents), 2))
+    assert [number for number, _ in results] == list(range(9))
+    assert results[-1][1] == os.getpid()
+    assert "[JW136]" in caplog.text
+
+
+SCRIPT = """
+import spacy
+from spacy_jbert.encoder.checkpoint import new_encoder
+from spacy_jbert.pretraining import parallel
+from spacy_jbert.pretraining.callback import pretrain_mlm
+from spacy_jbert.pretraining.vocabulary import trained_vocabulary
+
+parallel._PART = 300
+nlp = spacy.blank("ja")
+pipe = nlp.add_pipe("jbert_transformer", name="transformer")
+vocabulary = trained_vocabulary({text!r}, size=512, folder={vocabulary!r}, workers=2)
+pipe.encoder = new_encoder(vocabulary, layers=1, width=32, heads=2, max_pieces=64)(nlp)
+pretrain_mlm({text!r}, {output!r}, steps=1, device="cpu", workers=2)(nlp)
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard(text: Path, tmp_path: Path) -> None:
+    """Its helpers run it again: they must neither wait for their parent nor begin its work."""
+    script = tmp_path / "script.py"
+    vocabulary, output = str(tmp_path / "vocabulary"), str(tmp_path / "output")
+    script.write_text(
+        SCRIPT.format(text=str(text), vocabulary=vocabulary, output=output), encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("done") == 1
+    assert "[JW136]" in done.stderr
+    assert "[J137]" in done.stderr
+    assert (tmp_path / "output" / "metrics.json").exists()
