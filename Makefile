@@ -24,4 +24,4 @@ $(INSTALLED): setup.py constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info project/corpus project/training project/metrics project/packages project/reports
+	rm -rf .venv .venv-* build dist *.egg-info project/corpus project/training project/metrics project/packages project/reports

@@ -84,12 +84,15 @@ class Dictionaries:
         files: dict[str, Path] = {}
         if settings is not None:
             found = _read_settings(_existing(settings))
-            home = Path(settings).parent / found.pop("path", "")
-            # `dict` of the config and these say the same thing.
-            inside = found.pop("systemDict", None)
-            system = system or (None if inside is None else home / inside)
-            users = [*(home / path for path in found.pop("userDict", None) or ()), *users]
-
+            try:
+                home = Path(settings).parent / (found.pop("path", None) or "")
+                # `dict` of the config and these say the same thing.
+                inside = found.pop("systemDict", None)
+                if system is None and inside is not None:
+                    system = home / inside
+                users = [*(home / path for path in found.pop("userDict", None) or ()), *users]
+            except TypeError as error:  # no text
+                raise ValueError(Errors.J024.format(path=settings, reason=error)) from None
             check(found)
             names: dict[Path, str] = {}
 

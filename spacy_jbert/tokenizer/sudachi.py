@@ -194,7 +194,7 @@ class SudachiTokenizer(util.DummyTokenizer):
         config (str | None): Sudachi's settings, a sudachi.json.
         RAISES: ValueError J023, J024 or J025 for files that can't be used.
         """
-        if system_dict or user_dicts or config:
+        if system_dict is not None or user_dicts or config is not None:
             name = self.dictionaries.name
             self._open(
                 self.split_mode,

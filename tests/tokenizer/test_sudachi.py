@@ -550,11 +550,21 @@ def test_files_that_can_not_be_used(tmp_path: Path) -> None:
     bad = tmp_path / "bad.dic"
     bad.write_bytes(b"no dictionary")
     tokenizer = SudachiTokenizer(spacy.blank("ja").vocab)
-    for code, files in {
-        "J023": {"user_dicts": [str(tmp_path / "missing.dic")]},
-        "J024": {"config": str(bad)},
-        "J025": {"user_dicts": [str(bad)]},
-    }.items():
+    odd = []
+    for i, content in enumerate(
+        [{"path": 3}, {"systemDict": 3}, {"userDict": [3]}, {"userDict": 3}]
+    ):
+        odd.append(tmp_path / f"odd_{i}.json")
+        odd[-1].write_text(json.dumps(content), encoding="utf-8")
+    for code, files in [
+        ("J023", {"user_dicts": [str(tmp_path / "missing.dic")]}),
+        ("J024", {"config": str(bad)}),
+        ("J025", {"user_dicts": [str(bad)]}),
+        # These name nothing, which isn't the same as no setting.
+        ("J023", {"system_dict": ""}),
+        ("J023", {"config": ""}),
+        *[("J024", {"config": str(path)}) for path in odd],
+    ]:
         with pytest.raises(ValueError, match=code):
             tokenizer.initialize(**files)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="J025"):
