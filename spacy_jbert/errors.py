@@ -423,6 +423,10 @@ class Errors(metaclass=_WithCodes):
         "load it with spacy.load, or name the folder transformer/model in the pipeline's folder."
     )
     # --- J3xx: evaluation and packaging -----------------------------------------------------------
+    J302 = (
+        "Component '{name}' has weights that are no numbers (nan or infinite), so nothing is saved "
+        "and what was saved before stays. Lower the learning rate, or set grad_clip = 1.0."
+    )
     J310 = (
         "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "
         "components are: {names}."

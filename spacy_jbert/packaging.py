@@ -11,6 +11,8 @@ from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
 from .encoder.checkpoint import Encoder
+from .errors import Errors
+from .models.finite import finite_weights
 from .models.shim import EncoderShim
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
@@ -36,10 +38,17 @@ def portable() -> Callable[[Language], Language]:
     packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them.
     Calling it twice changes nothing.
 
+    Refuses a pipeline with weights that are no numbers (J302), as nothing is written yet.
+
     RETURNS (Callable[[Language], Language]): The callback.
     """
 
     def make_portable(nlp: Language) -> Language:
+        # Before a file of the last good model is touched: spaCy's own components don't look.
+        for name, pipe in nlp.pipeline:
+            model = getattr(pipe, "model", None)
+            if isinstance(model, Model) and not finite_weights(model):
+                raise ValueError(Errors.J302.format(name=name))
         config = nlp.config
         # Settings that don't come from [paths] but name the same files.
         paths = {path for path in config.get("paths", {}).values() if isinstance(path, str)}

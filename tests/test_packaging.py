@@ -92,3 +92,13 @@ def test_the_device_of_training_stays_there(make_nlp: Callable) -> None:
     nlp.replace_listeners("transformer", "tagger", ["model.tok2vec"])
     portable()(nlp)
     assert nlp.config["components"]["tagger"]["model"]["tok2vec"]["device"] == "auto"
+
+
+def test_weights_that_are_no_numbers_are_not_saved(make_nlp: Callable) -> None:
+    nlp = make_nlp([tagger(listener())], tagged)
+    output = nlp.get_pipe("tagger").model.get_ref("softmax")
+    W = output.get_param("W")
+    W[0, 0] = float("nan")
+    output.set_param("W", W)
+    with pytest.raises(ValueError, match="J302"):
+        portable()(nlp)
