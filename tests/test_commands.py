@@ -130,3 +130,14 @@ def test_a_trained_pipeline_goes_on_learning(name: str, trained: Callable) -> No
     # Whichever comes first, as spaCy shuffles them: a stock head says it misses the vectors.
     with pytest.raises((NotImplementedError, ValueError), match=r"J014|E203"):
         nlp.rehearse(examples)
+
+
+def test_the_readme_trains_any_number_of_labels(overrides: list[object], tmp_path: Path) -> None:
+    readme = (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    command = readme.split("spacy train configs/textcat.cfg … ", 1)[1].split("```", 1)[0]
+    words = command.replace("\\\n", " ").split()
+    steps = ("--training.max_steps", 1, "--training.eval_frequency", 1)
+    run("train", CONFIGS / "textcat.cfg", "--output", tmp_path, *overrides, *words, *steps)
+    nlp = spacy.load(tmp_path / "model-last")
+    # A label isn't right whatever its score is.
+    assert load_model_from_config(nlp.config).get_pipe("textcat").cfg["threshold"] == 0.5
