@@ -5,7 +5,9 @@ two renames, so a process killed between them leaves the old one under a hidden 
 puts it back. Their names: `<name>.part` for files, `.<name>.new` and `.<name>.old` for folders.
 """
 
+import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,10 @@ def replacing(*targets: Path) -> Iterator[list[Path]]:
     """Paths of files to write to. They are renamed to the targets if all went well and removed if
     not, so that no target is ever half written. Folders that are missing are made.
     """
+    for target in targets:
+        # Before the first of several is renamed.
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     parts = [target.with_name(f"{target.name}.part") for target in targets]
     for part in parts:
         part.parent.mkdir(parents=True, exist_ok=True)

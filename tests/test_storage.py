@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spacy_jbert.storage import recover, replacing_folder
+from spacy_jbert.storage import recover, replacing, replacing_folder
 
 
 def write(folder: Path, text: str) -> None:
@@ -40,3 +40,11 @@ def test_what_a_kill_left_is_put_right(killed: str, tmp_path: Path) -> None:
     recover(tmp_path / "x")
     assert (tmp_path / "x" / "a").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_no_file_is_replaced_where_another_can_not_be(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old", encoding="utf-8")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "a", tmp_path / "b"):
+        pass
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "old"

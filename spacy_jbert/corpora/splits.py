@@ -1,5 +1,6 @@
 """Docs shared out to train, dev and test, written as a DocBin each, and counted."""
 
+import itertools
 import random
 import re
 import sys
@@ -116,8 +117,9 @@ def write_splits(out: Path, splits: Splits) -> None:
             DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs).to_disk(part)
     for stale in (out / f"{name}.spacy" for name in SPLITS if name not in splits):
         if stale.exists():
-            # Set aside, as it may be somebody's only copy.
-            kept = stale.replace(stale.with_name(f"{stale.name}.old"))
+            # Set aside, as it may be somebody's only copy; so may one of before.
+            names = (f"{stale.name}.old{n or ''}" for n in itertools.count())
+            kept = stale.rename(next(n for n in map(out.joinpath, names) if not n.exists()))
             print(Warnings.JW212.format(path=stale, new=kept.name), file=sys.stderr)
 
 

@@ -102,6 +102,8 @@ def category_mistakes(
     wanted = [label for label in known if gold.cats[label] > 0]
     if exclusive_classes:
         found = max(labels, key=lambda label: predicted.cats.get(label, 0.0))
+        # As spaCy's scorer has it: of several the one that is the surest.
+        wanted = wanted and [max(wanted, key=lambda label: gold.cats[label])]
         if not wanted or found in wanted:
             return []
         return [

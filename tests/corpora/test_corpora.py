@@ -14,7 +14,7 @@ from spacy.tokens import Doc, DocBin
 
 from spacy_jbert.corpora.docs import Entity, japanese_tokenizer, make_doc
 from spacy_jbert.corpora.readers import Notes, read_rows
-from spacy_jbert.corpora.splits import read_splits, report, shuffled
+from spacy_jbert.corpora.splits import read_splits, report, shuffled, write_splits
 from spacy_jbert.errors import DataError
 from spacy_jbert.storage import replacing
 
@@ -292,3 +292,12 @@ def test_the_report_counts_and_warns(capsys: pytest.CaptureFixture[str]) -> None
     assert shown.err.splitlines()[0] == "2 somethings"
     assert [line[:7] for line in shown.err.splitlines()[1:]] == ["[JW201]", "[JW202]"]
     assert shown.err.splitlines()[1].endswith(": [地名]")
+
+
+def test_what_is_set_aside_twice_is_kept_twice(tmp_path: Path) -> None:
+    doc = japanese_tokenizer()("東京")
+    for text in ("first", "second"):
+        (tmp_path / "test.spacy").write_text(text, encoding="utf-8")
+        write_splits(tmp_path, {"train": [doc]})
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob("test.spacy*")}
+    assert kept == {"test.spacy.old": b"first", "test.spacy.old1": b"second"}

@@ -238,3 +238,12 @@ def test_categories_that_are_no_probabilities(value: float) -> None:
     predicted.cats = {"a": value, "b": 0.5}
     with pytest.raises(ValueError, match="J072"):
         textcat_scorer(False)([Example(predicted, gold)], labels=["a", "b"])
+
+
+def test_of_several_categories_the_surest_is_meant() -> None:
+    nlp = spacy.blank("ja")
+    gold, predicted = nlp.make_doc("東京へ行く。"), nlp.make_doc("東京へ行く。")
+    gold.cats = {"x": 0.4, "y": 0.6}
+    predicted.cats = {"x": 0.9, "y": 0.1}
+    (mistake,) = category_mistakes(gold, predicted, ["x", "y"], exclusive_classes=True)
+    assert mistake.kind == "wrong class"
