@@ -390,6 +390,7 @@ class Errors(metaclass=_WithCodes):
         "These fields are of no annotation tool that is known: {fields}. Known are {tools}; name "
         "one, or use the converter for plain records."
     )
+    J253 = "There is no annotation tool '{tool}' here. Known are {tools}, and brat."
     J251 = "The folder holds no .ann file. Give brat's folder of .txt and .ann files."
     J252 = (
         "This line is no entity of brat's: {line!r}. It has to be T1<tab>LABEL START END<tab>TEXT."

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import DataError, Errors, Warnings
 from .docs import Entity, trim_entities
-from .readers import Notes, Row, read_lines, read_rows
+from .readers import Notes, Row, read_lines, read_rows, shortened
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def read_export(path: Path, notes: Notes, tool: str | None = None) -> Iterator[A
     if tool == "brat" or path.is_dir() or path.suffix == ".ann":
         yield from read_brat(path, notes)
         return
+    if tool is not None and tool not in TOOLS:
+        raise DataError(Errors.J253.format(tool=tool, tools=", ".join(TOOLS)), path=path)
     read: Callable[[Row, Notes], Iterator[Annotated]] | None = TOOLS[tool] if tool else None
     for row in read_rows(path):
         read = read or TOOLS[find_tool(row)]
@@ -57,13 +59,20 @@ def find_tool(row: Row) -> str:
     RAISES: DataError J250.
     """
     fields = row.fields
-    if "annotations" in fields or "completions" in fields or "annotator" in fields:
+    if "data" in fields and ("annotations" in fields or "completions" in fields):
+        return "label-studio"
+    if "annotation_id" in fields:
         return "label-studio"
     if "_input_hash" in fields or "answer" in fields:
         return "prodigy"
     if "text" in fields and "spans" in fields:
         return "prodigy"
-    if ("text" in fields or "data" in fields) and {"label", "labels", "entities"} & set(fields):
+    if ("text" in fields or "data" in fields) and {
+        "label",
+        "labels",
+        "entities",
+        "annotations",
+    } & set(fields):
         return "doccano"
     raise row.error(Errors.J250.format(fields=", ".join(map(str, fields)), tools=", ".join(TOOLS)))
 
@@ -72,14 +81,15 @@ def doccano(row: Row, notes: Notes) -> Iterator[Annotated]:
     """doccano's JSONL: `label` or `labels` with [start, end, label] or names, and since 1.6
     `entities` with `start_offset`, `end_offset`, `label` (and `relations`, which are counted)."""
     text = row.text("text" if "text" in row.fields else "data")
-    notes[Warnings.JW250] += len(row.fields.get("relations") or ())
+    notes[Warnings.JW250] += len(_listed(row, "relations", row.fields.get("relations")))
     entities: list[Entity] = []
     labels: list[str] = []
-    for name in ("entities", "label", "labels"):
+    for name in ("annotations", "entities", "label", "labels"):
         found = row.fields.get(name)
-        if found is None:
-            continue
-        for value in found if isinstance(found, list) else [found]:
+        values = _listed(row, name, found)
+        if len(values) == 3 and [type(value) for value in values] == [int, int, str]:
+            raise row.error(_not_a_list(name, found, "a list of [start, end, label]"))
+        for value in values:
             if isinstance(value, list) and len(value) == 3:
                 entities.append(_entity(row, text, value[0], value[1], value[2], notes))
             elif isinstance(value, dict):
@@ -106,13 +116,13 @@ def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
             )
         return
     text = row.text("text")
-    notes[Warnings.JW250] += len(row.fields.get("relations") or ())
-    spans = row.fields.get("spans") or []
+    notes[Warnings.JW250] += len(_listed(row, "relations", row.fields.get("relations")))
+    spans = _objects(row, "spans", row.fields.get("spans"))
     entities = [
         _entity(row, text, span.get("start"), span.get("end"), span.get("label"), notes)
         for span in spans
     ]
-    labels = [row.label(value, notes) for value in row.fields.get("accept") or ()]
+    labels = [row.label(value, notes) for value in _listed(row, "accept", row.fields.get("accept"))]
     if "label" in row.fields and not spans:
         labels.append(row.label(row.fields["label"], notes))
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
@@ -131,7 +141,8 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
     data = row.fields.get("data")
     if not isinstance(data, dict):
         raise row.error(Errors.J207.format(field="data", expected="an object", value=data))
-    done = row.fields.get("annotations") or row.fields.get("completions") or []
+    name = "annotations" if "annotations" in row.fields else "completions"
+    done = _objects(row, name, row.fields[name])
     kept = [item for item in done if not item.get("was_cancelled") and not item.get("skipped")]
     notes[Warnings.JW251] += not kept
     if not kept:
@@ -141,14 +152,20 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
     text = _only_text(row, data, "data.")
     entities: list[Entity] = []
     labels: list[str] = []
-    for result in last.get("result") or []:
+    for result in _objects(row, "result", last.get("result")):
         value = result.get("value") or {}
+        if not isinstance(value, dict):
+            raise row.error(_not_a_list("value", value, "an object"))
         if result.get("type") == "relation":
             notes[Warnings.JW250] += 1
         elif "choices" in value:
-            labels += [row.label(choice, notes) for choice in value["choices"]]
+            labels += [
+                row.label(choice, notes) for choice in _listed(row, "choices", value["choices"])
+            ]
         elif found := value.get("labels") or value.get("hypertextlabels"):
-            entities += [_region(row, text, value, label, notes) for label in found]
+            entities += [
+                _region(row, text, value, label, notes) for label in _listed(row, "labels", found)
+            ]
         else:
             notes[Warnings.JW253] += 1
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
@@ -169,18 +186,43 @@ def _label_studio_min(row: Row, notes: Notes) -> Iterator[Annotated]:
         if name in _MIN_META:
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            regions += value
+            regions += _objects(row, name, value)
         elif isinstance(value, dict) and "choices" in value:
-            labels += [row.label(choice, notes) for choice in value["choices"]]
+            choices = _listed(row, "choices", value["choices"])
+            labels += [row.label(choice, notes) for choice in choices]
         elif name in ("choice", "choices", "sentiment", "label", "topic"):
             labels.append(row.label(value, notes))
         else:
             task[name] = value
     text = _only_text(row, task)
     for region in regions:
-        for label in region.get("labels") or ():
+        for label in _listed(row, "labels", region.get("labels")):
             entities.append(_region(row, text, region, label, notes))
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+
+
+def _listed(row: Row, name: str, value: Any) -> list[Any]:
+    """A field that holds several values, or one that stands alone, or none."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return value
+    if isinstance(value, (str, int)):
+        return [value]
+    raise row.error(_not_a_list(name, value, "a list"))
+
+
+def _objects(row: Row, name: str, value: Any) -> list[dict[str, Any]]:
+    """A field that holds a list of objects, or none."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise row.error(_not_a_list(name, value, "a list of objects"))
+    return value
+
+
+def _not_a_list(name: str, value: Any, expected: str) -> str:
+    return Errors.J207.format(field=name, expected=expected, value=shortened(value))
 
 
 def _only_text(row: Row, data: dict[str, Any], prefix: str = "") -> str:
@@ -215,7 +257,9 @@ def _entity(row: Row, text: str, start: Any, end: Any, label: Any, notes: Notes)
     return start, end, row.label(label, notes)
 
 
-_BRAT_ENTITY = re.compile(r"T\d+\t(?P<label>\S+) (?P<spans>\d+ \d+(?:;\d+ \d+)*)\t(?P<text>.*)")
+_BRAT_ENTITY = re.compile(
+    r"T\d+\t(?P<label>\S+) (?P<spans>\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)\t(?P<text>.*)"
+)
 
 
 def read_brat(path: Path, notes: Notes) -> Iterator[Annotated]:

@@ -156,3 +156,45 @@ def test_brat_refuses_lines_that_make_no_sense(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="J251"):
         list(read_brat(tmp_path / "empty", Counter()))
+
+
+def test_a_single_value_is_not_cut_into_characters(tmp_path: Path) -> None:
+    one = region(0, 3, "𠮷野家", "x")
+    one["value"]["labels"] = "組織"
+    choice = {"value": {"choices": "外食"}, "type": "choices"}
+    task = {"data": {"text": TEXT}, "annotations": [{"result": [one, choice]}]}
+    assert read(tmp_path, task)[0] == [(TEXT, [(0, 3, "組織")], ["外食"])]
+    prodigy = {"text": TEXT, "accept": "外食", "answer": "accept"}
+    assert read(tmp_path, prodigy)[0] == [(TEXT, [], ["外食"])]
+
+
+def test_doccano_of_before(tmp_path: Path) -> None:
+    old = {"label": 1, "start_offset": 0, "end_offset": 3, "user": 1}
+    record = {"text": TEXT, "annotations": [old], "annotator": "a"}
+    assert read(tmp_path, record)[0] == [(TEXT, [(0, 3, "1")], [])]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"text": TEXT, "label": [0, 2, "人名"]},
+        {"text": TEXT, "label": {"a": 1}},
+        {"text": TEXT, "label": [], "relations": {"a": 1}},
+        {"text": TEXT, "spans": [[0, 2, "X"]]},
+        {"text": TEXT, "spans": "abc"},
+        {"text": TEXT, "accept": {"a": 1}, "answer": "accept"},
+        {"data": {"text": TEXT}, "annotations": [17]},
+        {"data": {"text": TEXT}, "annotations": [{"result": "x"}]},
+        {"data": {"text": TEXT}, "annotations": [{"result": [{"value": [1]}]}]},
+        {"text": TEXT, "label": [{"start": 0, "end": 2, "labels": ["x"]}, 3], "annotation_id": 1},
+    ],
+)
+def test_odd_shapes_are_coded(record: dict, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="J207"):
+        read(tmp_path, record)
+
+
+def test_a_tool_that_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match="J253"):
+        list(read_export(tmp_path / "a.jsonl", Counter(), "Doccano"))
