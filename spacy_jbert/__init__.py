@@ -1,6 +1,5 @@
-"""A first-class Japanese BERT for spaCy:
-
-exact wordpieces, NER and text classification heads, pretraining, offline wheels.
+"""A first-class Japanese BERT for spaCy: exact wordpieces, NER and text classification heads,
+pretraining, offline wheels.
 """
 
 import logging

@@ -1,6 +1,5 @@
-"""What makes a trained pipeline whole:
-
-it names no path or hub model, and it says which packages its tokenizer needs.
+"""What makes a trained pipeline whole: it names no path or hub model, and it says which packages
+its tokenizer needs.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,5 @@
-"""Check the embedded sample:
-
-spans, labels, topics, sentiments, duplicates. Prints what it holds; exits 1 if anything is wrong.
+"""Check the embedded sample: spans, labels, topics, sentiments, duplicates. Prints what it holds;
+exits 1 if anything is wrong.
 """
 
 import json

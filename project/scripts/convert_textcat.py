@@ -94,9 +94,8 @@ def convert_textcat(
 
 
 def read_labels(row: Row, name: str, separator: str | None, notes: Notes) -> list[str]:
-    """The labels of a record:
-
-    a list, or text; with a separator any number of them, without one exactly one.
+    """The labels of a record: a list, or text; with a separator any number of them, without one
+    exactly one.
     """
     value: Any = row.get(name)
     if separator and isinstance(value, str):

@@ -39,9 +39,8 @@ def pieces_cli(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines")] = False,
 ) -> None:
-    """Show what the encoder sees of a text:
-
-    tokens, wordpieces, their ids and the characters they stand for.
+    """Show what the encoder sees of a text: tokens, wordpieces, their ids and the characters they
+    stand for.
     """
     with coded_errors():
         nlp = load(model)

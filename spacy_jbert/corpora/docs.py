@@ -23,9 +23,9 @@ Entity = tuple[int, int, str]
 
 
 def find_docbins(path: Path) -> list[Path]:
-    """RETURNS (list[Path]):
+    """RETURNS (list[Path]): The file, or all .spacy files in the folder.
 
-    The file, or all .spacy files in the folder. RAISES: DataError J226 if there is none.
+    RAISES: DataError J226 if there is none.
     """
     files = (
         sorted(file for file in path.rglob("*") if file.suffix.lower() == ".spacy")
@@ -38,10 +38,10 @@ def find_docbins(path: Path) -> list[Path]:
 
 
 def read_docbin(path: Path, vocab: Vocab) -> list[Doc]:
-    """RETURNS (list[Doc]):
+    """RETURNS (list[Doc]): The documents of a DocBin.
 
-    The documents of a DocBin. RAISES: DataError J201, J202, J224 for a file that is missing, empty
-    or damaged, J232 for categories with other values than 0 to 1.
+    RAISES: DataError J201, J202, J224 for a file that is missing, empty or damaged, J232 for
+        categories with other values than 0 to 1.
     """
     check_file(path)
     try:

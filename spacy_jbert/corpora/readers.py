@@ -72,8 +72,7 @@ def read_label(
     """Check a label. White space at its ends is left out and counted (JW209).
 
     value (Any): Text; whole numbers and booleans are taken too.
-    notes (Notes): Told of white space.
-    path, line: Where the label is, for errors.
+    notes (Notes): Told of white space. path, line: Where the label is, for errors.
     RETURNS (str): The label.
     RAISES: DataError J214 for what is no text or an empty one, J215 for half a character, J229 for
         control characters.
@@ -370,7 +369,10 @@ class _Text:
         return self.line + self.text.count("\n", self.position, position)
 
     def next(self) -> str:
-        """Step over white space. RETURNS (str): The character behind it, "" at the end."""
+        """Step over white space.
+
+        RETURNS (str): The character behind it, "" at the end.
+        """
         while True:
             end = self.position
             while self.text[end : end + 1].isspace():

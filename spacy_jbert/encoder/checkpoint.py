@@ -118,9 +118,8 @@ class Encoder:
 
     @cached_property
     def special_ids(self) -> tuple[list[int], list[int]]:
-        """RETURNS (tuple[list[int], list[int]]):
-
-        The ids that this checkpoint puts before and behind a text.
+        """RETURNS (tuple[list[int], list[int]]): The ids that this checkpoint puts before and
+        behind a text.
         """
         # Asked of the tokenizer rather than built from cls/sep: Llama has a start only, some have
         # neither. A tokenizer.json has them in its post-processor, of which
@@ -136,10 +135,8 @@ class Encoder:
 
     @cached_property
     def between_ids(self) -> list[int]:
-        """RETURNS (list[int]):
-
-        The ids that this checkpoint puts between two texts; what stands behind one if it knows no
-        pairs.
+        """RETURNS (list[int]): The ids that this checkpoint puts between two texts; what stands
+        behind one if it knows no pairs.
         """
         if self.tokenizer.is_fast:
             encoded = self.tokenizer("あ", "あ", return_special_tokens_mask=True)
@@ -153,9 +150,8 @@ class Encoder:
 
     @property
     def pad_id(self) -> int:
-        """RETURNS (int):
-
-        The id that fills a shorter window; masked, so any will do where the checkpoint has none.
+        """RETURNS (int): The id that fills a shorter window; masked, so any will do where the
+        checkpoint has none.
         """
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
 
@@ -232,8 +228,7 @@ class Encoder:
     def load(cls, path: Path, **model_settings: Any) -> "Encoder":
         """Read a folder written by `save`, or any Hugging Face checkpoint folder. Never asks a hub.
 
-        path (Path): The folder.
-        model_settings: Override what its config.json says, for example
+        path (Path): The folder. model_settings: Override what its config.json says, for example
             `attention_probs_dropout_prob`.
         RETURNS (Encoder): The encoder, in evaluation mode, fp32. Weights that are stored so are
             mapped from the file and shared with other processes, until training writes to them.
@@ -336,7 +331,6 @@ def _build(config: Any) -> PreTrainedModel:
 
 def _model_class(config: Any) -> type[PreTrainedModel]:
     """What AutoModel takes, but AutoModel imports every model's config, some hundred, to find out:
-
     over half of the loading time.
     """
     classes = MODEL_MAPPING[type(config)]
@@ -344,7 +338,10 @@ def _model_class(config: Any) -> type[PreTrainedModel]:
 
 
 def _read_mix(path: Path, n_layers: int) -> list[float]:
-    """What each layer weighs, those that are kept. RAISES: DataError J062."""
+    """What each layer weighs, those that are kept.
+
+    RAISES: DataError J062.
+    """
     try:
         mix = [float(weight) for weight in json.loads(path.read_bytes())]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -371,8 +368,8 @@ def _read_settings(name: str, **where: Any) -> dict[str, tuple[Path, dict[str, A
     """What a checkpoint's JSON files say, by file.
 
     RAISES: DataError J060 if one names Python code: transformers would run it, or ask on standard
-    input whether it may. Where it has a class for the model and would ignore the code, what that
-    class computes need not be what was meant.
+        input whether it may. Where it has a class for the model and would ignore the code, what
+        that class computes need not be what was meant.
     """
     files = {}
     for file in _CONFIG_FILES:
@@ -395,7 +392,10 @@ def _read_settings(name: str, **where: Any) -> dict[str, tuple[Path, dict[str, A
 def _read_config(
     name: str, files: dict[str, tuple[Path, dict[str, Any]]], **where: Any
 ) -> PretrainedConfig:
-    """A checkpoint's config, of transformers 4 or 5. RAISES: DataError J063, J064."""
+    """A checkpoint's config, of transformers 4 or 5.
+
+    RAISES: DataError J063, J064.
+    """
     path, settings = files.get("config.json", (Path(name), {}))
     settings = translate_config(settings, path)
     check_config(settings, path)
@@ -539,9 +539,8 @@ def _coded(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' notes on poolers and sharding:
-
-    nothing here reads a pooler, and what is missing raises J002.
+    """Without transformers' notes on poolers and sharding: nothing here reads a pooler, and what is
+    missing raises J002.
     """
     loading = logging.getLogger("transformers")
     level = loading.level

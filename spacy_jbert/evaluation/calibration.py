@@ -61,8 +61,7 @@ def calibrate(
     `spacy-jbert.PooledTextCat.v1`. It is one more pass over `corpus`. spaCy saves after each
     evaluation; it is done for the best model so far and for the last one only, and skipped where
     the score has fallen, as that model is soon replaced. The figures in `nlp.meta["performance"]`
-    that it changes (`ents_ece`, `cats_ece`, with thresholds F) are measured again afterwards, so
-    that they are those of what is saved.
+    are measured again afterwards, so that all are those of what is saved.
 
     corpus (Callable): Reads the held-out documents: `${corpora.dev}`.
     thresholds (bool): For categories that don't exclude each other, also find the threshold of each

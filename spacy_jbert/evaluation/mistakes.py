@@ -208,9 +208,8 @@ def labels_of(nlp: Language, examples: Sequence[Example]) -> list[Labels]:
 
 
 def about(mistakes: Iterable[Mistake], labels: Iterable[str]) -> list[Mistake]:
-    """RETURNS (list[Mistake]):
-
-    The mistakes in which one of the labels was annotated or found, in the same order.
+    """RETURNS (list[Mistake]): The mistakes in which one of the labels was annotated or found, in
+    the same order.
     """
     chosen = set(labels)
     return [

@@ -28,9 +28,8 @@ _SCORES = (
 
 
 def confusions(mistakes: Iterable[Mistake]) -> list[tuple[str, str, int]]:
-    """RETURNS (list[tuple[str, str, int]]):
-
-    What was annotated, what was found instead, how often; the most frequent first.
+    """RETURNS (list[tuple[str, str, int]]): What was annotated, what was found instead, how often;
+    the most frequent first.
     """
     counts = Counter(
         (mistake.gold.label, mistake.predicted.label)
@@ -138,9 +137,8 @@ def _printable(text: str) -> str:
 
 
 def html_report(title: str, scores: dict[str, Any], mistakes: Sequence[Mistake]) -> str:
-    """RETURNS (str):
-
-    A page that needs nothing else: scores by label, confusions, the mistakes by kind.
+    """RETURNS (str): A page that needs nothing else: scores by label, confusions, the mistakes by
+    kind.
     """
     parts = [f"<h1>{escape(title)}</h1>"]
     for name, kind, per_label, first, total in _SCORES:

@@ -1,4 +1,3 @@
-"""The architectures:
-
-the encoder as a thinc model, the listener that reads it, and what heads put on top.
+"""The architectures: the encoder as a thinc model, the listener that reads it, and what heads put
+on top.
 """

@@ -266,9 +266,9 @@ def log_shares(
     """How much of the weight of all well-formed sequences of a document falls to those in a subset.
 
     scores: *Shape:* `(n_tokens, n_tags)` for each document.
-    transitions (NDArray | None): *Shape:* `(1 + n_labels, 1 + n_labels)`.
-    subsets: A document's number, and which tags its tokens may have. At least one well-formed
-        sequence must remain. *Shape:* `(n_tokens, n_tags)`.
+    transitions (NDArray | None): *Shape:* `(1 + n_labels, 1 + n_labels)`. subsets: A document's
+        number, and which tags its tokens may have. At least one well-formed sequence must remain.
+        *Shape:* `(n_tokens, n_tags)`.
     RETURNS: The logarithm of each subset's share, *shape* `(len(subsets),)`, and what turns a
         gradient by these into one by `scores` and `transitions`.
     RAISES: ValueError J055 if a sum is not a number.
@@ -319,9 +319,8 @@ def _pairs_of(tags: NDArray, length: int) -> tuple[NDArray, NDArray]:
 
 
 class Gradient:
-    """Turns a gradient by `log_shares` into one by scores and transitions:
-
-    expected counts in the subset minus those in all sequences.
+    """Turns a gradient by `log_shares` into one by scores and transitions: expected counts in the
+    subset minus those in all sequences.
     """
 
     def __init__(self, chunks: list[_Chunk], lengths: list[int], width: int) -> None:

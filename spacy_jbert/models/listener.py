@@ -1,6 +1,5 @@
-"""How a head reads the transformer:
-
-wordpiece vectors to one vector a token (or a window), for a whole batch at once.
+"""How a head reads the transformer: wordpiece vectors to one vector a token (or a window), for a
+whole batch at once.
 """
 
 from typing import Any, cast

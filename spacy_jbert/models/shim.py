@@ -1,6 +1,5 @@
-"""The torch side of `JapaneseTransformer`:
-
-running the encoder, training it step by step, its bytes.
+"""The torch side of `JapaneseTransformer`: running the encoder, training it step by step, its
+bytes.
 """
 
 import contextlib
@@ -116,7 +115,10 @@ class EncoderShim(Shim):
         self._forget()
 
     def require_encoder(self, name: str = "transformer") -> Encoder:
-        """RETURNS (Encoder): The encoder. RAISES: ValueError J001 if there is none."""
+        """RETURNS (Encoder): The encoder.
+
+        RAISES: ValueError J001 if there is none.
+        """
         if self._encoder is None:
             raise ValueError(Errors.J001.format(name=name))
         return self._encoder
@@ -180,7 +182,10 @@ class EncoderShim(Shim):
             return encoder(send(ids, device), mask)
 
     def learns(self) -> bool:
-        """Choose the weights that learn in the next step. RETURNS (bool): Whether any does."""
+        """Choose the weights that learn in the next step.
+
+        RETURNS (bool): Whether any does.
+        """
         encoder = self.require_encoder()
         n_layers = encoder.depth + 1 if self.train_layers is None else self.train_layers
         if self.unfreeze_steps:
@@ -289,7 +294,9 @@ class EncoderShim(Shim):
 
 
 def _files(data: bytes) -> dict[str, bytes]:
-    """The files in an encoder's bytes. RAISES: ValueError J061.
+    """The files in an encoder's bytes.
+
+    RAISES: ValueError J061.
 
     Whoever made the bytes chose the names, and files get written under them: they have to be bare.
     """

@@ -1,6 +1,5 @@
-"""Document scores from everything a document has:
-
-the model behind stock `textcat` and `textcat_multilabel`.
+"""Document scores from everything a document has: the model behind stock `textcat` and
+`textcat_multilabel`.
 """
 
 from collections.abc import Callable

@@ -203,9 +203,8 @@ def _replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any])
 
 
 class RaggedBatch(FullTransformerBatch):
-    """The vectors of a batch of documents, unpadded:
-
-    `last_hidden_state` is `(1, n_rows, width)`, document after document.
+    """The vectors of a batch of documents, unpadded: `last_hidden_state` is `(1, n_rows, width)`,
+    document after document.
     """
 
     def unsplit_by_doc(self, arrays: list[list[Any]]) -> "RaggedBatch":

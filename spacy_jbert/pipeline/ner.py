@@ -106,9 +106,8 @@ def make_ner(
 
 
 class Found(NamedTuple):
-    """What `predict` says of a document:
-
-    see `Decoded`. Entities count tokens or, if it is known where these end, units: `units.py`.
+    """What `predict` says of a document: see `Decoded`. Entities count tokens or, if it is known
+    where these end, units: `units.py`.
     """
 
     entities: list[Entity]
@@ -167,8 +166,8 @@ class JBertNER(TrainablePipe):
 
     vocab (Vocab): The pipeline's.
     model (TaggerModel): See `make_ner`.
-    name (str): The component's name.
-    incorrect_spans_key, misaligned, candidates_key, candidates_threshold, scorer: See `make_ner`.
+    name (str): The component's name. incorrect_spans_key, misaligned, candidates_key,
+        candidates_threshold, scorer: See `make_ner`.
     RAISES: ValueError J040, J050, J052, J059.
     """
 
@@ -291,9 +290,8 @@ class JBertNER(TrainablePipe):
         self.model.initialize(X=sample or None)
 
     def predict(self, docs: Iterable[Doc]) -> list[Found]:
-        """RETURNS (list[Found]):
-
-        The entities of each document, and its candidates if they are wanted.
+        """RETURNS (list[Found]): The entities of each document, and its candidates if they are
+            wanted.
         RAISES: ValueError J054 if a score is no number.
         """
         docs = list(docs)
@@ -449,12 +447,18 @@ class JBertNER(TrainablePipe):
         logger.info("%s: temperature %.3f from %d entities", self.name, temperature, len(right))
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """See `TrainablePipe.to_disk`. RAISES: ValueError J054, J056 before anything is written."""
+        """See `TrainablePipe.to_disk`.
+
+        RAISES: ValueError J054, J056 before anything is written.
+        """
         self._require_sound()
         super().to_disk(path, exclude=exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "JBertNER":
-        """See `TrainablePipe.from_disk`. RAISES: ValueError J054, J056, J091."""
+        """See `TrainablePipe.from_disk`.
+
+        RAISES: ValueError J054, J056, J091.
+        """
         try:
             super().from_disk(path, exclude=exclude)
         except Exception as error:  # of msgpack, numpy, json, thinc: they have no common base
@@ -465,12 +469,18 @@ class JBertNER(TrainablePipe):
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """See `TrainablePipe.to_bytes`. RAISES: ValueError J054, J056."""
+        """See `TrainablePipe.to_bytes`.
+
+        RAISES: ValueError J054, J056.
+        """
         self._require_sound()
         return cast(bytes, super().to_bytes(exclude=exclude))
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "JBertNER":
-        """See `TrainablePipe.from_bytes`. RAISES: ValueError J054, J056, J091."""
+        """See `TrainablePipe.from_bytes`.
+
+        RAISES: ValueError J054, J056, J091.
+        """
         try:
             super().from_bytes(data, exclude=exclude)
         except Exception as error:

@@ -1,6 +1,5 @@
-"""`jbert_transformer`:
-
-spacy-transformers' component with an encoder, storage and training of our own.
+"""`jbert_transformer`: spacy-transformers' component with an encoder, storage and training of our
+own.
 """
 
 import logging
@@ -161,9 +160,9 @@ class JBertTransformer(Transformer):
 
     @property
     def encoder(self) -> Encoder:
-        """RETURNS (Encoder):
+        """RETURNS (Encoder): The live torch encoder and its tokenizer.
 
-        The live torch encoder and its tokenizer. RAISES: ValueError J001 if there is none yet.
+        RAISES: ValueError J001 if there is none yet.
         """
         self._settle()
         return self._shim.require_encoder(self.name)
@@ -354,7 +353,7 @@ class JBertTransformer(Transformer):
 
         `nlp.update(..., sgd=optimizer)` calls this before the heads have learned, and `spacy train`
         afterwards (explosion/spaCy#12136). While no gradient has come, the step waits for them, at
-        the rate that holds now.
+            the rate that holds now.
         """
         lesson = self._lesson
         if lesson is not None and lesson.n_awaited and not lesson.any_came and lesson.sgd is None:

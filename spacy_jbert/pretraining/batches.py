@@ -1,6 +1,5 @@
-"""Which samples are trained on at which position of the run, and their tensors:
-
-a pure function of seed and position.
+"""Which samples are trained on at which position of the run, and their tensors: a pure function of
+seed and position.
 """
 
 from typing import Any, Literal
@@ -25,8 +24,8 @@ class Batches(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     samples (Dataset): What `corpus.prepare` gives.
     encoder (Encoder): Whose pieces they are.
-    n_batches (int | None): How many there are, the data repeated as needed; None for one pass.
-    size (int), size_by (str): The most pieces (padding counted) or samples in a batch.
+    n_batches (int | None): How many there are, the data repeated as needed; None for one pass. size
+        (int), size_by (str): The most pieces (padding counted) or samples in a batch.
     rate, final_rate (float): The share of pieces to be masked at the beginning and at the end.
     sentence_objective (str): nsp: does B follow A (Devlin et al. 2019)? sop: are A and B in order
         (Lan et al. 2020)?
@@ -176,10 +175,8 @@ class Batches(torch.utils.data.Dataset[dict[str, Tensor]]):
     def _segments(
         self, row: dict[str, Any], rng: np.random.Generator
     ) -> tuple[list[tuple[NDArray, NDArray]], int]:
-        """RETURNS:
-
-        One segment and -100; or two, cut between two sentences, and 0, or 1 where they are not as
-        in the text.
+        """RETURNS: One segment and -100; or two, cut between two sentences, and 0, or 1 where they
+        are not as in the text.
         """
         ids, words, starts = row["ids"], row["words"], row["sentences"]
         if self.sentence_objective == "none" or len(starts) < 2:

@@ -1,6 +1,5 @@
-"""`spacy-jbert.pretrain_mlm.v1`:
-
-pretrains the pipeline's encoder in place when `nlp` is initialised.
+"""`spacy-jbert.pretrain_mlm.v1`: pretrains the pipeline's encoder in place when `nlp` is
+initialised.
 """
 
 import copy
@@ -166,8 +165,8 @@ def pretrain_mlm(
         Runs can share it.
     normalization (str | None): The Unicode form to bring the text into; None leaves it, as the
         pipeline will see it.
-    min_characters (int): Shorter lines are dropped. text_field (str): The field of a record that
-        holds its text.
+    min_characters (int): Shorter lines are dropped.
+    text_field (str): The field of a record that holds its text.
     workers (int | None): Processes that cut the text into words and pieces; None: one for each
         core.
     max_pieces (int | None): The length of a sample, special pieces included; None: as much as the
@@ -184,8 +183,8 @@ def pretrain_mlm(
     accumulate (int): Batches for one update.
     learn_rate (float): Its highest value, after the share `warmup` of all steps; it falls in the
         last share, `decay` (Hu et al. 2024, arXiv:2404.06395).
-    weight_decay (float): Of AdamW; not on biases and LayerNorm. clip (float): The largest norm of a
-        gradient.
+    weight_decay (float): Of AdamW; not on biases and LayerNorm.
+    clip (float): The largest norm of a gradient.
     precision (str): bf16 computes in bfloat16 where that is safe; weights stay fp32.
     torch_compile (bool): Compile the model first: minutes at the beginning, faster afterwards.
     device (str): auto takes a CUDA GPU if there is one; several by torchrun.
@@ -196,7 +195,8 @@ def pretrain_mlm(
     seed (int): For everything random.
     eval_steps (int | None): Evaluate whenever so many steps are done; None: ten times in all, but
         at most every 100 steps. There is one evaluation before the first step and one after the
-        last anyway. save_steps, log_steps (int): The same for checkpoints and the log.
+        last anyway.
+    save_steps, log_steps (int): The same for checkpoints and the log.
     eval_samples (int): The most samples of the held-out part that are evaluated on, spread evenly
         over it.
     keep (int): The latest checkpoints that are kept, two at least.
@@ -468,9 +468,9 @@ def _processes() -> int:
 
 
 def _layers(encoder: Encoder) -> list[str]:
-    """RETURNS (list[str]):
+    """RETURNS (list[str]): The class of the encoder's layers.
 
-    The class of the encoder's layers. RAISES: ValueError J130 where weights can't be shared out.
+    RAISES: ValueError J130 where weights can't be shared out.
     """
     from torch import cuda, nn
 
@@ -485,7 +485,10 @@ def _layers(encoder: Encoder) -> list[str]:
 
 
 def _reporters(names: str | list[str], logs: Path) -> list[str]:
-    """RETURNS (list[str]): Where to report to. RAISES: ImportError J131 if a package is missing."""
+    """RETURNS (list[str]): Where to report to.
+
+    RAISES: ImportError J131 if a package is missing.
+    """
     chosen = [name for name in ([names] if isinstance(names, str) else names) if name != "none"]
     for name in chosen:
         if find_spec(name) is None:
@@ -563,7 +566,10 @@ def _writable(folder: Path) -> Path:
 
 
 def _check(settings: dict[str, Any]) -> None:
-    """Refuse settings before hours are spent on the corpus. RAISES: ValueError J108."""
+    """Refuse settings before hours are spent on the corpus.
+
+    RAISES: ValueError J108.
+    """
     for name, (low, high) in _RANGES.items():
         value = settings[name]
         if value is not None and not low <= value <= high:

@@ -1,6 +1,5 @@
-"""The pretraining corpus:
-
-clean documents packed into samples of full length, on disk as memory-mapped Arrow, made once.
+"""The pretraining corpus: clean documents packed into samples of full length, on disk as
+memory-mapped Arrow, made once.
 """
 
 import json
@@ -44,9 +43,10 @@ _COLUMNS = pa.schema(
 
 
 class Corpus(NamedTuple):
-    """train, held_out (Dataset):
+    """train, held_out (Dataset): Samples, a document never in both.
 
-    Samples, a document never in both. key (str): Stands for all of it. counts (dict[str, int]).
+    key (str): Stands for all of it.
+    counts (dict[str, int]).
     """
 
     train: Dataset
@@ -152,8 +152,8 @@ class Packer:
     """Documents to samples, written to a file.
 
     place (Path): The folder for the files, `shard-<number>.arrow`.
-    make_doc (Callable[[str], Doc]): The pipeline's tokenizer.
-    tokenizer (PreTrainedTokenizerBase), words (str): Give the wordpieces of a Doc.
+    make_doc (Callable[[str], Doc]): The pipeline's tokenizer. tokenizer (PreTrainedTokenizerBase),
+        words (str): Give the wordpieces of a Doc.
     length (int): The most pieces of a sample.
     """
 

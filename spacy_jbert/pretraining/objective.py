@@ -1,6 +1,5 @@
-"""The module that is pretrained:
-
-an encoder, BERT's masked-LM head on masked positions only, and a sentence head by setting.
+"""The module that is pretrained: an encoder, BERT's masked-LM head on masked positions only, and a
+sentence head by setting.
 """
 
 import copy
@@ -204,10 +203,8 @@ class MaskedLM(nn.Module):
         )
 
     def head(self) -> dict[str, Tensor]:
-        """RETURNS (dict[str, Tensor]):
-
-        The heads, under the names that the family's own masked-LM class has for them, else under
-        BERT's.
+        """RETURNS (dict[str, Tensor]): The heads, under the names that the family's own masked-LM
+        class has for them, else under BERT's.
         """
         _, _, dense, norm, bias = _HEADS.get(self.encoder.config.model_type, _HEADS["bert"])
         layers: dict[str, nn.Module] = {dense: self.dense, norm: self.norm}

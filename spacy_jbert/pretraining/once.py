@@ -1,6 +1,5 @@
-"""Work that is done once:
-
-found again by what it was made of, and done by one process for all of them under torchrun.
+"""Work that is done once: found again by what it was made of, and done by one process for all of
+them under torchrun.
 """
 
 import json

@@ -1,6 +1,5 @@
-"""Raw text for pretraining:
-
-files to documents, documents to clean sentences, everything that is dropped counted.
+"""Raw text for pretraining: files to documents, documents to clean sentences, everything that is
+dropped counted.
 """
 
 import html
@@ -54,8 +53,9 @@ class Cleaning:
 
 
 class Document(NamedTuple):
-    """key (int): Of the text as it was read, 64 bits. lines (list[list[str]]): The sentences of
-        each line that is left; a line of more than
+    """key (int): Of the text as it was read, 64 bits.
+
+    lines (list[list[str]]): The sentences of each line that is left; a line of more than
     1,900 characters is several."""
 
     key: int
@@ -260,10 +260,7 @@ def clean(
 
 
 def printable(line: str) -> str:
-    """RETURNS (str):
-
-    The line without control characters, zero-width spaces and byte order marks.
-    """
+    """RETURNS (str): The line without control characters, zero-width spaces, byte order marks."""
     return _UNPRINTABLE.sub("", line)
 
 

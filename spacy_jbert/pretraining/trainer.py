@@ -1,7 +1,5 @@
-"""The training loop:
-
-transformers' Trainer with batches by position, a held-out evaluation, and checkpoints that count
-only if whole.
+"""The training loop: transformers' Trainer with batches by position, a held-out evaluation, and
+checkpoints that count only if whole.
 """
 
 import logging
@@ -88,9 +86,8 @@ class PretrainingTrainer(Trainer):
             return super().train(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
-        """RETURNS (DataLoader):
-
-        Batches in order; Trainer skips those that a resumed run has had, unbuilt.
+        """RETURNS (DataLoader): Batches in order; Trainer skips those that a resumed run has had,
+        unbuilt.
         """
         loader = DataLoader(
             self.train_dataset,

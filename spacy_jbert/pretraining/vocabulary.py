@@ -65,8 +65,8 @@ def trained_vocabulary(
         at most.
     normalization (str | None): The Unicode form in which a word is cut; the Doc's text stays as it
         is.
-    min_characters (int): Shorter lines aren't read, as in pretraining. text_field (str): Of a
-        record, likewise.
+    min_characters (int): Shorter lines aren't read, as in pretraining.
+    text_field (str): Of a record, likewise.
     folder (str | None): Where vocabularies are kept, each in a folder named by its text and
         settings, and found again. None: every run, and under torchrun every process, trains its
         own, all the same.
@@ -137,7 +137,10 @@ def trained_vocabulary(
 
 
 class WordCounter:
-    """Counts the words of documents. make_doc (Callable[[str], Doc]): The pipeline's tokenizer."""
+    """Counts the words of documents.
+
+    make_doc (Callable[[str], Doc]): The pipeline's tokenizer.
+    """
 
     def __init__(self, make_doc: Callable[[str], Doc]) -> None:
         self.make_doc = make_doc
@@ -244,9 +247,8 @@ def _unigram(
 
 
 def _tokenizer(model: models.Model, normalizer: normalizers.Normalizer) -> PreTrainedTokenizerFast:
-    """The tokenizer as BERT's, but for words that are found already:
-
-    spaces separate them, nothing else is split or changed.
+    """The tokenizer as BERT's, but for words that are found already: spaces separate them, nothing
+    else is split or changed.
     """
     backend = Tokenizer(model)
     backend.normalizer = normalizer

@@ -393,10 +393,7 @@ class SudachiTokenizer(util.DummyTokenizer):
         return _parts(short), _parts(short if len(short) == len(middle) else middle)
 
     def _follow_zone(self) -> None:
-        """Forget the rows of a memory zone that has ended:
-
-        the strings behind their ids are gone.
-        """
+        """Forget the rows of a memory zone that has ended: the strings of their ids are gone."""
         # spaCy's type stubs know neither `in_memory_zone` nor `allow_transient`.
         strings: Any = self.vocab.strings
         in_zone: bool = self.vocab.in_memory_zone  # type: ignore[attr-defined]

@@ -493,8 +493,9 @@ def align_docs(docs: Sequence[Doc], pieces: Sequence[Pieces]) -> list[tuple[Ints
     """Find the wordpieces of each token of many documents: `align`, once, over all texts laid one
     behind the other.
 
-    pieces: Of each document. RETURNS: For each document piece indices, token after token, and how
-        many each token has.
+    pieces: Of each document.
+
+    RETURNS: For each document piece indices, token after token, and how many each token has.
     """
     if not docs:
         return []
@@ -515,7 +516,10 @@ def align_docs(docs: Sequence[Doc], pieces: Sequence[Pieces]) -> list[tuple[Ints
 
 
 def spaced_tokens(doc: Doc) -> NDArray[np.bool_]:
-    """Whether a token comes first or after white space. RETURNS: *Shape:* `(n_tokens,)`."""
+    """Whether a token comes first or after white space.
+
+    RETURNS: *Shape:* `(n_tokens,)`.
+    """
     return np.concatenate(([True], doc.to_array([SPACY, IS_SPACE]).any(axis=1)))[:-1]
 
 
@@ -634,9 +638,8 @@ def _lower_without_marks(text: str) -> str:
 
 
 def _split_punctuation(text: str) -> list[str]:
-    """White space and punctuation, each mark a word of its own:
-
-    what BERT's basic tokenizer does to a clean text.
+    """White space and punctuation, each mark a word of its own: what BERT's basic tokenizer does to
+    a clean text.
     """
     words: list[str] = []
     glue = False

@@ -46,10 +46,8 @@ def unit_ends(token_starts: Ints, token_ends: Ints, piece_ends: Ints) -> Ints:
 
 
 def unit_starts(token_starts: Ints, token_ends: Ints, ends: Ints) -> Ints:
-    """RETURNS (Ints):
-
-    Where the units that end at `ends` start: where their token does, or where the one before ends
-    in the same token.
+    """RETURNS (Ints): Where the units that end at `ends` start: where their token does, or where
+    the one before ends in the same token.
     """
     before = np.concatenate(([0], ends[:-1]))
     return np.maximum(token_starts[np.searchsorted(token_ends, ends)], before[: len(ends)]).astype(

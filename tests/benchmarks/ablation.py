@@ -1,7 +1,5 @@
-"""What each measure gives:
-
-ours as it is ("ours") beside ours with one thing done otherwise ("stock"), the pipeline being the
-same.
+"""What each measure gives: ours as it is ("ours") beside ours with one thing done otherwise
+("stock"), the pipeline being the same.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -216,9 +214,8 @@ def _adamw(foreach: bool) -> Change:
 
 
 def _spacy_adam(shim: EncoderShim, optimizer: Optimizer) -> None:
-    """What thinc's PyTorchShim does:
-
-    spaCy's own Adam, weight after weight, each clipped by its own norm.
+    """What thinc's PyTorchShim does: spaCy's own Adam, weight after weight, each clipped by its own
+    norm.
     """
     for name, weight in shim.require_encoder().model.named_parameters():
         if weight.grad is not None:

@@ -1,6 +1,5 @@
-"""`nlp.pipe` with an encoder and named entities:
-
-against stock with the same weights, and against the bare encoder.
+"""`nlp.pipe` with an encoder and named entities: against stock with the same weights, and against
+the bare encoder.
 """
 
 from collections.abc import Callable, Iterator

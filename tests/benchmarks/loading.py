@@ -25,10 +25,8 @@ TEXT = "これはさいしょのテキストです。"
 
 
 class Load(NamedTuple):
-    """One load:
-
-    seconds, and the highest memory use above that of the imports, by then and after a first text,
-    in bytes.
+    """One load: seconds, and the highest memory use above that of the imports, by then and after a
+    first text, in bytes.
     """
 
     seconds: float
@@ -37,9 +35,8 @@ class Load(NamedTuple):
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """RETURNS (Iterator[Row]):
-
-    Seconds, then memory in multiples of the weights: `ours` is to be 1.3 at most.
+    """RETURNS (Iterator[Row]): Seconds, then memory in multiples of the weights: `ours` is to be
+    1.3 at most.
     """
     with tempfile.TemporaryDirectory() as folder:
         weights = _build(Path(folder))
@@ -69,7 +66,10 @@ def run(settings: Settings) -> Iterator[Row]:
 
 
 def _build(folder: Path) -> int:
-    """Save the pipelines. RETURNS (int): The bytes of the weights in fp32."""
+    """Save the pipelines.
+
+    RETURNS (int): The bytes of the weights in fp32.
+    """
     import spacy
 
     torch.manual_seed(0)
@@ -117,7 +117,10 @@ def _in_a_process(pipeline: Path) -> Load:
 
 
 def _memory(which: str) -> int:
-    """VmRSS, what is in use, or VmHWM, the most that was. RETURNS (int): Bytes."""
+    """VmRSS, what is in use, or VmHWM, the most that was.
+
+    RETURNS (int): Bytes.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
 

@@ -1,6 +1,5 @@
-"""How benchmarks are measured:
-
-ours and the stock part in turns, in one process, the median of several pairs, as a ratio.
+"""How benchmarks are measured: ours and the stock part in turns, in one process, the median of
+several pairs, as a ratio.
 """
 
 import lzma

@@ -56,7 +56,6 @@ def run(settings: Settings) -> Iterator[Row]:
 
 def _prepare(folder: Path) -> SimpleNamespace:
     """Text, vocabulary, our samples, and the chunks of full length that run_mlm_wwm.py makes:
-
     everything joined and cut.
     """
     (folder / "text.txt").write_text("\n".join(real_lines(_CHARACTERS)), encoding="utf-8")

@@ -28,10 +28,8 @@ from .measure import ROOT, SHARED
 
 
 class Task(NamedTuple):
-    """config:
-
-    Of which the head is a variant. figure: The scores to show, by their names in spaCy's JSON.
-    published: By others.
+    """config: Of which the head is a variant. figure: The scores to show, by their names in spaCy's
+    JSON. published: By others.
     """
 
     config: str

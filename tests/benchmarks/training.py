@@ -1,6 +1,5 @@
-"""Fine-tuning:
-
-`nlp.update` on batches as `spacy train` makes them, against stock with the same weights.
+"""Fine-tuning: `nlp.update` on batches as `spacy train` makes them, against stock with the same
+weights.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -53,9 +52,8 @@ def batches(examples: Sequence[Example], n: int, size: int = 1000) -> list[list[
 def update(
     nlp: Language, optimizer: Optimizer, batches: list[list[Example]]
 ) -> tuple[Callable[[], object], int]:
-    """RETURNS:
-
-    What takes one step for each batch, as `spacy train` does, and how many tokens that is.
+    """RETURNS: What takes one step for each batch, as `spacy train` does, and how many tokens that
+    is.
     """
 
     def steps() -> None:

@@ -1,6 +1,5 @@
-"""`python -m spacy jbert errors`:
-
-the mistakes of a pipeline on the screen, as a page, for machines.
+"""`python -m spacy jbert errors`: the mistakes of a pipeline on the screen, as a page, for
+machines.
 """
 
 import json

@@ -1,6 +1,5 @@
-"""Encoders:
-
-from folders and from sizes, what is said when they can't be had, and how they are saved.
+"""Encoders: from folders and from sizes, what is said when they can't be had, and how they are
+saved.
 """
 
 import json

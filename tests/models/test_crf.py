@@ -23,9 +23,8 @@ def random(seed: int, n_labels: int) -> tuple[list[NDArray], NDArray]:
 
 
 def subsets(seed: int, n_labels: int) -> list[tuple[int, NDArray]]:
-    """What some well-formed sequence allows, and for each token a few tags more:
-
-    gold, partly known, not known at all.
+    """What some well-formed sequence allows, and for each token a few tags more: gold, partly
+    known, not known at all.
     """
     rng = np.random.default_rng(seed)
     found = []

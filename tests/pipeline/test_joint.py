@@ -1,7 +1,5 @@
-"""configs/joint.cfg:
-
-one encoder for entities and categories, on documents of which each carries one kind of annotation
-only.
+"""configs/joint.cfg: one encoder for entities and categories, on documents of which each carries
+one kind of annotation only.
 """
 
 from collections.abc import Callable
@@ -32,9 +30,8 @@ def with_categories(nlp: Language) -> list[Doc]:
 
 @pytest.fixture
 def corpus(ner_examples: Callable, japanese: Language, tmp_path: Path) -> Path:
-    """A folder with two DocBins:
-
-    the sentences with their entities, and the same sentences with their categories.
+    """A folder with two DocBins: the sentences with their entities, and the same sentences with
+    their categories.
     """
     (tmp_path / "corpus").mkdir()
     DocBin(docs=[eg.reference for eg in ner_examples(japanese)]).to_disk(

@@ -1,6 +1,5 @@
-"""`jbert_ner`:
-
-learning, decoding, confidence, labels, storage, what it says about data it can't learn from.
+"""`jbert_ner`: learning, decoding, confidence, labels, storage, what it says about data it can't
+learn from.
 """
 
 import logging
@@ -199,9 +198,8 @@ def test_confidence_is_kept(trained: Language) -> None:
 
 
 def test_entities_that_are_there_stay(trained: Language) -> None:
-    """As with the stock `ner`:
-
-    what a rule or another component has set is kept, blocked tokens are free.
+    """As with the stock `ner`: what a rule or another component has set is kept, blocked tokens are
+    free.
     """
     text = "田中さんは昨日、東京で新しい図書館を見学しました。"
     free = trained(text)
@@ -392,9 +390,8 @@ def test_a_batch_is_the_mean_of_its_parts(decoder: str, ner_examples: Callable) 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_incorrect_spans(decoder: str, ner_examples: Callable) -> None:
-    """Only told that a span is no PERSON, it learns just that:
-
-    its probability falls, another border's or label's doesn't have to.
+    """Only told that a span is no PERSON, it learns just that: its probability falls, another
+    border's or label's doesn't have to.
     """
     settings = {
         "incorrect_spans_key": "wrong",

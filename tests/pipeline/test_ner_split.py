@@ -1,6 +1,5 @@
-"""`jbert_ner` with misaligned = "split":
-
-entities that begin or end inside a token are learned, found, and cut it.
+"""`jbert_ner` with misaligned = "split": entities that begin or end inside a token are learned,
+found, and cut it.
 """
 
 import logging
@@ -266,9 +265,8 @@ def test_across_windows(make_split: Callable[..., Language]) -> None:
 
 @pytest.mark.parametrize("family", ["mecab-unidic", "xlm-roberta", "llama", "modernbert"])
 def test_families(family: str, make_split: Callable[..., Language]) -> None:
-    """Pieces that end inside of characters, several that share one, one of several tokens:
-
-    all entities that pieces can express.
+    """Pieces that end inside of characters, several that share one, one of several tokens: all
+    entities that pieces can express.
     """
     nlp = make_split(head(), family=family)
     train(nlp, examples(nlp), 3)

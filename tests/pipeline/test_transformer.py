@@ -1,6 +1,5 @@
-"""`jbert_transformer`:
-
-its vectors, for every family, for long and odd documents, whatever the batch.
+"""`jbert_transformer`: its vectors, for every family, for long and odd documents, whatever the
+batch.
 """
 
 from collections.abc import Callable

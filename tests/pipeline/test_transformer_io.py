@@ -1,6 +1,5 @@
-"""Storing and passing on `jbert_transformer`:
-
-folders, bytes, processes, other pipelines, spaCy's commands.
+"""Storing and passing on `jbert_transformer`: folders, bytes, processes, other pipelines, spaCy's
+commands.
 """
 
 import pickle

@@ -1,6 +1,5 @@
-"""Training `jbert_transformer`:
-
-heads of all kinds, what learns and at which rate, precision, memory.
+"""Training `jbert_transformer`: heads of all kinds, what learns and at which rate, precision,
+memory.
 """
 
 from collections.abc import Callable
@@ -217,7 +216,10 @@ def test_grad_factor(make_nlp: MakeNLP) -> None:
 
 
 def step(nlp: Language, optimizer: Optimizer, gradient: float = 1.0) -> dict[str, torch.Tensor]:
-    """One step with a gradient that is the same everywhere. RETURNS: How far each weight moved."""
+    """One step with a gradient that is the same everywhere.
+
+    RETURNS: How far each weight moved.
+    """
     model = transformer(nlp).encoder.model
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     for weight in model.parameters():

@@ -60,7 +60,10 @@ def same(first: Weights, second: Weights) -> bool:
 
 
 def killed(work: Callable[[], Any], seconds: float) -> bool:
-    """Do the work in a process that is killed after so long. RETURNS (bool): It wasn't done yet."""
+    """Do the work in a process that is killed after so long.
+
+    RETURNS (bool): It wasn't done yet.
+    """
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     process.join(seconds)

@@ -184,9 +184,8 @@ def test_packed_samples_are_as_good_as_single_ones(encoder: Encoder) -> None:
 
 
 def test_sharded_weights_give_the_same_loss_and_gradients(encoder: Encoder, tmp_path: Path) -> None:
-    """FSDP on the CPU, with a single process:
-
-    the layers and the rest are units of their own, as training has them.
+    """FSDP on the CPU, with a single process: the layers and the rest are units of their own, as
+    training has them.
     """
     model = MaskedLM(encoder).eval()
     sharded = copy.deepcopy(model)

@@ -1,7 +1,4 @@
-"""The project as a user runs it:
-
-the whole chain on the embedded sample, in a copy of the checkout.
-"""
+"""The project as a user runs it: the whole chain on the embedded sample, in a copy of the checkout."""
 
 import hashlib
 import json

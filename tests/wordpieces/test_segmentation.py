@@ -178,9 +178,8 @@ def test_native_ids_are_the_checkpoints_own(
 def test_words_whose_hashes_are_the_same(
     family: str, words: str, segmenters: dict, japanese: Language
 ) -> None:
-    """Python hashes the bytes of a string, and 千 (U+5343) has those of CS:
-
-    a cache mustn't take the hash for the word.
+    """Python hashes the bytes of a string, and 千 (U+5343) has those of CS: a cache mustn't take the
+    hash for the word.
     """
     docs = [Doc(japanese.vocab, words=[text], spaces=[False]) for text in ("千", "CS", "六", "mQ")]
     assert hash("千") == hash("CS")
@@ -419,9 +418,8 @@ def test_ids_of_10_000_real_sentences(
 def test_special_pieces_that_a_text_spells_out_are_text(
     family: str, segmenters: dict, tokenizers: Callable, make_doc: Callable
 ) -> None:
-    """The one difference to the checkpoint's own tokenizer:
-
-    a user can't put a `[MASK]` into the encoder.
+    """The one difference to the checkpoint's own tokenizer: a user can't put a `[MASK]` into the
+    encoder.
     """
     tokenizer = tokenizers(family)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
