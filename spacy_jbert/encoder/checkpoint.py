@@ -351,14 +351,14 @@ def _read_mix(path: Path, n_layers: int) -> list[float]:
     return mix[:n_layers]
 
 
-def _find(name: str, file: str, **where: Any) -> Path | None:
-    """Where a checkpoint's file is; None if it has none."""
+def _find(name: str, file: str, *, required: bool = False, **where: Any) -> Path | None:
+    """Where a checkpoint's file is; None if it has none, or OSError if it is required."""
     path = cached_file(
         name,
         file,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=required,
+        _raise_exceptions_for_missing_entries=required,
+        _raise_exceptions_for_connection_errors=required,
         **where,
     )
     return None if path is None else Path(path)
@@ -373,7 +373,10 @@ def _read_settings(name: str, **where: Any) -> dict[str, tuple[Path, dict[str, A
     """
     files = {}
     for file in _CONFIG_FILES:
-        path = _find(name, file, **where)
+        # The hub isn't asked for more of a checkpoint that isn't there: each question can take a
+        # minute of tries.
+        required = file == "config.json" and not where["local_files_only"]
+        path = _find(name, file, required=required, **where)
         if path is None:
             continue
         try:
