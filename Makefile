@@ -9,8 +9,9 @@ INSTALLED = .venv/installed
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m spacy project run all
 
+# Two processes at least: most tests compute on one thread.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # What CI adds to the tests.
 check: $(INSTALLED)

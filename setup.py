@@ -21,6 +21,7 @@ EXTRAS["dev"] = sorted(
         "hypothesis>=6.100",
         "mypy>=1.10",
         "pytest>=8",
+        "pytest-xdist>=3.6",
         "ruff>=0.6",
         "types-tqdm",
         "wheel",

@@ -1,22 +1,35 @@
-"""Writes docs/settings.md: every setting of what spacy-jbert registers, out of the code itself.
+"""Writes what the code itself says: docs/settings.md, every setting of what spacy-jbert registers,
+and docs/errors.md, every message.
 
-    python docs/reference.py > docs/settings.md
+    python docs/reference.py
 
-tests/test_docs.py fails when the file and the code differ.
+tests/test_docs.py fails when the files and the code differ.
 """
 
 import inspect
 import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, distribution
+from pathlib import Path
 from typing import Any
 
 from spacy.lang.ja import Japanese
 
-HEAD = """# Settings
+from spacy_jbert.errors import Errors, Warnings
+
+SETTINGS = """# Settings
 
 What `docs/reference.py` reads out of the code: every setting of everything that spacy-jbert
 registers, its default, and what it means. [registry.md](registry.md) says where each is used.
+"""
+
+MESSAGES = """# Errors and warnings
+
+What `docs/reference.py` reads out of `spacy_jbert/errors.py`. What stands in braces is put in when
+the message is shown. By what people see: [troubleshooting.md](troubleshooting.md).
+
+| code | message |
+|---|---|
 """
 
 KINDS = {
@@ -100,12 +113,28 @@ def section(point: EntryPoint) -> Iterator[str]:
     yield ""
 
 
-def main() -> None:
-    """Print the page."""
-    print(HEAD)
-    for point in entry_points():
-        print("\n".join(section(point)))
+def settings() -> str:
+    """RETURNS (str): docs/settings.md."""
+    sections = ("\n".join(section(point)) for point in entry_points())
+    return "\n".join([SETTINGS, *sections])
+
+
+def messages() -> str:
+    """RETURNS (str): docs/errors.md."""
+    rows = ""
+    for kind in (Errors, Warnings):
+        for code, text in sorted(vars(kind).items()):
+            if re.fullmatch(r"JW?\d+", code):
+                message = text.removeprefix(f"[{code}] ").replace("|", "\\|").replace("\n", " ")
+                rows += f"| {code} | {message} |\n"
+    return MESSAGES + rows
+
+
+def pages() -> dict[str, str]:
+    """RETURNS (dict[str, str]): The pages, by the names of their files."""
+    return {"settings.md": settings(), "errors.md": messages()}
 
 
 if __name__ == "__main__":
-    main()
+    for name, page in pages().items():
+        Path(__file__).with_name(name).write_text(page, encoding="utf-8")

@@ -158,8 +158,8 @@ def test_unicode_is_not_normalised(tmp_path: Path) -> None:
     ("name", "content", "code", "line"),
     [
         ("a.jsonl", b"", "J202", None),
-        ("a.jsonl.gz", gzip.compress(b""), "J202", None),
-        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9999)[:-4], "J216", 10_000),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "J202", None),
+        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9999, mtime=0)[:-4], "J216", 10_000),
         ("a.jsonl.xz", b"not xz", "J216", 1),
         ("a.jsonl", '{"text": "一"}\n{"text": \n{"text": "三"}', "J204", 2),
         ("a.json", '[{"text": "一"},\n{"text": "二"\n', "J204", 3),
