@@ -9,6 +9,8 @@ EXTRAS = {
     "pretrain": ["accelerate>=1.0", "datasets>=3.0,<5", "tensorboard>=2.16"],
     # The learning curve of pretraining as a picture.
     "report": ["matplotlib>=3.8"],
+    # Corpora in .xlsx files.
+    "excel": ["openpyxl>=3.1"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).

@@ -326,8 +326,8 @@ class Errors(metaclass=_WithCodes):
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
     J203 = (
-        "The file is not UTF-8 (byte {byte} at position {position}). Convert it first, for "
-        "example: iconv -f {guess} -t UTF-8."
+        "The file is not UTF-8 (byte {byte} at position {position}). Give its encoding to `jbert "
+        "convert`, --encoding {guess}, or convert it first: iconv -f {guess} -t UTF-8."
     )
     J204 = "Broken JSON: {reason}"
     J205 = "Each record has to be a JSON object with its fields, not a {kind}."
@@ -382,8 +382,9 @@ class Errors(metaclass=_WithCodes):
     )
     J224 = "Not a spaCy DocBin, or a damaged one ({reason}). Write it again with DocBin.to_disk."
     J225 = (
-        "The field '{field}' holds {count} labels, but one is expected. With --multi-label a text "
-        "may have any number."
+        "The field '{field}' holds {count} labels, but one is expected. With --task "
+        "textcat_multilabel a text may have any number; --skip-unlabelled leaves out those "
+        "without."
     )
     J226 = "The folder holds no .spacy file. Give a DocBin, or a folder of them."
     J250 = (
@@ -395,7 +396,26 @@ class Errors(metaclass=_WithCodes):
     J252 = (
         "This line is no entity of brat's: {line!r}. It has to be T1<tab>LABEL START END<tab>TEXT."
     )
-    J227 = "The file is {guess}, not UTF-8. Convert it first: iconv -f {guess} -t UTF-8."
+    J254 = (
+        "The file can't be read as {encoding}: {reason}. Leave --encoding out to be told what it "
+        "looks like."
+    )
+    J255 = "Reading this needs the package {package}: pip install 'spacy-jbert[{extra}]'"
+    J256 = (
+        "A map of labels has to be a JSON object of old and new labels, or a CSV or TSV file with "
+        "a header and two columns. A label that becomes nothing is left out."
+    )
+    J257 = "There is no encoding '{encoding}' ({reason}). Give utf-8, cp932, euc_jp or utf-16."
+    J258 = (
+        "The folder holds no .txt file. Give one folder a label with one text a file, or name the "
+        "format with --format."
+    )
+    J259 = "--task {task} can't be had from {format} data. {reason}"
+    J260 = "'{path}' is what is converted, so it can't be what is written. Give another --out."
+    J227 = (
+        "The file is {guess}, not UTF-8. Give its encoding to `jbert convert`, --encoding {guess}, "
+        "or convert it first: iconv -f {guess} -t UTF-8."
+    )
     J228 = (
         "The file is UTF-8, but damaged here (byte {byte} at position {position}): it was cut off "
         "within a character, or holds bytes of another encoding too. Get it again, or correct the "
@@ -549,6 +569,11 @@ class Warnings(metaclass=_WithCodes):
         "{count} results of the annotation tool are neither spans nor choices and were left out."
     )
     JW254 = "{count} entities in several stretches were taken as one, from the first to the last."
+    JW255 = "{part} has no example of these labels, which are rare: {labels}"
+    JW256 = "{count} records without annotation were left out."
+    JW257 = "{count} entities and labels became nothing by the map of labels and were left out."
+    JW258 = "{count} entities stood there twice and were taken once."
+    JW259 = "{count} .txt files have no .ann file beside them and were left out."
     JW207 = (
         "{count} entities began or ended with white space (or zero-width characters), which can "
         "never be predicted: it was left out of them."

@@ -1,7 +1,25 @@
-"""Output that no terminal is too old for (CP932 on Windows, ASCII under LC_ALL=C)."""
+"""Output that no terminal is too old for (CP932 on Windows, ASCII under LC_ALL=C), and how a
+script ends."""
 
 import io
 import sys
+from collections.abc import Callable
+
+import typer
+
+from .errors import DataError
+
+
+def run(command: Callable[..., None]) -> None:
+    """Run a script's command; a DataError, or a file that the system won't open, is one line on
+    stderr and exit status 1. What the terminal can't show is escaped.
+    """
+    replace_unshowable()
+    try:
+        typer.run(command)
+    except (DataError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
 
 
 def replace_unshowable() -> None:

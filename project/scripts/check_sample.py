@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from spacy_jbert.corpora.options import run
+from spacy_jbert.terminal import run
 
 LABELS = {"人名", "組織名", "地名", "施設名", "製品名", "イベント名", "日付", "金額"}
 TOPICS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from spacy_jbert.corpora.options import run
+from spacy_jbert.terminal import run
 
 SENTENCES = [
     "来月3日、長野県松本市の信州ホールで開かれる山の音楽祭に、指揮者の水野佳代さんが出演します。",

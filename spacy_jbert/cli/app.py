@@ -6,6 +6,7 @@ imported where it is needed."""
 import typer
 from spacy.cli import app as spacy_app
 
+from .convert import convert_cli
 from .errors import errors_cli
 from .pieces import pieces_cli
 
@@ -15,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command("convert")(convert_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 spacy_app.add_typer(app)

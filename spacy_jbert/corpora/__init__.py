@@ -1,6 +1,6 @@
-"""Files of text and labels in, Docs in splits out.
+"""Files of text and labels in, Docs in splits out: `python -m spacy jbert convert`.
 
-A converter (project/scripts) reads files into rows (`readers.py`) and rows into Docs (`docs.py`),
-shares these out, writes one DocBin a split and shows what is in them (`splits.py`). The options
-that all converters have are in `options.py`. Open `readers.py` first.
+Open `records.py` first: rows of a file (`readers.py`, `tables.py`) or of an annotation tool
+(`importers.py`) become Docs (`docs.py`), are shared out, written and counted (`splits.py`). Tagged
+tokens (`iob.py`), DocBins (`docbins.py`) and running text (`text.py`) come their own way.
 """

@@ -8,6 +8,7 @@ counted in the notes, never dropped without a word.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,25 @@ class Annotated:
     labels: list[str] = field(default_factory=list)
 
 
-def read_export(path: Path, notes: Notes, tool: str | None = None) -> Iterator[Annotated]:
+def read_export(
+    path: Path, notes: Notes, tool: str | None = None, encoding: str | None = None
+) -> Iterator[Annotated]:
     """Read what a tool exported.
 
     path (Path): A JSONL or JSON file; for brat a folder of .txt and .ann files, or one .ann file.
     notes (Notes): Counts what was left out.
+    encoding (str | None): As in `read_lines`.
     tool (str | None): A name in TOOLS; None: whichever the first record has the fields of.
     YIELDS (Annotated): A record, in the order of the file.
     RAISES: DataError J250 if no tool's fields are there, and what the readers raise.
     """
     if tool == "brat" or path.is_dir() or path.suffix == ".ann":
-        yield from read_brat(path, notes)
+        yield from read_brat(path, notes, encoding)
         return
     if tool is not None and tool not in TOOLS:
         raise DataError(Errors.J253.format(tool=tool, tools=", ".join(TOOLS)), path=path)
     read: Callable[[Row, Notes], Iterator[Annotated]] | None = TOOLS[tool] if tool else None
-    for row in read_rows(path):
+    for row in read_rows(path, encoding=encoding):
         read = read or TOOLS[find_tool(row)]
         yield from read(row, notes)
 
@@ -122,9 +126,19 @@ def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
         _entity(row, text, span.get("start"), span.get("end"), span.get("label"), notes)
         for span in spans
     ]
-    labels = [row.label(value, notes) for value in _listed(row, "accept", row.fields.get("accept"))]
-    if "label" in row.fields and not spans:
-        labels.append(row.label(row.fields["label"], notes))
+    options = {
+        option.get("id"): option.get("text")
+        for option in _objects(row, "options", row.fields.get("options"))
+    }
+    chosen = _listed(row, "accept", row.fields.get("accept"))
+    # An id that is a number says nothing by itself.
+    names = [options.get(value, value) if type(value) is int else value for value in chosen]
+    labels = [row.label(name, notes) for name in names]
+    # Beside spans of patterns a binary question asks for the whole text, beside one of its own
+    # label for that.
+    asked = row.fields.get("label")
+    if asked is not None and all(span.get("label") != asked for span in spans):
+        labels.append(row.label(asked, notes))
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
@@ -148,10 +162,10 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
     if not kept:
         return
     notes[Warnings.JW252] += len(kept) - 1
-    last = max(kept, key=lambda item: str(item.get("updated_at") or item.get("created_at") or ""))
+    last = max(kept, key=_precedence)
     text = _only_text(row, data, "data.")
-    entities: list[Entity] = []
     labels: list[str] = []
+    regions: list[tuple[dict[str, Any], Any]] = []
     for result in _objects(row, "result", last.get("result")):
         value = result.get("value") or {}
         if not isinstance(value, dict):
@@ -163,11 +177,10 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
                 row.label(choice, notes) for choice in _listed(row, "choices", value["choices"])
             ]
         elif found := value.get("labels") or value.get("hypertextlabels"):
-            entities += [
-                _region(row, text, value, label, notes) for label in _listed(row, "labels", found)
-            ]
+            regions += [(value, label) for label in _listed(row, "labels", found)]
         else:
             notes[Warnings.JW253] += 1
+    entities = _regions(row, text, regions, notes)
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
@@ -177,16 +190,29 @@ _MIN_META = {
 }  # fmt: skip
 
 
+def _precedence(annotation: dict[str, Any]) -> tuple[bool, float]:
+    """What makes one annotation count before others: ground truth first, then the latest."""
+    value = annotation.get("updated_at") or annotation.get("created_at") or ""
+    try:
+        time = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        return bool(annotation.get("ground_truth")), 0.0
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return bool(annotation.get("ground_truth")), aware.timestamp()
+
+
 def _label_studio_min(row: Row, notes: Notes) -> Iterator[Annotated]:
-    entities: list[Entity] = []
     labels: list[str] = []
     task: dict[str, Any] = {}
-    regions: list[dict[str, Any]] = []
+    regions: list[tuple[dict[str, Any], Any]] = []
     for name, value in row.fields.items():
         if name in _MIN_META:
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            regions += _objects(row, name, value)
+            for region in _objects(row, name, value):
+                regions += [
+                    (region, label) for label in _listed(row, "labels", region.get("labels"))
+                ]
         elif isinstance(value, dict) and "choices" in value:
             choices = _listed(row, "choices", value["choices"])
             labels += [row.label(choice, notes) for choice in choices]
@@ -195,9 +221,7 @@ def _label_studio_min(row: Row, notes: Notes) -> Iterator[Annotated]:
         else:
             task[name] = value
     text = _only_text(row, task)
-    for region in regions:
-        for label in _listed(row, "labels", region.get("labels")):
-            entities.append(_region(row, text, region, label, notes))
+    entities = _regions(row, text, regions, notes)
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
@@ -232,22 +256,45 @@ def _only_text(row: Row, data: dict[str, Any], prefix: str = "") -> str:
     return row.text(prefix + name)
 
 
-def _region(row: Row, text: str, value: dict[str, Any], label: Any, notes: Notes) -> Entity:
-    """A region of Label Studio. Older versions counted UTF-16 units, two for 𠮷 or an emoji: what
-    the region says that it holds decides which it is."""
-    start, end, held = value.get("start"), value.get("end"), value.get("text")
-    if isinstance(held, str) and isinstance(start, int) and isinstance(end, int):
-        units = text.encode("utf-16-le")
-        in_units = units[2 * start : 2 * end].decode("utf-16-le", "replace")
-        if text[start:end] != held and in_units == held:
-            start = len(units[: 2 * start].decode("utf-16-le"))
-            end = start + len(held)
-    entity = _entity(row, text, start, end, label, notes)
-    # A line break is written as \n in some versions and as two characters in others.
-    if isinstance(held, str) and held.replace("\\n", "\n") != text[entity[0] : entity[1]]:
+def _regions(
+    row: Row, text: str, regions: list[tuple[dict[str, Any], Any]], notes: Notes
+) -> list[Entity]:
+    """Regions of Label Studio, each with a label. Older versions counted UTF-16 units, two for 𠮷
+    or an emoji: so they are read if what all regions say that they hold is at those units, and not
+    at those characters."""
+    claims = [(value, held) for value, _ in regions if (held := _held(value)) is not None]
+    in_characters = all(text[slice(*_bounds(value))] == held for value, held in claims)
+    units = text.encode("utf-16-le")
+    in_units = all(_in_units(units, value) == held for value, held in claims)
+    entities: list[Entity] = []
+    for value, label in regions:
+        start, end = value.get("start"), value.get("end")
+        if not in_characters and in_units and type(start) is int and type(end) is int:
+            start, end = (
+                len(units[: 2 * bound].decode("utf-16-le", "replace")) for bound in (start, end)
+            )
+        entity = _entity(row, text, start, end, label, notes)
         found = text[entity[0] : entity[1]]
-        raise row.error(Errors.J212.format(name=held, found=found))
-    return entity
+        if _held(value) not in (None, found):
+            raise row.error(Errors.J212.format(name=_held(value), found=found))
+        entities.append(entity)
+    return entities
+
+
+def _held(value: dict[str, Any]) -> str | None:
+    """What a region says that it holds. Some versions write a line break as two characters."""
+    held = value.get("text")
+    return held.replace("\\n", "\n") if isinstance(held, str) else None
+
+
+def _bounds(value: dict[str, Any]) -> tuple[int, int]:
+    start, end = value.get("start"), value.get("end")
+    return (start, end) if type(start) is int and type(end) is int else (0, 0)
+
+
+def _in_units(units: bytes, value: dict[str, Any]) -> str:
+    start, end = _bounds(value)
+    return units[2 * start : 2 * end].decode("utf-16-le", "replace")
 
 
 def _entity(row: Row, text: str, start: Any, end: Any, label: Any, notes: Notes) -> Entity:
@@ -262,7 +309,7 @@ _BRAT_ENTITY = re.compile(
 )
 
 
-def read_brat(path: Path, notes: Notes) -> Iterator[Annotated]:
+def read_brat(path: Path, notes: Notes, encoding: str | None = None) -> Iterator[Annotated]:
     """Read brat's standoff: `a.txt` with `a.ann` beside it, alone or in folders.
 
     An entity in several stretches becomes one from the first to the last, and is counted; so are
@@ -271,12 +318,15 @@ def read_brat(path: Path, notes: Notes) -> Iterator[Annotated]:
     files = sorted(path.rglob("*.ann")) if path.is_dir() else [path]
     if not files:
         raise DataError(Errors.J251, path=path)
+    if path.is_dir():
+        texts = set(path.rglob("*.txt"))
+        notes[Warnings.JW259] += len(texts - {file.with_suffix(".txt") for file in files})
     for file in files:
         text_file = file.with_suffix(".txt")
-        text = "".join(line for _, line in read_lines(text_file))
+        text = "".join(line for _, line in read_lines(text_file, encoding))
         row = Row({"text": text}, text_file, 1)
         entities: list[Entity] = []
-        lines = read_lines(file) if file.stat().st_size else iter(())
+        lines = read_lines(file, encoding) if file.stat().st_size else iter(())
         for number, line in lines:
             line = line.rstrip("\r\n")
             if not line:
@@ -292,10 +342,16 @@ def read_brat(path: Path, notes: Notes) -> Iterator[Annotated]:
             found = Row({}, file, number)
             entity = _entity(found, text, bounds[0], bounds[-1], match["label"], notes)
             shown = text[entity[0] : entity[1]].replace("\n", " ")
-            if len(bounds) == 2 and shown != match["text"]:
+            stretches = [text[start:end] for start, end in _stretches(bounds)]
+            if " ".join(stretches).replace("\n", " ") != match["text"]:
                 raise found.error(Errors.J212.format(name=match["text"], found=shown))
             entities.append(entity)
         yield Annotated(text, row, trim_entities(text, entities, notes))
+
+
+def _stretches(bounds: list[int]) -> list[tuple[int, int]]:
+    """The stretches of an entity: each start with its end."""
+    return list(zip(bounds[::2], bounds[1::2], strict=True))
 
 
 TOOLS: dict[str, Callable[[Row, Notes], Iterator[Annotated]]] = {

@@ -1,8 +1,10 @@
 """Files to lines and records. A fault is a DataError that names the file and the line."""
 
 import bz2
+import codecs
 import csv
 import gzip
+import io
 import json
 import lzma
 import re
@@ -18,14 +20,16 @@ from codecs import (
 )
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from tqdm import tqdm
 
 from ..errors import DataError, Errors, Warnings
+from . import tables
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 # Packed in a way that has to be undone first.
@@ -39,6 +43,26 @@ Notes = Counter[str]
 """How often each warning (a message with a place for its `count`) was earned."""
 Quoting = Literal["auto", "csv", "none"]
 """How a table's cells are quoted: as in CSV ("a ""b"" c"), not at all, or as the file shows."""
+
+Format = Literal[
+    "auto",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "excel",
+    "datasets",
+    "folders",
+    "iob",
+    "docbin",
+    "text",
+    "doccano",
+    "label-studio",
+    "prodigy",
+    "brat",
+]
+"""What a file is, or "auto" for what its name and its first record say."""
 
 _JAPANESE = re.compile("[ぁ-んァ-ヶ一-龠、。]")
 _QUOTED = re.compile('"(?:[^"]|"")*"')
@@ -163,20 +187,23 @@ def unpacked_name(path: Path) -> str:
     return path.stem if path.suffix.lower() in OPENERS else path.name
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Read a UTF-8 text file, plain or packed (.gz, .xz, .bz2). A byte order mark is removed, line
-    ends are kept.
+def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+    """Read a text file, plain or packed (.gz, .xz, .bz2). A byte order mark is removed, line ends
+    are kept.
 
     path (Path): The file.
+    encoding (str | None): A name that Python knows; None: UTF-8, or UTF-16 with a byte order mark.
     YIELDS (tuple[int, str]): The line's number, from 1, and the line.
-    RAISES: DataError J203, J227, J228 for other encodings and damage, J230 for a line that is too
+    RAISES: DataError J203, J227, J228 for other encodings and damage, J254, J257 for an encoding
+        that the file isn't in or that there isn't, J230 for a line that is too
         long, J231 for other ways of packing, J201, J202, J216.
     """
     japanese = False
-    for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1), 1):
+    for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1, encoding), 1):
         if len(line) > LONGEST_LINE:
             raise DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number)
-        _check_encoding(line, path, number)
+        if encoding is None:
+            _check_encoding(line, path, number)
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -184,16 +211,18 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         japanese = japanese or not line.isascii()
 
 
-def _read_pieces(path: Path, size: int) -> Iterator[bytes]:
-    """The lines of a file, those of more than `size` bytes in pieces."""
+def _read_pieces(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes]:
+    """The lines of a file as UTF-8, those of more than `size` bytes in pieces."""
     check_file(path)
+    encoding = encoding or _marked_encoding(path)
     lines = 0
     suffix = path.suffix.lower()
     if suffix in PACKED_OTHERWISE:
         raise DataError(Errors.J231.format(suffix=suffix), path=path)
     try:
         with OPENERS.get(suffix, open)(path, "rb") as file:
-            while piece := file.readline(size):
+            source = _Transcoded(file, encoding, path) if encoding else file
+            while piece := source.readline(size):
                 lines += piece.endswith(b"\n")
                 yield piece
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
@@ -203,6 +232,44 @@ def _read_pieces(path: Path, size: int) -> Iterator[bytes]:
         raise DataError(Errors.J216.format(reason=error), path=path, line=lines + 1) from error
     if not lines and not _has_bytes(path):
         raise DataError(Errors.J202, path=path)
+
+
+def _marked_encoding(path: Path) -> str | None:
+    """UTF-16, if a byte order mark says so. Excel's "Unicode text" begins with one."""
+    if path.suffix.lower() in PACKED_OTHERWISE or path.is_dir():
+        return None
+    with suppress(EOFError, OSError, lzma.LZMAError, zlib.error), _opened(path) as file:
+        start = file.read(4)
+        if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and start[2:] != b"\0\0":
+            return "utf-16"
+    return None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    opened: IO[bytes] = OPENERS.get(path.suffix.lower(), open)(path, "rb")
+    return opened
+
+
+class _Transcoded:
+    """A file in another encoding, read as UTF-8."""
+
+    def __init__(self, file: IO[bytes], encoding: str, path: Path) -> None:
+        try:
+            codecs.lookup(encoding)
+            # Line ends stay as they are.
+            self.text = io.TextIOWrapper(file, encoding, newline="")
+        except LookupError as error:
+            raise DataError(Errors.J257.format(encoding=encoding, reason=error)) from None
+        self.encoding, self.path, self.lines = encoding, path, 0
+
+    def readline(self, size: int) -> bytes:
+        try:
+            line = self.text.readline(size)
+        except UnicodeError as error:
+            message = Errors.J254.format(encoding=self.encoding, reason=error)
+            raise DataError(message, path=self.path, line=self.lines + 1) from None
+        self.lines += line.endswith("\n")
+        return line.encode("utf-8", "surrogatepass")
 
 
 def _has_bytes(path: Path) -> bool:
@@ -272,25 +339,73 @@ def guess_encoding(data: bytes) -> str:
     return max(("CP932", "EUC-JP"), key=plausible)
 
 
-def read_rows(path: Path, *, quoting: Quoting = "auto") -> Iterator[Row]:
-    """Read records: .csv and .tsv with a header, a .json array of objects, or else JSONL; packed
+def read_rows(
+    path: Path,
+    *,
+    format: Format = "auto",
+    quoting: Quoting = "auto",
+    encoding: str | None = None,
+) -> Iterator[Row]:
+    """Read records: .csv and .tsv with a header, a .json array of objects, .parquet, .xlsx, what
+    `datasets` saved to disk, a folder of texts (a folder a label), or else JSONL; text packed
     (.gz, .xz, .bz2) or not.
 
-    path (Path): The file.
+    path (Path): The file or folder.
+    format (str): What it is, if its name doesn't say so.
     quoting (str): How a table's cells are quoted.
+    encoding (str | None): Of text, as in `read_lines`.
     YIELDS (Row): The records, blank lines left out.
+    RAISES: DataError with file and line, J255 if the package that reads a format is missing.
     """
-    match kind(path):
-        case ".csv" | ".tsv":
-            records = _read_table(path, quoting)
-        case ".json":
-            records = _read_array(path)
+    match format if format != "auto" else format_of(path):
+        case "csv" | "tsv" as table:
+            records = _read_table(path, quoting, "\t" if table == "tsv" else None, encoding)
+        case "json":
+            records = _read_array(path, encoding)
+        case "parquet":
+            records = tables.read_parquet(path)
+        case "excel":
+            records = tables.read_excel(path)
+        case "datasets":
+            records = tables.read_dataset(path)
+        case "folders":
+            records = read_folder(path, encoding)
         case _:
-            records = _read_jsonl(path)
+            records = _read_jsonl(path, encoding)
     for line, fields in tqdm(records, desc=path.name, unit=" rows", delay=2, disable=None):
         if not isinstance(fields, dict):
             raise DataError(Errors.J205.format(kind=type(fields).__name__), path=path, line=line)
         yield Row(fields, path, line)
+
+
+def format_of(path: Path) -> str:
+    """RETURNS (str): What a file or folder is by its name: a value of Format other than auto."""
+    if path.is_dir():
+        saved = ("dataset_info.json", "dataset_dict.json", "state.json")
+        return "datasets" if any((path / name).is_file() for name in saved) else "folders"
+    names = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".parquet": "parquet"}
+    return names.get(kind(path), "excel" if kind(path) in (".xlsx", ".xlsm") else "jsonl")
+
+
+def read_folder(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
+    """Read a folder of .txt files, one text each: the folder that a file lies in is its label.
+
+    YIELDS (tuple): The number of the file, and its fields: text, label (in the folder itself:
+        none), file.
+    """
+    files = sorted(file for file in path.rglob("*") if kind(file) == ".txt")
+    if not files:
+        raise DataError(Errors.J258, path=path)
+    for number, file in enumerate(files, 1):
+        text = "".join(line for _, line in read_lines(file, encoding)) if _size(file) else ""
+        fields = {"text": text.rstrip("\r\n"), "file": str(file.relative_to(path))}
+        if file.parent != path:
+            fields["label"] = file.parent.name
+        yield number, fields
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def _no_constant(name: str) -> None:
@@ -308,8 +423,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in read_lines(path):
+def _read_jsonl(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
+    for number, line in read_lines(path, encoding):
         if line.strip():
             try:
                 fields = _DECODER.decode(line)
@@ -318,10 +433,10 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, fields
 
 
-def _read_array(path: Path) -> Iterator[tuple[int, Any]]:
-    array = _Text(path)
+def _read_array(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
+    array = _Text(path, encoding)
     if array.next() != "[":
-        yield from _read_jsonl(path)
+        yield from _read_jsonl(path, encoding)
         return
     array.advance(1)
     try:
@@ -347,8 +462,8 @@ def _read_array(path: Path) -> Iterator[tuple[int, Any]]:
 class _Text:
     """A JSON file of which only the part that is being read is in memory."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.pieces = path, _read_text(path)
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
+        self.path, self.pieces = path, _read_text(path, encoding)
         self.text, self.position, self.line = "", 0, 1
 
     def more(self) -> bool:
@@ -393,6 +508,9 @@ class _Text:
                 if not self.more():
                     raise
             else:
+                if end - self.position > LONGEST_LINE:
+                    message = Errors.J230.format(limit=LONGEST_LINE)
+                    raise DataError(message, path=self.path, line=self.line)
                 # A number can go on.
                 if end < len(self.text) or not self.more():
                     line = self.line
@@ -400,11 +518,12 @@ class _Text:
                     return line, value
 
 
-def _read_text(path: Path) -> Iterator[str]:
+def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
     """The text of a file in pieces, as a JSON array may stand on one line."""
     decoder, number, japanese = getincrementaldecoder("utf-8-sig")(), 1, False
-    for piece in chain(_read_pieces(path, _PIECE), [b""]):
-        _check_encoding(piece, path, number)
+    for piece in chain(_read_pieces(path, _PIECE, encoding), [b""]):
+        if encoding is None:
+            _check_encoding(piece, path, number)
         try:
             yield decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
@@ -413,27 +532,29 @@ def _read_text(path: Path) -> Iterator[str]:
         number += piece.endswith(b"\n")
 
 
-def _read_table(path: Path, quoting: Quoting) -> Iterator[tuple[int, Any]]:
+def _read_table(
+    path: Path, quoting: Quoting, delimiter: str | None = None, encoding: str | None = None
+) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(LONGEST_LINE)
-    delimiter = "\t" if kind(path) == ".tsv" else ","
+    delimiter = delimiter or _delimiter(path, encoding)
     if quoting == "auto":
-        quoting = "none" if delimiter == "\t" and _is_unquoted(path) else "csv"
-    reader, line = (
-        csv.reader(
-            (line for _, line in read_lines(path)),
-            delimiter=delimiter,
-            strict=True,
-            quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
-        ),
-        1,
+        unquoted = delimiter == "\t" and _is_unquoted(path, encoding)
+        quoting = "none" if unquoted else "csv"
+    reader = csv.reader(
+        (line for _, line in read_lines(path, encoding)),
+        delimiter=delimiter,
+        strict=True,
+        quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
     )
+    line = 1
     try:
-        header = next(reader, [])
+        # Excel leaves empty rows where a table doesn't begin at the top.
+        header = next((cells for cells in reader if any(cells)), [])
         if repeated := [name for name, count in Counter(header).items() if count > 1]:
             raise DataError(
                 Errors.J209.format(reason=f"its header names {repeated[0]!r} twice."),
                 path=path,
-                line=1,
+                line=reader.line_num,
             )
         line = reader.line_num + 1
         for cells in reader:
@@ -450,11 +571,21 @@ def _read_table(path: Path, quoting: Quoting) -> Iterator[tuple[int, Any]]:
         raise DataError(Errors.J209.format(reason=error), path=path, line=line) from None
 
 
-def _is_unquoted(path: Path) -> bool:
+def _delimiter(path: Path, encoding: str | None) -> str:
+    """What stands between the columns of a CSV file, by its first line: a semicolon where Excel's
+    language has commas in numbers."""
+    for _, line in read_lines(path, encoding):
+        if line.strip(",; \t\r\n"):
+            found = {mark: line.count(mark) for mark in (",", ";", "\t")}
+            return max(found, key=lambda mark: found[mark])
+    return ","
+
+
+def _is_unquoted(path: Path, encoding: str | None = None) -> bool:
     """Whether quotes are characters like others in a TSV file: each line has all columns, and some
     cell begins with a quote that doesn't end it as CSV would."""
     columns, odd = None, False
-    for _, line in read_lines(path):
+    for _, line in read_lines(path, encoding):
         cells = line.rstrip("\r\n").split("\t")
         columns = columns or len(cells)
         if any(cells) and len(cells) != columns:

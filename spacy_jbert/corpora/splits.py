@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +22,7 @@ from .readers import Notes, Row
 
 SPLITS = ("train", "dev", "test")
 Splits = dict[str, list[Doc]]
+Shuffle = Literal["stratified", "plain"]
 
 
 def read_splits(
@@ -30,6 +32,7 @@ def read_splits(
     *,
     ratio: str,
     seed: int,
+    shuffle: Shuffle = "stratified",
     by_field: bool = False,
 ) -> Splits:
     """Read the Docs of each split, from a file each or shared out from one file.
@@ -38,7 +41,7 @@ def read_splits(
     source (Path | None): The one file, or
     given (dict[str, Path | None]): the file of each split.
     ratio (str): Percentages of train, dev and test: "80/10/10".
-    seed (int): Seed of the shuffle.
+    seed, shuffle: Of `shared_out`.
     by_field (bool): Each Doc of the one file tells its split, in user_data["split"].
     RETURNS (Splits): The Docs by split.
     """
@@ -53,7 +56,7 @@ def read_splits(
             splits[doc.user_data["split"]].append(doc)
         splits = {name: docs for name, docs in splits.items() if docs}
     else:
-        splits = shuffled(list(read(source)), ratio, seed)
+        splits = shared_out(list(read(source)), ratio, seed, shuffle)
     for name, docs in splits.items():
         if not docs:
             raise DataError(Errors.J219.format(name=name), path=source or files[name])
@@ -62,27 +65,155 @@ def read_splits(
     return splits
 
 
-def shuffled(docs: list[Doc], ratio: str, seed: int) -> Splits:
-    """Shuffle and share out: the first so many per cent for train, the next for dev, the rest for
-    test. Borders are rounded down.
+def shared_out(docs: list[Doc], ratio: str, seed: int, shuffle: Shuffle = "stratified") -> Splits:
+    """Share Docs out to train, dev and test.
 
-    With 80/10/10 and seed 42 this is the split that the published results on Stockmark's corpus
-    use."""
-    shares = (
-        [int(share) for share in re.findall(r"\d+", ratio)]
-        if re.fullmatch(r"\d+/\d+/\d+", ratio)
-        else []
-    )
+    docs (list[Doc]): All of them; user_data["group"], if there is one, keeps Docs together.
+    ratio (str): Percentages of train, dev and test: "80/10/10".
+    seed (int): Of the shuffle; the same one gives the same splits.
+    shuffle (str): "stratified" gives each split its share of each label, one example of it at
+        least, and never one text or one group to two splits. "plain" knows nothing of either: with
+        80/10/10 and seed 42 it is the split that the published results on Stockmark's corpus use.
+    RETURNS (Splits): The Docs by split, those with a share of 0 left out.
+    RAISES: DataError J218 for another ratio.
+    """
+    shares = percentages(ratio)
+    if shuffle == "stratified":
+        parts = stratified(docs, [share / 100 for share in shares], seed)
+    else:
+        docs = docs.copy()
+        random.Random(seed).shuffle(docs)
+        # Rounded down.
+        borders = [len(docs) * sum(shares[:n]) // 100 for n in range(4)]
+        parts = [docs[start:end] for start, end in pairwise(borders)]
+    return {name: part for name, share, part in zip(SPLITS, shares, parts, strict=True) if share}
+
+
+def percentages(ratio: str) -> list[int]:
+    """RETURNS (list[int]): The shares of "80/10/10". RAISES: DataError J218."""
+    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})/(\d{1,3})", ratio)
+    shares = [int(share) for share in found.groups()] if found else []
     if sum(shares) != 100:
         raise DataError(Errors.J218.format(ratio=ratio))
-    docs = docs.copy()
-    random.Random(seed).shuffle(docs)
-    borders = [len(docs) * sum(shares[:n]) // 100 for n in range(4)]
-    return {
-        name: docs[start:end]
-        for name, share, (start, end) in zip(SPLITS, shares, pairwise(borders), strict=True)
-        if share
-    }
+    return shares
+
+
+def folds(docs: list[Doc], count: int, seed: int) -> list[Splits]:
+    """Divide Docs for cross-validation, with the guarantees of `stratified`.
+
+    count (int): How many folds; each is once the one that is tested on, and another the one that
+        tells when to stop.
+    RETURNS (list[Splits]): For each fold train, dev and test; all Docs are tested on once.
+    """
+    parts = stratified(docs, [1 / count] * count, seed)
+    found: list[Splits] = []
+    for number in range(count):
+        dev = (number + 1) % count
+        rest = [part for n, part in enumerate(parts) if n not in (number, dev)]
+        train = [doc for part in rest for doc in part]
+        found.append({"train": train, "dev": parts[dev], "test": parts[number]})
+    return found
+
+
+def stratified(docs: list[Doc], shares: list[float], seed: int) -> list[list[Doc]]:
+    """Share Docs out so that each part has its share of each label: iterative stratification, the
+    rarest label first (Sechidis et al. 2011, "On the stratification of multi-label data").
+
+    Docs with the same text, or of the same group, count as one that can't be divided.
+
+    shares (list[float]): How much of the Docs each part is to have, adding up to 1.
+    RETURNS (list[list[Doc]]): The parts, each in the order that the Docs had.
+    """
+    units = [Unit(members, docs) for members in inseparable(docs)]
+    random.Random(seed).shuffle(units)
+    demand = Demand(units, shares)
+    waiting: dict[str, list[Unit]] = {}
+    for unit in units:
+        for label in unit.labels:
+            waiting.setdefault(label, []).append(unit)
+    chosen: dict[int, int] = {}
+    counts = {label: sum(unit.labels[label] for unit in found) for label, found in waiting.items()}
+    while counts:
+        label = min(counts, key=lambda name: (counts[name], name))
+        for unit in waiting[label]:
+            if unit.first in chosen:
+                continue
+            chosen[unit.first] = demand.meet(unit, label)
+            for name, count in unit.labels.items():
+                if name in counts:
+                    counts[name] -= count
+        del counts[label]
+    for unit in units:
+        if unit.first not in chosen:
+            chosen[unit.first] = demand.meet(unit, None)
+    parts: list[list[int]] = [[] for _ in shares]
+    for unit in units:
+        parts[chosen[unit.first]] += unit.members
+    return [[docs[index] for index in sorted(part)] for part in parts]
+
+
+class Unit:
+    """Docs that stay together: their indices, and how many of them have each label."""
+
+    def __init__(self, members: list[int], docs: list[Doc]) -> None:
+        self.members = members
+        self.first = members[0]
+        self.labels = Counter(label for n in members for label in set(labels_of(docs[n])))
+
+
+class Demand:
+    """How many Docs, and how many with each label, each part still wants."""
+
+    def __init__(self, units: list[Unit], shares: list[float]) -> None:
+        total = sum(len(unit.members) for unit in units)
+        self.parts = [part for part, share in enumerate(shares) if share > 0]
+        self.docs = [total * share for share in shares]
+        self.labels: dict[str, list[float]] = {}
+        for label, count in sum((unit.labels for unit in units), Counter[str]()).items():
+            wanted = [count * share for share in shares]
+            if count >= len(self.parts):
+                # One at least; the largest part gives what that takes.
+                wanted = [max(want, 1.0) if want else 0.0 for want in wanted]
+                largest = shares.index(max(shares))
+                wanted[largest] = max(1.0, wanted[largest] - (sum(wanted) - count))
+            self.labels[label] = wanted
+
+    def meet(self, unit: Unit, label: str | None) -> int:
+        """Give a unit to the part that wants its label most, or else Docs.
+
+        RETURNS (int): The part.
+        """
+        of_label = self.labels[label] if label is not None else self.docs
+        part = max(self.parts, key=lambda part: (of_label[part], self.docs[part], -part))
+        self.docs[part] -= len(unit.members)
+        for name, count in unit.labels.items():
+            self.labels[name][part] -= count
+        return part
+
+
+def inseparable(docs: list[Doc]) -> list[list[int]]:
+    """RETURNS (list[list[int]]): The indices of the Docs that share a text or a group, directly or
+    by way of others."""
+    parent = list(range(len(docs)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    seen: dict[tuple[str, str], int] = {}
+    for index, doc in enumerate(docs):
+        keys = [("text", doc.text.strip())]
+        if "group" in doc.user_data:
+            keys.append(("group", doc.user_data["group"]))
+        for key in keys:
+            other = seen.setdefault(key, index)
+            parent[root(index)] = root(other)
+    members: dict[int, list[int]] = {}
+    for index in range(len(docs)):
+        members.setdefault(root(index), []).append(index)
+    return list(members.values())
 
 
 def split_of(row: Row, name: str | None) -> dict[str, str]:
@@ -164,6 +295,9 @@ def _across(splits: Splits, labels: dict[str, Counter[str]]) -> Iterator[str]:
     unseen = {label for found in labels.values() for label in found} - set(labels.get("train", ()))
     if "train" in splits and unseen:
         yield Warnings.JW201.format(count=len(unseen), labels=", ".join(sorted(unseen)))
+    for name in splits:
+        if name != "train" and (missing := set(labels.get("train", ())) - set(labels[name])):
+            yield Warnings.JW255.format(part=name, labels=", ".join(sorted(missing)))
     alike: dict[str, set[str]] = {}
     for label in (label for found in labels.values() for label in found):
         alike.setdefault(unicodedata.normalize("NFKC", label).casefold(), set()).add(label)

@@ -14,7 +14,7 @@ from spacy.tokens import Doc, DocBin
 
 from spacy_jbert.corpora.docs import Entity, japanese_tokenizer, make_doc
 from spacy_jbert.corpora.readers import Notes, read_rows
-from spacy_jbert.corpora.splits import read_splits, report, shuffled, write_splits
+from spacy_jbert.corpora.splits import read_splits, report, shared_out, write_splits
 from spacy_jbert.errors import DataError
 from spacy_jbert.storage import replacing
 
@@ -189,9 +189,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["東京", "ホテルのカタカナ、ひらがな。", "漢字①"])
-@pytest.mark.parametrize(
-    ("encoding", "guess"), [("cp932", "CP932"), ("euc_jp", "EUC-JP"), ("utf-16", "UTF-16")]
-)
+@pytest.mark.parametrize(("encoding", "guess"), [("cp932", "CP932"), ("euc_jp", "EUC-JP")])
 def test_other_encodings_are_named(tmp_path: Path, encoding: str, guess: str, text: str) -> None:
     path = written(tmp_path / "a.jsonl", f"{text}\n".encode(encoding, "ignore"))
     with pytest.raises(DataError, match=rf"J203.*iconv -f {guess} ") as error:
@@ -225,7 +223,7 @@ def some_docs(count: int) -> list[Doc]:
 
 def test_the_shuffle_is_stockmarks() -> None:
     docs = some_docs(5343)
-    splits = shuffled(docs, "80/10/10", 42)
+    splits = shared_out(docs, "80/10/10", 42, "plain")
     random.seed(42)
     random.shuffle(docs)
     assert splits == {"train": docs[:4274], "dev": docs[4274:4808], "test": docs[4808:]}
@@ -235,13 +233,13 @@ def test_a_split_of_nothing_is_left_out_and_an_empty_one_refused() -> None:
     splits = read_splits(lambda _: some_docs(10), Path("a"), {}, ratio="90/10/0", seed=0)
     assert {name: len(docs) for name, docs in splits.items()} == {"train": 9, "dev": 1}
     with pytest.raises(DataError, match=r"J219.*'dev'"):
-        read_splits(lambda _: some_docs(3), Path("a"), {}, ratio="80/10/10", seed=0)
+        read_splits(lambda _: some_docs(2), Path("a"), {}, ratio="80/10/10", seed=0)
 
 
 @pytest.mark.parametrize("ratio", ["80/10", "80/20/10", "a/b/c", "-1/100/1", ""])
 def test_other_ratios_are_refused(ratio: str) -> None:
     with pytest.raises(DataError, match="J218"):
-        shuffled([], ratio, 0)
+        shared_out([], ratio, 0)
 
 
 def test_one_file_or_a_file_for_each_split() -> None:

@@ -1,12 +1,12 @@
-"""The converters, run as the functions they are; then the scripts as such, and the real corpora."""
+"""The converters, run as the functions they are; then the command, and the real corpora."""
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from spacy.tokens import Doc, DocBin, Span
 
+from spacy_jbert.corpora.combine import combine
+from spacy_jbert.corpora.docbins import convert_docbin
 from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
+from spacy_jbert.corpora.iob import convert_iob
+from spacy_jbert.corpora.records import convert_records
 from spacy_jbert.corpora.splits import SPLITS, write_splits
+from spacy_jbert.corpora.text import convert_text
 from spacy_jbert.errors import DataError
 
 from ..corpora.test_readers import damaged
 
-SCRIPTS = Path(__file__).parents[2] / "project" / "scripts"
+COMMAND = [sys.executable, "-m", "spacy", "jbert", "convert"]
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
 VOCAB = japanese_tokenizer().vocab
 
 
-def script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
+convert_spans = partial(convert_records, task="ner")
 
 
-convert_spans, convert_iob, convert_docbin = (
-    script("convert_spans"),
-    script("convert_iob"),
-    script("convert_docbin"),
-)
-convert_textcat, convert_text, combine = (
-    script("convert_textcat"),
-    script("convert_text"),
-    script("combine"),
-)
+def convert_textcat(*sources: Path, multi_label: bool = False, **settings: Any) -> None:
+    task = "textcat_multilabel" if multi_label else "textcat"
+    convert_records(*sources, task=task, **settings)
 
 
 def docs_in(folder: Path, split: str = "train") -> list[Doc]:
@@ -677,31 +669,172 @@ def test_terminals_of_other_encodings(tmp_path: Path, out: Path, encoding: str) 
     source = jsonl(tmp_path / "한국.jsonl", *rows)
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
 
-    def ended(name: str, *arguments: object) -> tuple[int, str]:
-        command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
+    def ended(task: str, *arguments: object) -> tuple[int, str]:
+        command = [*COMMAND, "--task", task, *arguments]
         done = subprocess.run(command, capture_output=True, env=environment, check=False)
         return done.returncode, done.stderr.decode(encoding)
 
-    status, errors = ended("convert_spans", source, "--out", out / "spans한")
+    status, errors = ended("ner", source, "--out", out / "spans한")
     assert (status, "Traceback" in errors) == (0, False)
     assert docs_in(out / "spans한")
-    status, errors = ended("convert_text", source, "--out", out / "한.txt")
+    status, errors = ended("text", source, "--out", out / "한.txt")
     assert (status, "Traceback" in errors) == (0, False)
-    status, errors = ended("convert_spans", source, "--out", out, "--text-field", "한국")
+    status, errors = ended("ner", source, "--out", out, "--text-field", "한국")
     assert (status, "[J206]" in errors, "Traceback" in errors) == (1, True, False)
 
 
-# --- The scripts ----------------------------------------------------------------------------------
+# --- Exports, maps, groups ------------------------------------------------------------------------
+
+
+def label_studio(text: str, *regions: tuple[int, int, str, str]) -> dict[str, Any]:
+    result = [
+        {"type": "labels", "value": {"start": start, "end": end, "text": held, "labels": [label]}}
+        for start, end, held, label in regions
+    ]
+    return {"id": 1, "data": {"text": text}, "annotations": [{"id": 1, "result": result}]}
+
+
+def test_exports_are_known_by_their_fields(tmp_path: Path, out: Path) -> None:
+    tasks = [label_studio(f"{n}京都へ", (1, 3, "京都", "地名")) for n in range(10)]
+    path = tmp_path / "project-1.json"
+    path.write_text(json.dumps(tasks), encoding="utf-8")
+    convert_spans(path, out=out)
+    assert {entity for doc in docs_in(out) for entity in entities(doc)} == {("京都", "地名")}
+    spans = [{"start": 1, "end": 3, "label": "地名"}]
+    tasks = [
+        {"text": f"{n}京都", "spans": spans, "answer": "accept", "_input_hash": n}
+        for n in range(10)
+    ]
+    convert_spans(jsonl(tmp_path / "db-out.jsonl", *tasks), out=out)
+    assert {entity for doc in docs_in(out) for entity in entities(doc)} == {("京都", "地名")}
+
+
+def test_categories_of_a_tool(tmp_path: Path, out: Path) -> None:
+    tasks = [
+        {"text": f"文{n}", "_input_hash": n, "answer": "accept", "accept": [n % 2],
+         "options": [{"id": 0, "text": "偶数"}, {"id": 1, "text": "奇数"}]}
+        for n in range(10)
+    ]  # fmt: skip
+    convert_textcat(jsonl(tmp_path / "a.jsonl", *tasks), out=out, split="100/0/0")
+    assert all(doc.cats["奇数"] == int(doc.text[1]) % 2 for doc in docs_in(out))
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_a_map_renames_merges_and_drops(tmp_path: Path, out: Path, suffix: str) -> None:
+    labels = tmp_path / f"map.{suffix}"
+    renamed = {"PER": "人名", "PERSON": "人名", "X": ""}
+    table = "old,new\n" + "".join(f"{old},{new}\n" for old, new in renamed.items())
+    labels.write_text(json.dumps(renamed) if suffix == "json" else table, encoding="utf-8")
+    rows = [[[0, 2, "PER"]], [[0, 2, "PERSON"]], [[0, 2, "X"], [2, 3, "地名"]]]
+    path = jsonl(
+        tmp_path / "a.jsonl", *({"text": f"田中{n}", "entities": e} for n, e in enumerate(rows))
+    )
+    convert_spans(out=out, train=path, label_map=labels)
+    found = [label for doc in docs_in(out) for _, label in entities(doc)]
+    assert found == ["人名", "人名", "地名"]
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 1}', "a,b,c\n1,2,3\n1,2,3\n"])
+def test_odd_maps_are_refused(tmp_path: Path, out: Path, content: str) -> None:
+    labels = tmp_path / ("map.csv" if "," in content else "map.json")
+    labels.write_text(content, encoding="utf-8")
+    path = jsonl(tmp_path / "a.jsonl", {"text": "田中", "entities": [[0, 2, "PER"]]})
+    with pytest.raises(DataError, match=r"J2(04|05|56)"):
+        convert_spans(out=out, train=path, label_map=labels)
+
+
+def test_unlabelled_records_are_refused_or_left_out(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": f"文{n}", "label": "a" if n else None} for n in range(4)]
+    path = jsonl(tmp_path / "a.jsonl", *rows)
+    with pytest.raises(DataError, match=r"line 1: \[J214\]"):
+        convert_textcat(out=out, train=path)
+    convert_textcat(out=out, train=path, skip_unlabelled=True)
+    assert len(docs_in(out)) == 3
+    assert "[JW256] 1 " in capsys.readouterr().err
+
+
+def test_an_entity_that_stands_there_twice_is_one(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": "田中", "entities": [[0, 2, "人名"]] * 2})
+    convert_spans(out=out, train=path)
+    assert [entities(doc) for doc in docs_in(out)] == [[("田中", "人名")]]
+    assert "[JW258] 1 " in capsys.readouterr().err
+
+
+def test_a_group_stays_in_one_part(tmp_path: Path, out: Path) -> None:
+    rows = [{"text": f"文{n}", "label": "ab"[n % 2], "article": n // 10} for n in range(200)]
+    convert_textcat(jsonl(tmp_path / "a.jsonl", *rows), out=out, group_field="article")
+    articles = [{int(doc.text[1:]) // 10 for doc in docs_in(out, part)} for part in SPLITS]
+    assert sum(map(len, articles)) == len(set().union(*articles)) == 20
+
+
+def test_entities_and_a_label_of_one_record(tmp_path: Path, out: Path) -> None:
+    rows = [
+        {"text": f"京都{n}", "entities": [[0, 2, "地名"]], "label": "ab"[n % 2]} for n in range(10)
+    ]
+    convert_records(jsonl(tmp_path / "a.jsonl", *rows), out=out, task="joint", split="100/0/0")
+    for doc in docs_in(out):
+        assert entities(doc) == [("京都", "地名")]
+        assert doc.cats == {"a": 1.0 - int(doc.text[2]) % 2, "b": int(doc.text[2]) % 2}
+
+
+def test_tokens_with_tags_in_records(tmp_path: Path, out: Path) -> None:
+    row = {
+        "tokens": ["私", "は", "東京", "都", "へ"],
+        "ner_tags": ["O", "O", "B-地名", "I-地名", "O"],
+    }
+    convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", row))
+    assert [entities(doc) for doc in docs_in(out)] == [[("東京都", "地名")]]
+    row["ner_tags"].pop()
+    with pytest.raises(DataError, match="J207"):
+        convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", row))
+
+
+def test_what_is_converted_is_not_overwritten(tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("東京へ行く。\n", encoding="utf-8")
+    with pytest.raises(DataError, match="J260"):
+        convert_text([source], out=source)
+    assert source.read_text(encoding="utf-8") == "東京へ行く。\n"
+
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "train"),
+    [
+        ("a.csv", "text,label\n駅から近い,立地\n部屋が広い,部屋\n", "textcat", "駅から近い"),
+        ("a.bio", "私\tO\n東京\tB-地名\n\n", "ner", "私東京"),
+        ("tagged.txt", "私 O\n東京 B-地名\n\n", "ner", "私東京"),
+    ],
+)
+def test_the_command_finds_out_what_it_is_given(
+    tmp_path: Path, out: Path, name: str, content: str, task: str, train: str
+) -> None:
+    (tmp_path / name).write_bytes(content.encode("cp932"))
+    command = [*COMMAND, "--train", tmp_path / name, "--task", task, "--out", out]
+    done = subprocess.run([*command, "--encoding", "cp932"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert docs_in(out)[0].text == train
+    # What was converted is converted again, and two such folders are combined.
+    command = [*COMMAND, out, "--task", task, "--out", tmp_path / "again"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert docs_in(tmp_path / "again")[0].text == train
+
+
+def test_tagged_tokens_have_no_topics(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "a.bio").write_text("私\tO\n", encoding="utf-8")
+    command = [*COMMAND, tmp_path / "a.bio", "--task", "textcat", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "[J259]" in done.stderr) == (1, True)
 
 
 def test_an_error_is_one_line_without_traceback(tmp_path: Path, out: Path) -> None:
-    command = [
-        sys.executable,
-        SCRIPTS / "convert_spans.py",
-        tmp_path / "missing.jsonl",
-        "--out",
-        out,
-    ]
+    command = [*COMMAND, tmp_path / "missing.jsonl", "--task", "ner", "--out", out]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stdout == ""
@@ -722,7 +855,7 @@ def entity_counts(folder: Path) -> dict[str, int]:
 @pytest.mark.shared
 def test_stockmark(out: Path) -> None:
     source = CORPORA / "stockmark_ner" / "ner.json"
-    convert_spans(source, out=out)
+    convert_spans(source, out=out, shuffle="plain")
     assert entity_counts(out) == {"train": 10_607, "dev": 1_245, "test": 1_333}
     texts = {row["text"]: row["entities"] for row in json.loads(source.read_text(encoding="utf-8"))}
     for split, count in {"train": 4_274, "dev": 534, "test": 535}.items():

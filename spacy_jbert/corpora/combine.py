@@ -1,30 +1,25 @@
 """Converted corpora, each with its own kind of annotation -> one corpus with all of it, for
-configs/joint.cfg.
-
-python project/scripts/combine.py project/corpus/sample_ner project/corpus/sample_topic --out
-project/corpus/sample_joint"""
+configs/joint.cfg."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from spacy.tokens import Doc
 
-from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer, read_docbin
-from spacy_jbert.corpora.options import Out, run
-from spacy_jbert.corpora.readers import Notes
-from spacy_jbert.corpora.splits import SPLITS, Splits, report, write_splits
-from spacy_jbert.errors import DataError, Errors
+from ..errors import DataError, Errors
+from .docs import clean_annotation, japanese_tokenizer, read_docbin
+from .readers import Notes
+from .splits import SPLITS, Splits, report, write_splits
 
 
-def combine(
-    folders: Annotated[list[Path], typer.Argument(help="Folders with {train,dev,test}.spacy")],
-    *,
-    out: Out,
-) -> None:
+def combine(folders: list[Path], *, out: Path) -> None:
     """Combine corpora, split by split. A text with entities in one and categories in another
     becomes one document. The others keep what they have: what a document lacks stays unknown, and
-    isn't taken for "none"."""
+    isn't taken for "none".
+
+    folders (list[Path]): Folders with {train,dev,test}.spacy.
+    out (Path): The folder to write to.
+    RAISES: DataError J201 for a folder without any, and what `read_docbin` raises.
+    """
     vocab, notes = japanese_tokenizer().vocab, Notes()
     splits: Splits = {}
     for folder in folders:
@@ -51,7 +46,3 @@ def merge(docs: list[Doc]) -> list[Doc]:
             doc.cats = categorised[doc.text].cats
             moved.add(id(categorised[doc.text]))
     return [doc for doc in docs if id(doc) not in moved]
-
-
-if __name__ == "__main__":
-    run(combine)

@@ -1,25 +1,20 @@
-"""Tokens with IOB tags, one a line (CoNLL, .bio; BILUO and BIOES too) -> one DocBin a split.
-
-python project/scripts/convert_iob.py --train train.bio --dev dev.bio --test test.bio
---sentences-per-doc 10 --out project/corpus/gsd"""
+"""Tokens with IOB tags, one a line (CoNLL, .bio; BILUO and BIOES too) -> one DocBin a split."""
 
 import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from spacy_jbert.corpora.docs import clean_annotation, japanese_tokenizer
-from spacy_jbert.corpora.options import Dev, Out, Ratio, Seed, Source, Test, Train, run
-from spacy_jbert.corpora.readers import Notes, read_label, read_lines
-from spacy_jbert.corpora.splits import read_splits, report, write_splits
-from spacy_jbert.errors import DataError, Errors, Warnings
+from ..errors import DataError, Errors, Warnings
+from .docs import clean_annotation, japanese_tokenizer
+from .readers import Notes, read_label, read_lines
+from .splits import Shuffle, read_splits, report, write_splits
 
 Delimiter = Literal["auto", "tab", "comma", "space"]
 Sentence = list[tuple[str, str]]
@@ -29,33 +24,37 @@ TAG = re.compile(r"O|[BIELSUM]-.*\S.*")
 
 
 def convert_iob(
-    source: Source = None,
+    source: Path | None = None,
     *,
-    out: Out,
-    train: Train = None,
-    dev: Dev = None,
-    test: Test = None,
-    split: Ratio = "80/10/10",
-    seed: Seed = 42,
-    delimiter: Annotated[Delimiter, typer.Option(help="What stands between the columns")] = "auto",
-    token_column: Annotated[
-        int, typer.Option(help="Column of the token, from 0; -1 is the last")
-    ] = 0,
-    tag_column: Annotated[int, typer.Option(help="Column of the tag, from 0; -1 is the last")] = -1,
-    sentences_per_doc: Annotated[
-        int, typer.Option(min=1, help="How many sentences make a document")
-    ] = 1,
+    out: Path,
+    train: Path | None = None,
+    dev: Path | None = None,
+    test: Path | None = None,
+    split: str = "80/10/10",
+    seed: int = 42,
+    shuffle: Shuffle = "stratified",
+    delimiter: Delimiter = "auto",
+    token_column: int = 0,
+    tag_column: int = -1,
+    sentences_per_doc: int = 1,
+    encoding: str | None = None,
 ) -> None:
-    """Convert tagged tokens.
+    """Convert tagged tokens, and write train.spacy, dev.spacy and test.spacy.
 
     The tokens of the file are kept; as it doesn't tell where spaces are, there are none in the
     texts.
+
+    source, out, train, dev, test, split, seed, shuffle, encoding: As in `convert_records`.
+    delimiter (str): What stands between the columns.
+    token_column, tag_column (int): Counted from 0; -1 is the last.
+    sentences_per_doc (int): How many sentences make a document.
+    RAISES: DataError J2xx, with file and line.
     """
     vocab, notes = japanese_tokenizer().vocab, Notes()
 
     def read(path: Path) -> Iterator[Doc]:
         group: list[Sentence] = []
-        for sentence in read_sentences(path, delimiter, token_column, tag_column, notes):
+        for sentence in read_sentences(path, delimiter, token_column, tag_column, notes, encoding):
             if group and (not sentence or len(group) == sentences_per_doc):
                 yield clean_annotation(make_doc(vocab, group), notes, path)
                 group = []
@@ -64,7 +63,12 @@ def convert_iob(
             yield clean_annotation(make_doc(vocab, group), notes, path)
 
     splits = read_splits(
-        read, source, {"train": train, "dev": dev, "test": test}, ratio=split, seed=seed
+        read,
+        source,
+        {"train": train, "dev": dev, "test": test},
+        ratio=split,
+        seed=seed,
+        shuffle=shuffle,
     )
     write_splits(out, splits)
     report(splits, notes)
@@ -77,13 +81,30 @@ def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
     return Doc(vocab, words=words, spaces=[False] * len(words), sent_starts=starts, ents=tags)
 
 
+def looks_tagged(path: Path, encoding: str | None = None) -> bool:
+    """Whether the first lines of a file each end with a tag, and one at least with an entity's."""
+    try:
+        lines = [line.strip() for _, line in islice(read_lines(path, encoding), 200)]
+    except DataError:
+        return False
+    lines = [line for line in lines if line and not line.startswith(("#", "-DOCSTART-"))]
+    tags = [re.split(r"[\t ,]", line)[-1] for line in lines if len(re.split(r"[\t ,]", line)) > 1]
+    all_tags = len(tags) == len(lines) and all(TAG.fullmatch(tag) for tag in tags)
+    return all_tags and any(tag != "O" for tag in tags)
+
+
 def read_sentences(
-    path: Path, delimiter: Delimiter, token_column: int, tag_column: int, notes: Notes
+    path: Path,
+    delimiter: Delimiter,
+    token_column: int,
+    tag_column: int,
+    notes: Notes,
+    encoding: str | None = None,
 ) -> Iterator[Sentence]:
     """Read the sentences of a file, with an empty one where the file has a border between documents
     (-DOCSTART-).
     """
-    lines = [(number, line.rstrip("\r\n")) for number, line in read_lines(path)]
+    lines = [(number, line.rstrip("\r\n")) for number, line in read_lines(path, encoding)]
     columns = Columns(path, [line for _, line in lines], delimiter, token_column, tag_column)
     sentence: Sentence = []
     before = "O"
@@ -177,7 +198,3 @@ class Columns:
             return quoted
         end = self.token + 1 + len(cells) - self.count
         return [*cells[: self.token], ",".join(cells[self.token : end]), *cells[end:]]
-
-
-if __name__ == "__main__":
-    run(convert_iob)

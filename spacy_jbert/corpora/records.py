@@ -1,0 +1,353 @@
+"""Texts with entities, labels or both, whatever file they are in -> one DocBin a split.
+
+`convert_records` is the whole of it: read records (`read_annotated`), check them (`Reader`), share
+them out and write them. Tagged tokens are in iob.py, DocBins in docbin.py, running text in text.py.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from spacy.tokens import Doc
+
+from ..errors import DataError, Errors, Warnings
+from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
+from .importers import TOOLS, Annotated, read_export
+from .readers import Format, Notes, Quoting, Row, read_label, read_rows, shortened
+from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
+
+Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]
+ENTITY_FIELDS = ("entities", "labels", "label")
+
+
+def convert_records(
+    source: Path | None = None,
+    *,
+    out: Path,
+    task: Task,
+    train: Path | None = None,
+    dev: Path | None = None,
+    test: Path | None = None,
+    split: str = "80/10/10",
+    seed: int = 42,
+    shuffle: Shuffle = "stratified",
+    split_field: str | None = None,
+    group_field: str | None = None,
+    text_field: str = "text",
+    label_field: str = "label",
+    entities_field: str | None = None,
+    separator: str = ",",
+    overlaps: Literal["refuse", "longest"] = "refuse",
+    exclude_label_containing: str | None = None,
+    skip_unlabelled: bool = False,
+    label_map: Path | None = None,
+    split_mode: Literal["A", "B", "C"] = "A",
+    format: Format = "auto",
+    encoding: str | None = None,
+    quoting: Quoting = "auto",
+) -> None:
+    """Convert records and write train.spacy, dev.spacy and test.spacy.
+
+    source (Path | None): One file, which is then split, or
+    train, dev, test (Path | None): the file of each split.
+    out (Path): The folder to write to.
+    task (str): "ner": entities, "textcat": one label a text, "textcat_multilabel": any number,
+        "joint": entities and one label.
+    split, seed, shuffle: How one file is shared out: `splits.shared_out`.
+    split_field (str | None): The field that names each record's split, instead.
+    group_field (str | None): Records with the same value stay in one split.
+    text_field, label_field, entities_field: Where things are; dots go down: "meta.topic".
+    separator (str): What stands between several labels that aren't a list.
+    overlaps (str): "refuse" entities that overlap, or keep the "longest".
+    exclude_label_containing (str | None): Leave out records with such a label.
+    skip_unlabelled (bool): Leave out records without any annotation, instead of refusing them
+        (textcat) or taking them for texts without entities (ner).
+    label_map (Path | None): A file of old and new labels: `read_label_map`.
+    split_mode (str): Sudachi's, for the tokens.
+    format, encoding, quoting: How the file is to be read, where it isn't found out.
+    RAISES: DataError J2xx, with file and line.
+    """
+    reader = Reader(
+        task=task,
+        format=format,
+        encoding=encoding,
+        quoting=quoting,
+        text_field=text_field,
+        label_field=label_field,
+        entities_field=entities_field,
+        separator=separator,
+        overlaps=overlaps,
+        exclude_label_containing=exclude_label_containing,
+        skip_unlabelled=skip_unlabelled,
+        label_map=read_label_map(label_map) if label_map else {},
+        split_field=split_field,
+        group_field=group_field,
+        split_mode=split_mode,
+    )
+    files = {"train": train, "dev": dev, "test": test}
+    splits = read_splits(
+        reader.read,
+        source,
+        files,
+        ratio=split,
+        seed=seed,
+        shuffle=shuffle,
+        by_field=split_field is not None,
+    )
+    if task != "ner":
+        complete_categories(splits)
+    write_splits(out, splits)
+    report(splits, reader.notes)
+
+
+def read_label_map(path: Path) -> dict[str, str]:
+    """Read which label becomes which: a JSON object, or a CSV or TSV file with a header and two
+    columns. What becomes nothing ("" or null) is left out.
+
+    RETURNS (dict[str, str]): New labels by old ones, "" for none.
+    RAISES: DataError J256.
+    """
+    rows = list(read_rows(path))
+    pairs: list[tuple[Any, Any]] = []
+    for row in rows:
+        if len(rows) > 1 and len(row.fields) != 2:
+            raise row.error(Errors.J256)
+        is_table = path.suffix.lower() in (".csv", ".tsv")
+        pairs += [tuple(row.fields.values())] if is_table else list(row.fields.items())
+    labels: dict[str, str] = {}
+    for old, new in pairs:
+        if not isinstance(new, str | None):
+            raise DataError(Errors.J256, path=path)
+        labels[old] = read_label(new, Notes(), path=path) if new else ""
+    return labels
+
+
+def complete_categories(splits: Splits) -> None:
+    """Give every document that has categories every category of the data, as 1.0 or 0.0."""
+    docs = [doc for docs in splits.values() for doc in docs]
+    labels = sorted({label for doc in docs for label in doc.cats})
+    for doc in docs:
+        doc.cats = {label: float(label in doc.cats) for label in labels}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the records of a file as Docs. The settings are those of `convert_records`."""
+
+    task: Task
+    format: Format
+    encoding: str | None
+    quoting: Quoting
+    text_field: str
+    label_field: str
+    entities_field: str | None
+    separator: str
+    overlaps: str
+    exclude_label_containing: str | None
+    skip_unlabelled: bool
+    label_map: Mapping[str, str]
+    split_field: str | None
+    group_field: str | None
+    split_mode: str
+    notes: Notes = field(default_factory=Notes)
+
+    def read(self, path: Path) -> Iterator[Doc]:
+        """YIELDS (Doc): The Docs of the records that are kept."""
+        tokenizer = japanese_tokenizer(self.split_mode)
+        for record in self.records(path):
+            if not record.text.strip():
+                self.notes[Warnings.JW203] += 1
+                continue
+            entities = self.entities(record) if self.task in ("ner", "joint") else None
+            labels = self.labels(record) if self.task != "ner" else []
+            if labels is None:
+                continue
+            if self.skip_unlabelled and not entities and not labels:
+                self.notes[Warnings.JW256] += 1
+                continue
+            doc = make_doc(tokenizer, record.text, entities)
+            doc.cats = dict.fromkeys(labels, 1.0)
+            doc.user_data |= split_of(record.row, self.split_field)
+            if self.group_field is not None:
+                doc.user_data["group"] = str(record.row.get(self.group_field))
+            yield doc
+
+    def records(self, path: Path) -> Iterator[Annotated]:
+        """The records of a file, of an annotation tool or with fields that are named."""
+        if self.format in (*TOOLS, "brat"):
+            yield from read_export(path, self.notes, self.format, encoding=self.encoding)
+            return
+        if self.format == "auto" and (path.suffix == ".ann" or holds_standoff(path)):
+            yield from read_export(path, self.notes, "brat", encoding=self.encoding)
+            return
+        read: Callable[[Row, Notes], Iterator[Annotated]] | None = None
+        rows = read_rows(path, format=self.format, quoting=self.quoting, encoding=self.encoding)
+        for number, row in enumerate(rows):
+            if number == 0 and self.format == "auto" and (tool := tool_of(row)):
+                read = TOOLS[tool]
+            yield from read(row, self.notes) if read else [self.annotated(row)]
+
+    def annotated(self, row: Row) -> Annotated:
+        """A record with fields of the user's."""
+        if self.task == "ner" and self.text_field not in row.fields and is_tagged(row):
+            return tagged(row, self.notes)
+        text = row.text(self.text_field)
+        entities: list[Entity] = []
+        labels: list[str] = []
+        if self.task in ("ner", "joint"):
+            found = row.get(self.entities_field or self.entities_field_of(row))
+            entities = trim_entities(text, read_entities(row, text, found, self.notes), self.notes)
+        if self.task != "ner":
+            value = row.get(self.label_field)
+            if not (self.skip_unlabelled and value in (None, "", [])):
+                labels = read_labels(row, value, self.several, self.notes)
+        return Annotated(text, row, entities, labels)
+
+    @property
+    def several(self) -> str | None:
+        """What stands between labels, where a text can have several."""
+        return self.separator if self.task == "textcat_multilabel" else None
+
+    def entities_field_of(self, row: Row) -> str:
+        names = ("entities",) if self.task == "joint" else ENTITY_FIELDS
+        return next((name for name in names if name in row.fields), "entities")
+
+    def entities(self, record: Annotated) -> list[Entity]:
+        """The entities of a record, without those that overlap."""
+        entities = [
+            (start, end, new)
+            for start, end, label in record.entities
+            if (new := self.label_map.get(label, label))
+        ]
+        self.notes[Warnings.JW257] += len(record.entities) - len(entities)
+        distinct = sorted(set(entities))
+        self.notes[Warnings.JW258] += len(entities) - len(distinct)
+        kept = longest(distinct)
+        if self.overlaps == "refuse" and len(kept) < len(distinct):
+            first, second = next((a, b) for a, b in pairwise(distinct) if b[0] < a[1])
+            raise record.row.error(Errors.J213.format(first=first, second=second))
+        self.notes[Warnings.JW204] += len(distinct) - len(kept)
+        return kept
+
+    def labels(self, record: Annotated) -> list[str] | None:
+        """The labels of a record; None if it is to be left out."""
+        labels = [self.label_map.get(label, label) for label in record.labels]
+        self.notes[Warnings.JW257] += labels.count("")
+        labels = [label for label in labels if label]
+        excluded = self.exclude_label_containing
+        if excluded and any(excluded in label for label in labels):
+            self.notes[Warnings.JW206] += 1
+            return None
+        if labels or self.task == "textcat_multilabel":
+            distinct = list(dict.fromkeys(labels))
+            if self.task != "textcat_multilabel" and len(distinct) > 1:
+                raise record.row.error(
+                    Errors.J225.format(field=self.label_field, count=len(distinct))
+                )
+            return distinct
+        if self.skip_unlabelled or record.labels:
+            # Without a label, or with one that the map leaves out and that is counted already.
+            self.notes[Warnings.JW256] += not record.labels
+            return None
+        raise record.row.error(Errors.J225.format(field=self.label_field, count=0))
+
+
+def tool_of(row: Row) -> str | None:
+    """RETURNS (str | None): The annotation tool that writes records with these fields, if they are
+    no tool's but its own: doccano's are as anybody's."""
+    fields = set(row.fields)
+    tasks = "data" in fields and bool({"annotations", "completions"} & fields)
+    if tasks or {"annotation_id", "annotator"} <= fields:
+        return "label-studio"
+    if "_input_hash" in fields or {"text", "spans"} <= fields:
+        return "prodigy"
+    return None
+
+
+def is_tagged(row: Row) -> bool:
+    """Whether a record holds tokens and their tags, as corpora on hubs do."""
+    return all(isinstance(row.fields.get(name), list) for name in ("tokens", "ner_tags"))
+
+
+def tagged(row: Row, notes: Notes) -> Annotated:
+    """A record of tokens and tags: IOB, BILUO or BIOES. There are no spaces between tokens."""
+    tokens, tags = row.fields["tokens"], row.fields["ner_tags"]
+    texts = all(isinstance(value, str) for value in (*tokens, *tags))
+    if len(tokens) != len(tags) or not texts:
+        expected = f"a tag for each of the {len(tokens)} tokens, by name"
+        raise row.error(Errors.J207.format(field="ner_tags", expected=expected, value=len(tags)))
+    entities: list[Entity] = []
+    start = 0
+    for token, tag in zip(tokens, tags, strict=True):
+        prefix, _, label = tag.partition("-")
+        if tag != "O" and (prefix not in tuple("BILUESM") or not label):
+            raise row.error(Errors.J222.format(tag=tag))
+        end = start + len(token)
+        follows = prefix in "IELM" and entities and entities[-1][1:] == (start, label)
+        if tag != "O" and follows:
+            entities[-1] = (entities[-1][0], end, label)
+        elif tag != "O":
+            entities.append((start, end, row.label(label, notes)))
+        start = end
+    return Annotated("".join(tokens), row, trim_entities("".join(tokens), entities, notes))
+
+
+def holds_standoff(path: Path) -> bool:
+    """Whether a folder holds brat's files."""
+    return path.is_dir() and any(path.rglob("*.ann"))
+
+
+def read_entities(row: Row, text: str, found: Any, notes: Notes) -> list[Entity]:
+    """Check the entities of a record, in whichever of the known forms they are, and sort them."""
+    if not isinstance(found, list):
+        message = Errors.J207.format(
+            field="entities", expected="a list of entities", value=shortened(found)
+        )
+        raise row.error(message)
+    return sorted(read_entity(row, text, entity, notes) for entity in found)
+
+
+def read_entity(row: Row, text: str, entity: Any, notes: Notes) -> Entity:
+    """Check one entity: [start, end, label] or an object."""
+    try:
+        if isinstance(entity, dict):
+            label = entity["label"] if "label" in entity else entity["type"]
+            if "span" in entity:
+                start, end = entity["span"]
+            else:
+                start, end = (
+                    entity[name] if name in entity else entity[f"{name}_offset"]
+                    for name in ("start", "end")
+                )
+        else:
+            start, end, label = entity
+    except (KeyError, TypeError, ValueError):
+        raise row.error(Errors.J210.format(entity=shortened(entity))) from None
+    if not (type(start) is type(end) is int and 0 <= start < end <= len(text)):
+        raise row.error(Errors.J211.format(start=start, end=end, length=len(text)))
+    name = entity.get("name", text[start:end]) if isinstance(entity, dict) else text[start:end]
+    if name != text[start:end]:
+        raise row.error(Errors.J212.format(name=name, found=text[start:end]))
+    return start, end, row.label(label, notes)
+
+
+def longest(entities: list[Entity]) -> list[Entity]:
+    """Leave out every entity that overlaps a longer one (of two as long, the first stays)."""
+    kept: list[Entity] = []
+    for start, end, label in sorted(
+        entities, key=lambda entity: (entity[0] - entity[1], entity[0])
+    ):
+        if all(end <= other_start or other_end <= start for other_start, other_end, _ in kept):
+            kept.append((start, end, label))
+    return sorted(kept)
+
+
+def read_labels(row: Row, value: Any, separator: str | None, notes: Notes) -> list[str]:
+    """The labels of a record: a list, or text; with a separator any number of them."""
+    if separator and value is None:
+        return []
+    if separator and isinstance(value, str):
+        value = [label.strip(" ") for label in value.split(separator) if label.strip()]
+    return [row.label(label, notes) for label in (value if isinstance(value, list) else [value])]
