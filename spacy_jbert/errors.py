@@ -411,6 +411,8 @@ class Errors(metaclass=_WithCodes):
         "format with --format."
     )
     J259 = "--task {task} can't be had from {format} data. {reason}"
+    J263 = "The config has no section [convert] that can be read: {reason}"
+    J264 = "[convert] has settings that there aren't: {names}. There are {known}."
     J260 = "'{path}' is what is converted, so it can't be what is written. Give another --out."
     J227 = (
         "The file is {guess}, not UTF-8. Give its encoding to `jbert convert`, --encoding {guess}, "

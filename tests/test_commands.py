@@ -133,8 +133,12 @@ def test_a_trained_pipeline_goes_on_learning(name: str, trained: Callable) -> No
 
 
 def test_the_readme_trains_any_number_of_labels(overrides: list[object], tmp_path: Path) -> None:
-    readme = (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
-    command = readme.split("spacy train configs/textcat.cfg … ", 1)[1].split("```", 1)[0]
+    page = (CONFIGS.parent / "docs" / "textcat.md").read_text(encoding="utf-8")
+    several = page.split("## Several labels a text", 1)[1]
+    command = several.split("--components.textcat.factory", 1)[1].split("--training.max_steps", 1)[
+        0
+    ]
+    command = f"--components.textcat.factory{command}"
     words = command.replace("\\\n", " ").split()
     steps = ("--training.max_steps", 1, "--training.eval_frequency", 1)
     run("train", CONFIGS / "textcat.cfg", "--output", tmp_path, *overrides, *words, *steps)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from confection import Config
 
-from ..corpora.readers import Format, Quoting, kind
+from ..corpora.readers import Format, Quoting, check_file, kind, shortened
 from ..corpora.splits import Shuffle
 from ..errors import DataError, Errors
 from ..terminal import replace_unshowable
@@ -14,6 +15,29 @@ from .output import coded_errors
 
 ConversionTask = Literal["ner", "textcat", "textcat_multilabel", "joint", "text"]
 TAGGED = (".bio", ".iob", ".iob2", ".conll", ".conll03", ".bioes", ".biluo", ".ner")
+
+
+def settings_of(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the settings of a config's [convert] section where the command line says nothing.
+
+    RAISES: DataError J263 for a file without that section, J264 for settings that there aren't.
+    """
+    if path is None:
+        return None
+    with coded_errors():
+        check_file(path)
+        try:
+            section = Config().from_disk(path)["convert"]
+        except (ValueError, KeyError) as error:
+            raise DataError(Errors.J263.format(reason=shortened(str(error))), path=path) from None
+        known = [name for parameter in context.command.params if (name := parameter.name)]
+        if unknown := set(section) - set(known) | {"config"} & set(section):
+            message = Errors.J264.format(
+                names=", ".join(sorted(unknown)), known=", ".join(sorted(known))
+            )
+            raise DataError(message, path=path)
+    context.default_map = {**(context.default_map or {}), **section}
+    return path
 
 
 def convert_cli(
@@ -30,6 +54,16 @@ def convert_cli(
         Path, typer.Option("--out", "-o", help="Folder for {train,dev,test}.spacy, or a text file")
     ],
     task: Annotated[ConversionTask, typer.Option("--task", "-t", help="What is to be learned")],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            is_eager=True,
+            callback=settings_of,
+            help="Config whose section [convert] has any of these settings",
+        ),
+    ] = None,
     train: Annotated[
         Path | None, typer.Option("--train", help="The training part, where data come split")
     ] = None,

@@ -16,12 +16,21 @@ ROOT = Path(__file__).parents[2]
 PARTS = [
     "configs",
     "project/scripts",
+    "project/corpora",
     "project/assets/sample",
     "project/assets/jbert-mini",
     "project/meta",
     "spacy_jbert",
 ]
-FILES = ["project.yml", "setup.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
+FILES = [
+    "project.yml",
+    "setup.py",
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
+]
 
 
 def copy_checkout(to: Path) -> Path:
@@ -130,7 +139,7 @@ def _pretrained(folder: Path) -> tuple[dict, dict]:
 
 
 def test_a_missing_asset_is_named(checkout: Path) -> None:
-    done = run("-m", "spacy", "project", "run", "stockmark-convert", ".", cwd=checkout)
+    done = run("-m", "spacy", "project", "run", "stockmark", ".", cwd=checkout)
     assert done.returncode != 0
     assert "project/assets/stockmark/ner.json" in done.stdout + done.stderr
     assert not (checkout / "project/corpus/stockmark").exists()
@@ -153,10 +162,15 @@ def test_an_asset_in_place_is_not_fetched(checkout: Path) -> None:
     assert file.read_text(encoding="utf-8") == "[]"
 
 
-def test_the_readme_table_is_the_projects(checkout: Path) -> None:
-    before = (checkout / "README.md").read_text(encoding="utf-8")
-    done = run("-m", "spacy", "project", "document", ".", "--output", "README.md", cwd=checkout)
+def test_the_table_in_the_docs_is_the_projects(checkout: Path) -> None:
+    page = checkout / "docs" / "project.md"
+    page.parent.mkdir()
+    before = (ROOT / "docs" / "project.md").read_text(encoding="utf-8")
+    # The page lies deeper than what it links to.
+    before = before.replace("(../project.yml)", "(project.yml)")
+    page.write_text(before, encoding="utf-8")
+    done = run("-m", "spacy", "project", "document", ".", "--output", page, cwd=checkout)
     assert done.returncode == 0, done.stderr
-    assert (checkout / "README.md").read_text(encoding="utf-8") == before, (
-        "run: python -m spacy project document --output README.md"
+    assert page.read_text(encoding="utf-8") == before, (
+        "run: python -m spacy project document --output docs/project.md, and mend the link"
     )
