@@ -58,6 +58,7 @@ def convert_cli(
     encoding: Annotated[
         str | None, typer.Option("--encoding", help="Of text that isn't UTF-8, such as cp932")
     ] = None,
+    sheet: Annotated[int, typer.Option("--sheet", min=1, help="Excel: which sheet, from 1")] = 1,
     quoting: Annotated[
         Quoting,
         typer.Option(
@@ -147,6 +148,14 @@ def convert_cli(
         found = format if format != "auto" else found_format(given, task, encoding)
         common: dict[str, Any] = {"out": out, **parts, "split": split, "seed": seed}
         common["shuffle"] = shuffle
+        common["label_map"] = label_map
+        common["skip_unlabelled"] = skip_unlabelled
+        common["exclude_label_containing"] = exclude_label_containing
+        if found in ("docbin", "iob"):
+            fields = {"--split-field": split_field, "--group-field": group_field}
+            if options := [name for name, value in fields.items() if value is not None]:
+                message = Errors.J262.format(options=" and ".join(options), format=found)
+                raise DataError(message, path=given)
         if found == "docbin":
             if source is not None and source.is_dir():
                 common |= converted_parts(source)
@@ -177,13 +186,11 @@ def convert_cli(
                 entities_field=entities_field,
                 separator=separator,
                 overlaps=overlaps,
-                exclude_label_containing=exclude_label_containing,
-                skip_unlabelled=skip_unlabelled,
-                label_map=label_map,
                 split_mode=split_mode,
                 format=found,
                 encoding=encoding,
                 quoting=quoting,
+                sheet=sheet,
             )
     print(f"{out}: {', '.join(sorted(path.name for path in out.glob('*.spacy')))}", file=sys.stderr)
 

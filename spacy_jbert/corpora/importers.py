@@ -22,15 +22,16 @@ class Annotated:
     """One text with what was annotated.
 
     text (str): The text, untouched.
-    entities (list[Entity]): Start, end and label, counted in characters; they may overlap.
-    labels (list[str]): The categories of the whole text.
+    entities (list[Entity] | None): Start, end and label, counted in characters; they may overlap.
+        None: nobody said which there are.
+    labels (list[str] | None): The categories of the whole text, or None.
     row (Row): Where it comes from, for errors and for the fields beside.
     """
 
     text: str
     row: Row
-    entities: list[Entity] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    entities: list[Entity] | None = field(default_factory=list)
+    labels: list[str] | None = field(default_factory=list)
 
 
 def read_export(

@@ -65,6 +65,7 @@ Format = Literal[
 """What a file is, or "auto" for what its name and its first record say."""
 
 _JAPANESE = re.compile("[ぁ-んァ-ヶ一-龠、。]")
+_SEEN = re.compile(r"\S")
 _QUOTED = re.compile('"(?:[^"]|"")*"')
 _ISO_2022_JP = re.compile(rb"\x1b(?:\$[@B(]|\([IJ])")
 _UTF_7 = re.compile(rb"\+[A-Za-z0-9/+]{3,}-?")
@@ -192,7 +193,8 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
     are kept.
 
     path (Path): The file.
-    encoding (str | None): A name that Python knows; None: UTF-8, or UTF-16 with a byte order mark.
+    encoding (str | None): A name that Python knows; None or "auto": UTF-8, or UTF-16 with a byte
+        order mark.
     YIELDS (tuple[int, str]): The line's number, from 1, and the line.
     RAISES: DataError J203, J227, J228 for other encodings and damage, J254, J257 for an encoding
         that the file isn't in or that there isn't, J230 for a line that is too
@@ -202,7 +204,7 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
     for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1, encoding), 1):
         if len(line) > LONGEST_LINE:
             raise DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number)
-        if encoding is None:
+        if encoding in (None, "auto"):
             _check_encoding(line, path, number)
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -214,21 +216,27 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
 def _read_pieces(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes]:
     """The lines of a file as UTF-8, those of more than `size` bytes in pieces."""
     check_file(path)
-    encoding = encoding or _marked_encoding(path)
+    if encoding in (None, "auto"):
+        encoding = _marked_encoding(path)
     lines = 0
     suffix = path.suffix.lower()
     if suffix in PACKED_OTHERWISE:
         raise DataError(Errors.J231.format(suffix=suffix), path=path)
     try:
         with OPENERS.get(suffix, open)(path, "rb") as file:
-            source = _Transcoded(file, encoding, path) if encoding else file
+            source: IO[bytes] | _Transcoded | _CarriageReturns = file
+            if encoding:
+                source = _Transcoded(file, encoding, path)
+            elif _has_bare_returns(path):
+                source = _CarriageReturns(file)
             while piece := source.readline(size):
                 lines += piece.endswith(b"\n")
                 yield piece
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         # An error of the system has a number, gzip's and bz2's over their data have none.
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            message = Errors.J261.format(path=path, done="read", reason=error.strerror)
+            raise DataError(message) from error
         raise DataError(Errors.J216.format(reason=error), path=path, line=lines + 1) from error
     if not lines and not _has_bytes(path):
         raise DataError(Errors.J202, path=path)
@@ -243,6 +251,26 @@ def _marked_encoding(path: Path) -> str | None:
         if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and start[2:] != b"\0\0":
             return "utf-16"
     return None
+
+
+def _has_bare_returns(path: Path) -> bool:
+    """Whether lines end with a carriage return alone, as Excel for Mac saves CSV."""
+    with suppress(EOFError, OSError, lzma.LZMAError, zlib.error), _opened(path) as file:
+        start = file.read(1 << 16)
+        return b"\r" in start.rstrip(b"\r") and b"\n" not in start
+    return False
+
+
+class _CarriageReturns:
+    """A file whose lines end with a carriage return, read as if they ended with a line feed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        # Latin-1 keeps every byte.
+        self.text = io.TextIOWrapper(file, "latin-1", newline="\r")
+
+    def readline(self, size: int) -> bytes:
+        line = self.text.readline(size).encode("latin-1")
+        return line[:-1] + b"\n" if line.endswith(b"\r") else line
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -345,6 +373,7 @@ def read_rows(
     format: Format = "auto",
     quoting: Quoting = "auto",
     encoding: str | None = None,
+    sheet: int = 1,
 ) -> Iterator[Row]:
     """Read records: .csv and .tsv with a header, a .json array of objects, .parquet, .xlsx, what
     `datasets` saved to disk, a folder of texts (a folder a label), or else JSONL; text packed
@@ -354,6 +383,7 @@ def read_rows(
     format (str): What it is, if its name doesn't say so.
     quoting (str): How a table's cells are quoted.
     encoding (str | None): Of text, as in `read_lines`.
+    sheet (int): Which sheet of an Excel file, from 1.
     YIELDS (Row): The records, blank lines left out.
     RAISES: DataError with file and line, J255 if the package that reads a format is missing.
     """
@@ -365,7 +395,7 @@ def read_rows(
         case "parquet":
             records = tables.read_parquet(path)
         case "excel":
-            records = tables.read_excel(path)
+            records = tables.read_excel(path, sheet)
         case "datasets":
             records = tables.read_dataset(path)
         case "folders":
@@ -489,9 +519,8 @@ class _Text:
         RETURNS (str): The character behind it, "" at the end.
         """
         while True:
-            end = self.position
-            while self.text[end : end + 1].isspace():
-                end += 1
+            seen = _SEEN.search(self.text, self.position)
+            end = seen.start() if seen else len(self.text)
             self.advance(end - self.position)
             if self.position < len(self.text) or not self.more():
                 return self.text[self.position : self.position + 1]
@@ -522,7 +551,7 @@ def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
     """The text of a file in pieces, as a JSON array may stand on one line."""
     decoder, number, japanese = getincrementaldecoder("utf-8-sig")(), 1, False
     for piece in chain(_read_pieces(path, _PIECE, encoding), [b""]):
-        if encoding is None:
+        if encoding in (None, "auto"):
             _check_encoding(piece, path, number)
         try:
             yield decoder.decode(piece, final=not piece)
@@ -535,8 +564,34 @@ def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
 def _read_table(
     path: Path, quoting: Quoting, delimiter: str | None = None, encoding: str | None = None
 ) -> Iterator[tuple[int, Any]]:
+    header: list[str] = []
+    for line, cells in read_table(path, quoting, delimiter, encoding):
+        if not header:
+            # Excel leaves empty rows where a table doesn't begin at the top.
+            header = cells if any(cells) else []
+            if repeated := [name for name, count in Counter(header).items() if count > 1]:
+                reason = f"its header names {repeated[0]!r} twice."
+                raise DataError(Errors.J209.format(reason=reason), path=path, line=line)
+        elif cells and len(cells) != len(header):
+            message = Errors.J208.format(found=len(cells), expected=len(header), header=header)
+            raise DataError(message, path=path, line=line)
+        elif cells:
+            yield line, dict(zip(header, cells, strict=True))
+
+
+def read_table(
+    path: Path,
+    quoting: Quoting = "auto",
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Iterator[tuple[int, list[str]]]:
+    """YIELDS (tuple[int, list[str]]): The line in which a row begins, and its cells.
+
+    delimiter (str | None): What stands between them; None finds out.
+    RAISES: DataError J209 for quotes that don't end, and what `read_lines` raises.
+    """
     csv.field_size_limit(LONGEST_LINE)
-    delimiter = delimiter or _delimiter(path, encoding)
+    delimiter = delimiter or ("\t" if kind(path) == ".tsv" else _delimiter(path, encoding))
     if quoting == "auto":
         unquoted = delimiter == "\t" and _is_unquoted(path, encoding)
         quoting = "none" if unquoted else "csv"
@@ -548,24 +603,8 @@ def _read_table(
     )
     line = 1
     try:
-        # Excel leaves empty rows where a table doesn't begin at the top.
-        header = next((cells for cells in reader if any(cells)), [])
-        if repeated := [name for name, count in Counter(header).items() if count > 1]:
-            raise DataError(
-                Errors.J209.format(reason=f"its header names {repeated[0]!r} twice."),
-                path=path,
-                line=reader.line_num,
-            )
-        line = reader.line_num + 1
         for cells in reader:
-            if cells and len(cells) != len(header):
-                raise DataError(
-                    Errors.J208.format(found=len(cells), expected=len(header), header=header),
-                    path=path,
-                    line=line,
-                )
-            if cells:
-                yield line, dict(zip(header, cells, strict=True))
+            yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(Errors.J209.format(reason=error), path=path, line=line) from None

@@ -4,7 +4,8 @@
 them out and write them. Tagged tokens are in iob.py, DocBins in docbin.py, running text in text.py.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,8 @@ from spacy.tokens import Doc
 from ..errors import DataError, Errors, Warnings
 from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
 from .importers import TOOLS, Annotated, read_export
-from .readers import Format, Notes, Quoting, Row, read_label, read_rows, shortened
+from .labels import LabelMap
+from .readers import Format, Notes, Quoting, Row, read_rows, shortened
 from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
 
 Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]
@@ -47,6 +49,7 @@ def convert_records(
     format: Format = "auto",
     encoding: str | None = None,
     quoting: Quoting = "auto",
+    sheet: int = 1,
 ) -> None:
     """Convert records and write train.spacy, dev.spacy and test.spacy.
 
@@ -64,9 +67,9 @@ def convert_records(
     exclude_label_containing (str | None): Leave out records with such a label.
     skip_unlabelled (bool): Leave out records without any annotation, instead of refusing them
         (textcat) or taking them for texts without entities (ner).
-    label_map (Path | None): A file of old and new labels: `read_label_map`.
+    label_map (Path | None): A file of old and new labels: `LabelMap`.
     split_mode (str): Sudachi's, for the tokens.
-    format, encoding, quoting: How the file is to be read, where it isn't found out.
+    format, encoding, quoting, sheet: How the file is to be read, where it isn't found out.
     RAISES: DataError J2xx, with file and line.
     """
     reader = Reader(
@@ -74,6 +77,7 @@ def convert_records(
         format=format,
         encoding=encoding,
         quoting=quoting,
+        sheet=sheet,
         text_field=text_field,
         label_field=label_field,
         entities_field=entities_field,
@@ -81,7 +85,7 @@ def convert_records(
         overlaps=overlaps,
         exclude_label_containing=exclude_label_containing,
         skip_unlabelled=skip_unlabelled,
-        label_map=read_label_map(label_map) if label_map else {},
+        label_map=LabelMap(label_map),
         split_field=split_field,
         group_field=group_field,
         split_mode=split_mode,
@@ -97,39 +101,23 @@ def convert_records(
         by_field=split_field is not None,
     )
     if task != "ner":
-        complete_categories(splits)
-    write_splits(out, splits)
+        complete_categories(splits, unlabelled=task == "textcat_multilabel")
+    write_splits(out, splits, sources=[source, *files.values()])
+    reader.label_map.tell_unused()
     report(splits, reader.notes)
 
 
-def read_label_map(path: Path) -> dict[str, str]:
-    """Read which label becomes which: a JSON object, or a CSV or TSV file with a header and two
-    columns. What becomes nothing ("" or null) is left out.
+def complete_categories(splits: Splits, *, unlabelled: bool) -> None:
+    """Give every document every category of the data, as 1.0 or 0.0.
 
-    RETURNS (dict[str, str]): New labels by old ones, "" for none.
-    RAISES: DataError J256.
+    unlabelled (bool): A document without any category has none of them; else it isn't known which,
+        and it stays without.
     """
-    rows = list(read_rows(path))
-    pairs: list[tuple[Any, Any]] = []
-    for row in rows:
-        if len(rows) > 1 and len(row.fields) != 2:
-            raise row.error(Errors.J256)
-        is_table = path.suffix.lower() in (".csv", ".tsv")
-        pairs += [tuple(row.fields.values())] if is_table else list(row.fields.items())
-    labels: dict[str, str] = {}
-    for old, new in pairs:
-        if not isinstance(new, str | None):
-            raise DataError(Errors.J256, path=path)
-        labels[old] = read_label(new, Notes(), path=path) if new else ""
-    return labels
-
-
-def complete_categories(splits: Splits) -> None:
-    """Give every document that has categories every category of the data, as 1.0 or 0.0."""
     docs = [doc for docs in splits.values() for doc in docs]
     labels = sorted({label for doc in docs for label in doc.cats})
     for doc in docs:
-        doc.cats = {label: float(label in doc.cats) for label in labels}
+        if doc.cats or unlabelled:
+            doc.cats = {label: float(label in doc.cats) for label in labels}
 
 
 @dataclass(frozen=True)
@@ -140,6 +128,7 @@ class Reader:
     format: Format
     encoding: str | None
     quoting: Quoting
+    sheet: int
     text_field: str
     label_field: str
     entities_field: str | None
@@ -147,7 +136,7 @@ class Reader:
     overlaps: str
     exclude_label_containing: str | None
     skip_unlabelled: bool
-    label_map: Mapping[str, str]
+    label_map: LabelMap
     split_field: str | None
     group_field: str | None
     split_mode: str
@@ -171,7 +160,10 @@ class Reader:
             doc.cats = dict.fromkeys(labels, 1.0)
             doc.user_data |= split_of(record.row, self.split_field)
             if self.group_field is not None:
-                doc.user_data["group"] = str(record.row.get(self.group_field))
+                group = record.row.get(self.group_field)
+                # What belongs to none isn't a group.
+                if group not in (None, ""):
+                    doc.user_data["group"] = str(group)
             yield doc
 
     def records(self, path: Path) -> Iterator[Annotated]:
@@ -183,7 +175,13 @@ class Reader:
             yield from read_export(path, self.notes, "brat", encoding=self.encoding)
             return
         read: Callable[[Row, Notes], Iterator[Annotated]] | None = None
-        rows = read_rows(path, format=self.format, quoting=self.quoting, encoding=self.encoding)
+        rows = read_rows(
+            path,
+            format=self.format,
+            quoting=self.quoting,
+            encoding=self.encoding,
+            sheet=self.sheet,
+        )
         for number, row in enumerate(rows):
             if number == 0 and self.format == "auto" and (tool := tool_of(row)):
                 read = TOOLS[tool]
@@ -194,16 +192,29 @@ class Reader:
         if self.task == "ner" and self.text_field not in row.fields and is_tagged(row):
             return tagged(row, self.notes)
         text = row.text(self.text_field)
-        entities: list[Entity] = []
-        labels: list[str] = []
+        joint = self.task == "joint"
+        entities: list[Entity] | None = None
+        labels: list[str] | None = None
         if self.task in ("ner", "joint"):
-            found = row.get(self.entities_field or self.entities_field_of(row))
-            entities = trim_entities(text, read_entities(row, text, found, self.notes), self.notes)
+            name = self.entities_field or self.entities_field_of(row)
+            found = self.value(row, name)
+            if found is not None or not (joint or self.skip_unlabelled):
+                entities = read_entities(row, text, found, self.notes)
+                entities = trim_entities(text, entities, self.notes)
         if self.task != "ner":
-            value = row.get(self.label_field)
-            if not (self.skip_unlabelled and value in (None, "", [])):
-                labels = read_labels(row, value, self.several, self.notes)
+            found = self.value(row, self.label_field)
+            if found not in (None, "", []) or not (joint or self.skip_unlabelled):
+                labels = read_labels(row, found, self.several, self.notes)
         return Annotated(text, row, entities, labels)
+
+    def value(self, row: Row, name: str) -> Any:
+        """The value of a field, which may be missing where not every record has to have it."""
+        try:
+            return row.get(name)
+        except DataError:
+            if self.task == "joint" or self.skip_unlabelled:
+                return None
+            raise
 
     @property
     def several(self) -> str | None:
@@ -214,12 +225,14 @@ class Reader:
         names = ("entities",) if self.task == "joint" else ENTITY_FIELDS
         return next((name for name in names if name in row.fields), "entities")
 
-    def entities(self, record: Annotated) -> list[Entity]:
-        """The entities of a record, without those that overlap."""
+    def entities(self, record: Annotated) -> list[Entity] | None:
+        """The entities of a record, without those that overlap; None if it doesn't say which."""
+        if record.entities is None:
+            return None
         entities = [
             (start, end, new)
             for start, end, label in record.entities
-            if (new := self.label_map.get(label, label))
+            if (new := self.label_map.get(label))
         ]
         self.notes[Warnings.JW257] += len(record.entities) - len(entities)
         distinct = sorted(set(entities))
@@ -233,14 +246,14 @@ class Reader:
 
     def labels(self, record: Annotated) -> list[str] | None:
         """The labels of a record; None if it is to be left out."""
-        labels = [self.label_map.get(label, label) for label in record.labels]
+        labels = [self.label_map.get(label) for label in record.labels or ()]
         self.notes[Warnings.JW257] += labels.count("")
         labels = [label for label in labels if label]
         excluded = self.exclude_label_containing
         if excluded and any(excluded in label for label in labels):
             self.notes[Warnings.JW206] += 1
             return None
-        if labels or self.task == "textcat_multilabel":
+        if labels or self.task in ("textcat_multilabel", "joint"):
             distinct = list(dict.fromkeys(labels))
             if self.task != "textcat_multilabel" and len(distinct) > 1:
                 raise record.row.error(
@@ -300,7 +313,15 @@ def holds_standoff(path: Path) -> bool:
 
 
 def read_entities(row: Row, text: str, found: Any, notes: Notes) -> list[Entity]:
-    """Check the entities of a record, in whichever of the known forms they are, and sort them."""
+    """Check the entities of a record, in whichever of the known forms they are, and sort them: a
+    list, the same as JSON in a cell of a table, or an object of lists, as `datasets` keeps it.
+    """
+    if isinstance(found, str):
+        found = _json(found) if found.strip() else []
+    if isinstance(found, dict) and all(isinstance(values, list) for values in found.values()):
+        found = [
+            dict(zip(found, values, strict=False)) for values in zip(*found.values(), strict=False)
+        ]
     if not isinstance(found, list):
         message = Errors.J207.format(
             field="entities", expected="a list of entities", value=shortened(found)
@@ -348,6 +369,18 @@ def read_labels(row: Row, value: Any, separator: str | None, notes: Notes) -> li
     """The labels of a record: a list, or text; with a separator any number of them."""
     if separator and value is None:
         return []
+    if separator and isinstance(value, str) and isinstance(_json(value), list):
+        value = _json(value)
     if separator and isinstance(value, str):
         value = [label.strip(" ") for label in value.split(separator) if label.strip()]
     return [row.label(label, notes) for label in (value if isinstance(value, list) else [value])]
+
+
+def _json(cell: str) -> Any:
+    """A list or an object that stands as JSON in a cell of a table; any other text as it is."""
+    if cell.strip()[:1] not in ("[", "{"):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell

@@ -71,6 +71,19 @@ def test_tables_begin_where_they_begin(tmp_path: Path, mark: str) -> None:
     assert [row.fields for row in readers.read_rows(path)] == [{"text": "東京", "label": "地名"}]
 
 
+@pytest.mark.parametrize("encoding", [None, "auto", "cp932"])
+def test_lines_that_end_with_a_carriage_return(tmp_path: Path, encoding: str | None) -> None:
+    content = f'text,label\r"{TEXT}",a\r二,b\r'.encode(encoding if encoding == "cp932" else "utf-8")
+    rows = list(readers.read_rows(written(tmp_path / "a.csv", content), encoding=encoding))
+    assert [row.fields["text"] for row in rows] == [TEXT, "二"]
+    assert [row.line for row in rows] == [2, 3]
+
+
+def test_white_space_of_any_length_is_stepped_over(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", "[" + " \n" * 3_000_000 + '{"text": "一"}]')
+    assert fields(path) == [{"text": "一"}]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt"])
 @pytest.mark.parametrize(
     ("encoding", "guess", "code"),
