@@ -5,7 +5,8 @@ them out and write them. Tagged tokens are in iob.py, DocBins in docbin.py, runn
 """
 
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +16,9 @@ from spacy.tokens import Doc
 
 from ..errors import DataError, Errors, Warnings
 from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
-from .importers import TOOLS, Annotated, read_export
+from .importers import TOOLS, Annotated, Named, read_export
 from .labels import LabelMap
-from .readers import Format, Notes, Quoting, Row, read_rows, shortened
+from .readers import Format, Notes, Quoting, Row, format_of, read_rows, shortened
 from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
 
 Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]
@@ -168,24 +169,46 @@ class Reader:
 
     def records(self, path: Path) -> Iterator[Annotated]:
         """The records of a file, of an annotation tool or with fields that are named."""
-        if self.format in (*TOOLS, "brat"):
-            yield from read_export(path, self.notes, self.format, encoding=self.encoding)
+        tool = self.tool(path)
+        if tool is not None:
+            yield from read_export(path, self.notes, tool, self.encoding, self.named)
             return
-        if self.format == "auto" and (path.suffix == ".ann" or holds_standoff(path)):
-            yield from read_export(path, self.notes, "brat", encoding=self.encoding)
-            return
-        read: Callable[[Row, Notes], Iterator[Annotated]] | None = None
-        rows = read_rows(
+        for row in self.rows(path):
+            yield self.annotated(row)
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """The records of a file as they are."""
+        return read_rows(
             path,
             format=self.format,
             quoting=self.quoting,
             encoding=self.encoding,
             sheet=self.sheet,
         )
-        for number, row in enumerate(rows):
-            if number == 0 and self.format == "auto" and (tool := tool_of(row)):
-                read = TOOLS[tool]
-            yield from read(row, self.notes) if read else [self.annotated(row)]
+
+    @property
+    def named(self) -> Named:
+        """The fields that were named, other than by default."""
+        text = self.text_field if self.text_field != "text" else None
+        label = self.label_field if self.label_field != "label" else None
+        return Named(text, label, self.entities_field)
+
+    def tool(self, path: Path) -> str | None:
+        """The annotation tool that a file or folder is from: the one named, or found by its first
+        record, which is told on stderr."""
+        if self.format != "auto":
+            return self.format if self.format in (*TOOLS, "brat") else None
+        found: str | None = None
+        if path.suffix == ".ann" or holds_standoff(path):
+            found = "brat"
+        elif format_of(path) in ("json", "jsonl"):
+            first = next(self.rows(path), None)
+            found = tool_of(first) if first else None
+        # The others' records are like anybody's with fields that can be named.
+        if found in ("doccano", "prodigy") and self.named != Named():
+            found = None
+        print(f"{path}: read as {found or format_of(path)}", file=sys.stderr)
+        return found
 
     def annotated(self, row: Row) -> Annotated:
         """A record with fields of the user's."""
@@ -268,14 +291,19 @@ class Reader:
 
 
 def tool_of(row: Row) -> str | None:
-    """RETURNS (str | None): The annotation tool that writes records with these fields, if they are
-    no tool's but its own: doccano's are as anybody's."""
+    """RETURNS (str | None): The annotation tool that alone writes records with these fields, if
+    there is one. doccano's without comments and relations are as anybody's."""
     fields = set(row.fields)
-    tasks = "data" in fields and bool({"annotations", "completions"} & fields)
-    if tasks or {"annotation_id", "annotator"} <= fields:
+    tasks = isinstance(row.fields.get("data"), dict)
+    if tasks and {"annotations", "completions"} & fields:
         return "label-studio"
-    if "_input_hash" in fields or {"text", "spans"} <= fields:
+    if {"annotation_id", "annotator"} <= fields:
+        return "label-studio"
+    if "_input_hash" in fields or {"text", "spans"} <= fields or {"text", "answer"} <= fields:
         return "prodigy"
+    labelled = {"label", "labels", "entities", "annotations"} & fields
+    if labelled and {"Comments", "comments", "relations", "annotation_approver"} & fields:
+        return "doccano"
     return None
 
 

@@ -135,10 +135,11 @@ def stratified(docs: list[Doc], shares: list[float], seed: int) -> list[list[Doc
     counts = {label: sum(unit.labels[label] for unit in found) for label, found in waiting.items()}
     while counts:
         label = min(counts, key=lambda name: (counts[name], name))
-        for unit in waiting[label]:
-            if unit.first in chosen:
-                continue
-            chosen[unit.first] = demand.meet(unit, label)
+        left = [unit for unit in waiting[label] if unit.first not in chosen]
+        # What is large first, as little can be made up for it.
+        left.sort(key=lambda unit: -unit.labels[label])
+        for number, unit in enumerate(left):
+            chosen[unit.first] = demand.meet(unit, label, left=len(left) - number)
             for name, count in unit.labels.items():
                 if name in counts:
                     counts[name] -= count
@@ -169,6 +170,7 @@ class Demand:
         self.parts = [part for part, share in enumerate(shares) if share > 0]
         self.docs = [total * share for share in shares]
         self.labels: dict[str, list[float]] = {}
+        self.have: set[tuple[int, str | None]] = set()
         for label, count in sum((unit.labels for unit in units), Counter[str]()).items():
             wanted = [count * share for share in shares]
             if count >= len(self.parts):
@@ -178,16 +180,21 @@ class Demand:
                 wanted[largest] = max(1.0, wanted[largest] - (sum(wanted) - count))
             self.labels[label] = wanted
 
-    def meet(self, unit: Unit, label: str | None) -> int:
+    def meet(self, unit: Unit, label: str | None, left: int = 0) -> int:
         """Give a unit to the part that wants its label most, or else Docs.
 
+        left (int): How many units with the label there are yet. They go to the parts that have none
+            when they are just enough for these.
         RETURNS (int): The part.
         """
         of_label = self.labels[label] if label is not None else self.docs
-        part = max(self.parts, key=lambda part: (of_label[part], self.docs[part], -part))
+        lacking = [part for part in self.parts if (part, label) not in self.have]
+        among = lacking if lacking and left and left <= len(lacking) else self.parts
+        part = max(among, key=lambda part: (of_label[part], self.docs[part], -part))
         self.docs[part] -= len(unit.members)
         for name, count in unit.labels.items():
             self.labels[name][part] -= count
+            self.have.add((part, name))
         return part
 
 
