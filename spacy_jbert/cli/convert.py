@@ -136,6 +136,7 @@ def convert_cli(
                 text_field=text_field,
                 sentences=sentences,
                 min_characters=min_characters,
+                encoding=encoding,
             )
             return
         if len(sources) > 1 or (source and task == "joint" and is_converted(source)):
@@ -147,6 +148,8 @@ def convert_cli(
             raise DataError(Errors.J221)
         found = format if format != "auto" else found_format(given, task, encoding)
         common: dict[str, Any] = {"out": out, **parts, "split": split, "seed": seed}
+        if found != "auto" and format == "auto":
+            print(f"{given}: read as {found}", file=sys.stderr)
         common["shuffle"] = shuffle
         common["label_map"] = label_map
         common["skip_unlabelled"] = skip_unlabelled

@@ -94,15 +94,22 @@ def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
 
 
 def looks_tagged(path: Path, encoding: str | None = None) -> bool:
-    """Whether the first lines of a file each end with a tag, and one at least with an entity's."""
+    """Whether the first lines of a file each have a tag in the same column, and one at least an
+    entity's."""
     try:
         lines = [line.strip() for _, line in islice(read_lines(path, encoding), 200)]
     except DataError:
         return False
     lines = [line for line in lines if line and not line.startswith(("#", "-DOCSTART-"))]
-    tags = [re.split(r"[\t ,]", line)[-1] for line in lines if len(re.split(r"[\t ,]", line)) > 1]
-    all_tags = len(tags) == len(lines) and all(TAG.fullmatch(tag) for tag in tags)
-    return all_tags and any(tag != "O" for tag in tags)
+    cells = [re.split(r"[\t ,]+", line) for line in lines]
+    columns = min(map(len, cells), default=0)
+    if columns < 2:
+        return False
+    return any(_are_tags([line[n] for line in cells]) for n in (-1, *range(columns)))
+
+
+def _are_tags(cells: list[str]) -> bool:
+    return all(map(TAG.fullmatch, cells)) and any(cell != "O" for cell in cells)
 
 
 def read_sentences(
@@ -171,6 +178,12 @@ class Columns:
                     path=path,
                 )
         self.token, self.tag = token_column % self.count, tag_column % self.count
+        # Of two columns it is plain which are the tags.
+        if self.count == 2 and (token_column, tag_column) == (0, -1):
+            cells = [self.split(line) for line in lines]
+            columns = list(zip(*(line for line in cells if len(line) == 2), strict=True))
+            if columns and _are_tags(list(columns[0])) and not _are_tags(list(columns[1])):
+                self.token, self.tag = 1, 0
 
     def split(self, line: str) -> list[str]:
         if self.delimiter == "space":

@@ -66,6 +66,7 @@ Format = Literal[
 
 _JAPANESE = re.compile("[ぁ-んァ-ヶ一-龠、。]")
 _SEEN = re.compile(r"\S")
+_JAPANESE_ONLY = re.compile("[ぁ-ヿ一-龠々〇、-〟！-～]+")
 _QUOTED = re.compile('"(?:[^"]|"")*"')
 _ISO_2022_JP = re.compile(rb"\x1b(?:\$[@B(]|\([IJ])")
 _UTF_7 = re.compile(rb"\+[A-Za-z0-9/+]{3,}-?")
@@ -200,8 +201,9 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
         that the file isn't in or that there isn't, J230 for a line that is too
         long, J231 for other ways of packing, J201, J202, J216.
     """
-    japanese = False
+    japanese, utf_7 = False, _Utf7()
     for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1, encoding), 1):
+        utf_7.add(line)
         if len(line) > LONGEST_LINE:
             raise DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number)
         if encoding in (None, "auto"):
@@ -211,6 +213,8 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
         except UnicodeDecodeError as error:
             raise _not_utf8(error, japanese, path, number) from None
         japanese = japanese or not line.isascii()
+    if encoding in (None, "auto"):
+        utf_7.check(path)
 
 
 def _read_pieces(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes]:
@@ -333,6 +337,28 @@ def _is_utf7(line: bytes) -> bool:
     text = "".join(part.decode("utf-7", "replace") for part in _UTF_7.findall(line))
     found = len(_JAPANESE.findall(text))
     return found >= 3 and 2 * found > len(text) and bool(re.search("[ぁ-んァ-ヶ]", text))
+
+
+class _Utf7:
+    """Whether a file is UTF-7 as a whole, where no line says so by itself: it is ASCII, and all its
+    runs of base64 (+…-) are Japanese."""
+
+    def __init__(self) -> None:
+        self.possible, self.characters = True, 0
+
+    def add(self, line: bytes) -> None:
+        if not self.possible or b"+" not in line:
+            self.possible = self.possible and line.isascii()
+            return
+        for run in _UTF_7.findall(line):
+            text = (run.rstrip(b"-") + b"-").decode("utf-7", "replace")
+            self.possible = self.possible and bool(_JAPANESE_ONLY.fullmatch(text))
+            self.characters += len(text)
+
+    def check(self, path: Path) -> None:
+        # Eight characters of chance would be one in some thousand files.
+        if self.possible and self.characters >= 8:
+            raise DataError(Errors.J227.format(guess="UTF-7"), path=path, line=1)
 
 
 def _not_utf8(error: UnicodeDecodeError, japanese: bool, path: Path, number: int) -> DataError:
@@ -550,7 +576,9 @@ class _Text:
 def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
     """The text of a file in pieces, as a JSON array may stand on one line."""
     decoder, number, japanese = getincrementaldecoder("utf-8-sig")(), 1, False
+    utf_7 = _Utf7()
     for piece in chain(_read_pieces(path, _PIECE, encoding), [b""]):
+        utf_7.add(piece)
         if encoding in (None, "auto"):
             _check_encoding(piece, path, number)
         try:
@@ -559,6 +587,8 @@ def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
             raise _not_utf8(error, japanese, path, number) from None
         japanese = japanese or not piece.isascii()
         number += piece.endswith(b"\n")
+    if encoding in (None, "auto"):
+        utf_7.check(path)
 
 
 def _read_table(

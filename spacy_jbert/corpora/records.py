@@ -20,6 +20,7 @@ from .importers import TOOLS, Annotated, Named, read_export
 from .labels import LabelMap
 from .readers import Format, Notes, Quoting, Row, format_of, read_rows, shortened
 from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
+from .tables import has_splits
 
 Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]
 ENTITY_FIELDS = ("entities", "labels", "label")
@@ -73,6 +74,8 @@ def convert_records(
     format, encoding, quoting, sheet: How the file is to be read, where it isn't found out.
     RAISES: DataError J2xx, with file and line.
     """
+    if split_field is None and source is not None and has_splits(source):
+        split_field = "split"
     reader = Reader(
         task=task,
         format=format,

@@ -88,6 +88,16 @@ def _text(cell: Any) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
+def has_splits(path: Path) -> bool:
+    """Whether a folder that `datasets` saved holds several splits, with names that are known."""
+    try:
+        names = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    known = {"train", "dev", "valid", "validation", "val", "test"}
+    return len(names) > 1 and "train" in names and known.issuperset(names)
+
+
 def read_dataset(path: Path) -> Iterator[Record]:
     """Read a folder that `datasets` saved with save_to_disk. Ids of a ClassLabel become its names.
 

@@ -118,6 +118,23 @@ def test_what_only_looks_like_another_encoding_is_read(tmp_path: Path, text: str
     assert list(readers.read_lines(written(tmp_path / "a.txt", text))) == [(1, text)]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_utf7_without_kana_is_named(tmp_path: Path, name: str) -> None:
+    """No line says it by itself."""
+    rows = [{"text": text} for text in ("東京", "大阪府", "京都市", "北海道")]
+    content = {
+        "a.csv": "text\n" + "".join(f"{row['text']}\n" for row in rows),
+        "a.json": json.dumps(rows, ensure_ascii=False),
+    }.get(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"J227.*UTF-7"):
+        read(written(tmp_path / name, content.encode("utf-7")))
+
+
+def test_plus_signs_are_no_utf7(tmp_path: Path) -> None:
+    lines = "".join(f"https://example.com/?q=abc+def+{n}xyz+bcde\n" for n in range(99))
+    assert len(list(readers.read_lines(written(tmp_path / "a.txt", lines)))) == 99
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.json"])
 @pytest.mark.parametrize(
     "damaged",

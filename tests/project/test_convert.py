@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from hypothesis import HealthCheck, given, settings
 from spacy.tokens import Doc, DocBin, Span
@@ -18,7 +19,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy_jbert.corpora.combine import combine
 from spacy_jbert.corpora.docbins import convert_docbin
 from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
-from spacy_jbert.corpora.iob import convert_iob
+from spacy_jbert.corpora.iob import convert_iob, looks_tagged
 from spacy_jbert.corpora.records import convert_records
 from spacy_jbert.corpora.splits import SPLITS, write_splits
 from spacy_jbert.corpora.text import convert_text
@@ -942,6 +943,38 @@ def test_white_space_behind_a_tag_is_counted(
     (doc,) = iob(tmp_path, out, "東京\tB-X \n都\tI-X\nへ\tO \n")
     assert entities(doc) == [("東京都", "X")]
     assert "[JW209] 1 " in capsys.readouterr().err
+
+
+def test_tags_may_come_first(tmp_path: Path, out: Path) -> None:
+    (doc,) = iob(tmp_path, out, "B-X\t東京\nI-X\t都\nO\tO\n")
+    assert entities(doc) == [("東京都", "X")]
+    assert looks_tagged(tmp_path / "a.bio")
+    (tmp_path / "a.txt").write_text("一 二 三 四 B-X\n五 O\n", encoding="utf-8")
+    assert looks_tagged(tmp_path / "a.txt")
+    (doc,) = iob(tmp_path, out, "O\tB-X\nO\tO\n")
+    assert entities(doc) == [("O", "X")]
+
+
+def test_splits_of_a_saved_dataset_are_kept(tmp_path: Path, out: Path) -> None:
+    names = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["負", "正"])}
+    )
+    parts = {
+        part: datasets.Dataset.from_dict({"text": [f"{part}{n}" for n in range(4)], "label": [0, 1, 0, 1]}, names)
+        for part in ("train", "validation", "test")
+    }  # fmt: skip
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    convert_textcat(tmp_path / "saved", out=out)
+    assert [docs_in(out, part)[3].text for part in SPLITS] == ["train3", "validation3", "test3"]
+    assert docs_in(out)[1].cats == {"正": 1.0, "負": 0.0}
+
+
+def test_running_text_in_other_encodings(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("東京へ行く。\n".encode("cp932"))
+    with pytest.raises(DataError, match="J203"):
+        convert_text([tmp_path / "a.txt"], out=out)
+    convert_text([tmp_path / "a.txt"], out=out, encoding="cp932")
+    assert out.read_text(encoding="utf-8") == "東京へ行く。\n"
 
 
 # --- The command ----------------------------------------------------------------------------------
