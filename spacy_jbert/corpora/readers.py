@@ -222,6 +222,8 @@ def _read_pieces(path: Path, size: int, encoding: str | None = None) -> Iterator
     check_file(path)
     if encoding in (None, "auto"):
         encoding = _marked_encoding(path)
+    elif encoding.lower().replace("_", "-") in ("utf-16", "utf16"):
+        encoding = _marked_encoding(path) or _unmarked_encoding(path)
     lines = 0
     suffix = path.suffix.lower()
     if suffix in PACKED_OTHERWISE:
@@ -255,6 +257,15 @@ def _marked_encoding(path: Path) -> str | None:
         if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and start[2:] != b"\0\0":
             return "utf-16"
     return None
+
+
+def _unmarked_encoding(path: Path) -> str:
+    """In which order the bytes of UTF-16 are, where no byte order mark says so: Windows' unless the
+    zeros of ASCII come first."""
+    with suppress(EOFError, OSError, lzma.LZMAError, zlib.error), _opened(path) as file:
+        start = file.read(1 << 16)
+        return "utf-16-be" if start[::2].count(0) > start[1::2].count(0) else "utf-16-le"
+    return "utf-16-le"
 
 
 def _has_bare_returns(path: Path) -> bool:
@@ -413,7 +424,7 @@ def read_rows(
     YIELDS (Row): The records, blank lines left out.
     RAISES: DataError with file and line, J255 if the package that reads a format is missing.
     """
-    match format if format != "auto" else format_of(path):
+    match format if format != "auto" else format_of(path, encoding):
         case "csv" | "tsv" as table:
             records = _read_table(path, quoting, "\t" if table == "tsv" else None, encoding)
         case "json":
@@ -434,13 +445,27 @@ def read_rows(
         yield Row(fields, path, line)
 
 
-def format_of(path: Path) -> str:
-    """RETURNS (str): What a file or folder is by its name: a value of Format other than auto."""
+def format_of(path: Path, encoding: str | None = None) -> str:
+    """RETURNS (str): What a file or folder is by its name, or else by how it begins: a value of
+    Format other than auto.
+    """
     if path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
         return "datasets" if any((path / name).is_file() for name in saved) else "folders"
-    names = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".parquet": "parquet"}
-    return names.get(kind(path), "excel" if kind(path) in (".xlsx", ".xlsm") else "jsonl")
+    names = {
+        ".csv": "csv",
+        ".tsv": "tsv",
+        ".json": "json",
+        ".parquet": "parquet",
+        ".xlsx": "excel",
+        ".xlsm": "excel",
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+    }
+    if (named := names.get(kind(path))) is not None:
+        return named
+    lines = (line.strip() for _, line in read_lines(path, encoding))
+    return "json" if next(filter(None, lines), "{").startswith(("{", "[")) else "csv"
 
 
 def read_folder(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
@@ -515,6 +540,13 @@ def _read_array(path: Path, encoding: str | None = None) -> Iterator[tuple[int, 
         raise DataError(Errors.J204.format(reason=error), path=path, line=line) from None
 
 
+def _is_longer(text: str, start: int, end: int) -> bool:
+    """Whether a stretch has more bytes than a line may have: up to four a character."""
+    if end - start <= LONGEST_LINE // 4:
+        return False
+    return len(text[start:end].encode("utf-8", "surrogatepass")) > LONGEST_LINE
+
+
 class _Text:
     """A JSON file of which only the part that is being read is in memory."""
 
@@ -557,13 +589,13 @@ class _Text:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
             except json.JSONDecodeError:
-                if len(self.text) - self.position > LONGEST_LINE:
+                if _is_longer(self.text, self.position, len(self.text)):
                     message = Errors.J230.format(limit=LONGEST_LINE)
                     raise DataError(message, path=self.path, line=self.line) from None
                 if not self.more():
                     raise
             else:
-                if end - self.position > LONGEST_LINE:
+                if _is_longer(self.text, self.position, end):
                     message = Errors.J230.format(limit=LONGEST_LINE)
                     raise DataError(message, path=self.path, line=self.line)
                 # A number can go on.
@@ -598,15 +630,17 @@ def _read_table(
     for line, cells in read_table(path, quoting, delimiter, encoding):
         if not header:
             # Excel leaves empty rows where a table doesn't begin at the top.
-            header = cells if any(cells) else []
-            if repeated := [name for name, count in Counter(header).items() if count > 1]:
+            header = [name.strip() for name in cells] if any(map(str.strip, cells)) else []
+            # Columns without a name, as behind a trailing comma, are none.
+            names = Counter(name for name in header if name)
+            if repeated := [name for name, count in names.items() if count > 1]:
                 reason = f"its header names {repeated[0]!r} twice."
                 raise DataError(Errors.J209.format(reason=reason), path=path, line=line)
         elif cells and len(cells) != len(header):
             message = Errors.J208.format(found=len(cells), expected=len(header), header=header)
             raise DataError(message, path=path, line=line)
         elif cells:
-            yield line, dict(zip(header, cells, strict=True))
+            yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
 
 
 def read_table(

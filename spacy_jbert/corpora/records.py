@@ -4,6 +4,7 @@
 them out and write them. Tagged tokens are in iob.py, DocBins in docbin.py, running text in text.py.
 """
 
+import ast
 import json
 import sys
 from collections.abc import Iterator
@@ -204,13 +205,13 @@ class Reader:
         found: str | None = None
         if path.suffix == ".ann" or holds_standoff(path):
             found = "brat"
-        elif format_of(path) in ("json", "jsonl"):
+        elif format_of(path, self.encoding) in ("json", "jsonl"):
             first = next(self.rows(path), None)
             found = tool_of(first) if first else None
         # The others' records are like anybody's with fields that can be named.
         if found in ("doccano", "prodigy") and self.named != Named():
             found = None
-        print(f"{path}: read as {found or format_of(path)}", file=sys.stderr)
+        print(f"{path}: read as {found or format_of(path, self.encoding)}", file=sys.stderr)
         return found
 
     def annotated(self, row: Row) -> Annotated:
@@ -397,21 +398,29 @@ def longest(entities: list[Entity]) -> list[Entity]:
 
 
 def read_labels(row: Row, value: Any, separator: str | None, notes: Notes) -> list[str]:
-    """The labels of a record: a list, or text; with a separator any number of them."""
+    """The labels of a record: a list, or text; with a separator any number of them, which may be
+    an object of labels with 1 or 0 as well."""
     if separator and value is None:
         return []
-    if separator and isinstance(value, str) and isinstance(_json(value), list):
-        value = _json(value)
     if separator and isinstance(value, str):
-        value = [label.strip(" ") for label in value.split(separator) if label.strip()]
+        listed = _json(value)
+        split = [label.strip(" ") for label in value.split(separator) if label.strip()]
+        value = split if isinstance(listed, str) else listed
+    if separator and isinstance(value, dict) and all(value[name] in (0, 1) for name in value):
+        value = [name for name, applies in value.items() if applies]
     return [row.label(label, notes) for label in (value if isinstance(value, list) else [value])]
 
 
 def _json(cell: str) -> Any:
-    """A list or an object that stands as JSON in a cell of a table; any other text as it is."""
+    """A list or an object that stands in a cell of a table, as JSON or as Python writes it; any
+    other text as it is."""
     if cell.strip()[:1] not in ("[", "{"):
         return cell
     try:
         return json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return cell

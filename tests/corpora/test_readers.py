@@ -118,6 +118,40 @@ def test_what_only_looks_like_another_encoding_is_read(tmp_path: Path, text: str
     assert list(readers.read_lines(written(tmp_path / "a.txt", text))) == [(1, text)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_utf_16_by_name_needs_no_mark(tmp_path: Path, encoding: str) -> None:
+    path = written(tmp_path / "a.csv", f"text\n{TEXT}\n".encode(encoding))
+    assert [row.fields for row in readers.read_rows(path, encoding="UTF-16")] == [{"text": TEXT}]
+
+
+def test_odd_headers(tmp_path: Path) -> None:
+    """Blank lines before it, spaces around names, columns without a name."""
+    path = written(tmp_path / "a.csv", f"\n  \ntext, label,,\n{TEXT},a,,\n")
+    assert fields(path) == [{"text": TEXT, "label": "a"}]
+
+
+def test_a_table_may_be_called_txt(tmp_path: Path) -> None:
+    row = {"text": TEXT, "label": "a"}
+    line = json.dumps(row)
+    contents = [f"text\tlabel\n{TEXT}\ta\n", f"\n{line}\n", f"[{line}]"]
+    for content in contents:
+        assert fields(written(tmp_path / "a.txt", content)) == [row]
+        assert fields(written(tmp_path / "a", content)) == [row]
+
+
+def test_a_record_is_measured_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "LONGEST_LINE", 100)
+    for count, fits in ((25, True), (40, False)):
+        path = written(
+            tmp_path / "a.json", json.dumps([{"text": "あ" * count}], ensure_ascii=False)
+        )
+        if fits:
+            assert fields(path) == [{"text": "あ" * count}]
+        else:
+            with pytest.raises(DataError, match="J230"):
+                fields(path)
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
 def test_utf7_without_kana_is_named(tmp_path: Path, name: str) -> None:
     """No line says it by itself."""

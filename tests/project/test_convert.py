@@ -885,10 +885,15 @@ def test_annotation_as_json_in_cells(tmp_path: Path, out: Path) -> None:
     path.write_text('text,entities\n東京へ,"[[0, 2, ""地名""]]"\n無し,\n', encoding="utf-8")
     convert_spans(out=out, train=path)
     assert [entities(doc) for doc in docs_in(out)] == [[("東京", "地名")], []]
-    path.write_text('text,label\n一,"[""a"", ""b""]"\n二,"a, b"\n三,[\n', encoding="utf-8")
+    path.write_text(
+        'text,label\n一,"[""a"", ""b""]"\n二,"a, b"\n四,"[\'a\', \'b\']"\n三,[\n', encoding="utf-8"
+    )
     convert_textcat(out=out, train=path, multi_label=True)
     found = [sorted(label for label, value in doc.cats.items() if value) for doc in docs_in(out)]
-    assert found == [["a", "b"], ["a", "b"], ["["]]
+    assert found == [["a", "b"], ["a", "b"], ["a", "b"], ["["]]
+    path = jsonl(tmp_path / "a.jsonl", {"text": "一", "label": {"a": 1, "b": 0, "c": True}})
+    convert_textcat(out=out, train=path, multi_label=True)
+    assert [doc.cats for doc in docs_in(out)] == [{"a": 1.0, "c": 1.0}]
 
 
 def test_records_of_no_group_are_no_group(tmp_path: Path, out: Path) -> None:
