@@ -414,6 +414,8 @@ class Errors(metaclass=_WithCodes):
     J263 = "The config has no section [convert] that can be read: {reason}"
     J264 = "[convert] has settings that there aren't: {names}. There are {known}."
     J260 = "'{path}' is what is converted, so it can't be what is written. Give another --out."
+    J261 = "'{path}' can't be {done}: {reason}."
+    J262 = "{options} can't be used with {format} data: its records have no fields."
     J227 = (
         "The file is {guess}, not UTF-8. Give its encoding to `jbert convert`, --encoding {guess}, "
         "or convert it first: iconv -f {guess} -t UTF-8."
@@ -576,6 +578,11 @@ class Warnings(metaclass=_WithCodes):
     JW257 = "{count} entities and labels became nothing by the map of labels and were left out."
     JW258 = "{count} entities stood there twice and were taken once."
     JW259 = "{count} .txt files have no .ann file beside them and were left out."
+    JW260 = (
+        "{count} documents went to the split in which an earlier folder has the same text, so that "
+        "it isn't on both sides."
+    )
+    JW261 = "The map of labels names labels that aren't in the data: {labels}"
     JW207 = (
         "{count} entities began or ended with white space (or zero-width characters), which can "
         "never be predicted: it was left out of them."

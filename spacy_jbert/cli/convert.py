@@ -92,6 +92,7 @@ def convert_cli(
     encoding: Annotated[
         str | None, typer.Option("--encoding", help="Of text that isn't UTF-8, such as cp932")
     ] = None,
+    sheet: Annotated[int, typer.Option("--sheet", min=1, help="Excel: which sheet, from 1")] = 1,
     quoting: Annotated[
         Quoting,
         typer.Option(
@@ -169,6 +170,7 @@ def convert_cli(
                 text_field=text_field,
                 sentences=sentences,
                 min_characters=min_characters,
+                encoding=encoding,
             )
             return
         if len(sources) > 1 or (source and task == "joint" and is_converted(source)):
@@ -180,7 +182,17 @@ def convert_cli(
             raise DataError(Errors.J221)
         found = format if format != "auto" else found_format(given, task, encoding)
         common: dict[str, Any] = {"out": out, **parts, "split": split, "seed": seed}
+        if found != "auto" and format == "auto":
+            print(f"{given}: read as {found}", file=sys.stderr)
         common["shuffle"] = shuffle
+        common["label_map"] = label_map
+        common["skip_unlabelled"] = skip_unlabelled
+        common["exclude_label_containing"] = exclude_label_containing
+        if found in ("docbin", "iob"):
+            fields = {"--split-field": split_field, "--group-field": group_field}
+            if options := [name for name, value in fields.items() if value is not None]:
+                message = Errors.J262.format(options=" and ".join(options), format=found)
+                raise DataError(message, path=given)
         if found == "docbin":
             if source is not None and source.is_dir():
                 common |= converted_parts(source)
@@ -211,13 +223,11 @@ def convert_cli(
                 entities_field=entities_field,
                 separator=separator,
                 overlaps=overlaps,
-                exclude_label_containing=exclude_label_containing,
-                skip_unlabelled=skip_unlabelled,
-                label_map=label_map,
                 split_mode=split_mode,
                 format=found,
                 encoding=encoding,
                 quoting=quoting,
+                sheet=sheet,
             )
     print(f"{out}: {', '.join(sorted(path.name for path in out.glob('*.spacy')))}", file=sys.stderr)
 

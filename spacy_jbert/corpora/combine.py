@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spacy.tokens import Doc
 
-from ..errors import DataError, Errors
+from ..errors import DataError, Errors, Warnings
 from .docs import clean_annotation, japanese_tokenizer, read_docbin
 from .readers import Notes
 from .splits import SPLITS, Splits, report, write_splits
@@ -14,7 +14,8 @@ from .splits import SPLITS, Splits, report, write_splits
 def combine(folders: list[Path], *, out: Path) -> None:
     """Combine corpora, split by split. A text with entities in one and categories in another
     becomes one document. The others keep what they have: what a document lacks stays unknown, and
-    isn't taken for "none".
+    isn't taken for "none". A text that an earlier folder has in another split goes there, so that
+    it is never on both sides.
 
     folders (list[Path]): Folders with {train,dev,test}.spacy.
     out (Path): The folder to write to.
@@ -22,16 +23,22 @@ def combine(folders: list[Path], *, out: Path) -> None:
     """
     vocab, notes = japanese_tokenizer().vocab, Notes()
     splits: Splits = {}
+    # Corpora that were shared out by different labels have a text in different splits.
+    places: dict[str, str] = {}
     for folder in folders:
+        found: dict[str, str] = {}
         files = {name: path for name in SPLITS if (path := folder / f"{name}.spacy").is_file()}
         if not files:
             raise DataError(Errors.J201, path=folder / "train.spacy")
         for name, path in files.items():
-            splits.setdefault(name, []).extend(
-                clean_annotation(doc, notes, path) for doc in read_docbin(path, vocab)
-            )
+            for doc in read_docbin(path, vocab):
+                place = places.get(doc.text, name)
+                notes[Warnings.JW260] += place != name
+                splits.setdefault(place, []).append(clean_annotation(doc, notes, path))
+                found.setdefault(doc.text, place)
+        places = found | places
     splits = {name: merge(splits[name]) for name in SPLITS if name in splits}
-    write_splits(out, splits)
+    write_splits(out, splits, sources=[f / f"{n}.spacy" for f in folders for n in SPLITS])
     report(splits, notes)
 
 

@@ -6,9 +6,10 @@ counted in the notes, never dropped without a word.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,46 @@ class Annotated:
     """One text with what was annotated.
 
     text (str): The text, untouched.
-    entities (list[Entity]): Start, end and label, counted in characters; they may overlap.
-    labels (list[str]): The categories of the whole text.
+    entities (list[Entity] | None): Start, end and label, counted in characters; they may overlap.
+        None: nobody said which there are.
+    labels (list[str] | None): The categories of the whole text, or None.
     row (Row): Where it comes from, for errors and for the fields beside.
     """
 
     text: str
     row: Row
-    entities: list[Entity] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    entities: list[Entity] | None = field(default_factory=list)
+    labels: list[str] | None = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Which fields a user named, where a tool leaves it open. None: they are found.
+
+    text (str | None): Label Studio: the field of `data` that holds the text.
+    label (str | None): Label Studio: the question (`from_name`) that is answered by a category.
+    entities (str | None): Label Studio: the one that is answered by spans.
+    """
+
+    text: str | None = None
+    label: str | None = None
+    entities: str | None = None
 
 
 def read_export(
-    path: Path, notes: Notes, tool: str | None = None, encoding: str | None = None
+    path: Path,
+    notes: Notes,
+    tool: str | None = None,
+    encoding: str | None = None,
+    named: Named | None = None,
 ) -> Iterator[Annotated]:
     """Read what a tool exported.
 
     path (Path): A JSONL or JSON file; for brat a folder of .txt and .ann files, or one .ann file.
     notes (Notes): Counts what was left out.
-    encoding (str | None): As in `read_lines`.
     tool (str | None): A name in TOOLS; None: whichever the first record has the fields of.
+    encoding (str | None): As in `read_lines`.
+    named (Named | None): Fields that a user named.
     YIELDS (Annotated): A record, in the order of the file.
     RAISES: DataError J250 if no tool's fields are there, and what the readers raise.
     """
@@ -50,10 +71,20 @@ def read_export(
         return
     if tool is not None and tool not in TOOLS:
         raise DataError(Errors.J253.format(tool=tool, tools=", ".join(TOOLS)), path=path)
-    read: Callable[[Row, Notes], Iterator[Annotated]] | None = TOOLS[tool] if tool else None
-    for row in read_rows(path, encoding=encoding):
-        read = read or TOOLS[find_tool(row)]
-        yield from read(row, notes)
+    rows = read_rows(path, encoding=encoding)
+    first = next(rows, None)
+    if first is None:
+        return
+    tool = tool or find_tool(first)
+    rows = chain([first], rows)
+    if tool == "prodigy":
+        yield from prodigy_sessions(rows, notes)
+    elif tool == "label-studio":
+        for row in rows:
+            yield from label_studio(row, notes, named or Named())
+    else:
+        for row in rows:
+            yield from doccano(row, notes)
 
 
 def find_tool(row: Row) -> str:
@@ -104,11 +135,64 @@ def doccano(row: Row, notes: Notes) -> Iterator[Annotated]:
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
 
 
+def prodigy_sessions(rows: Iterable[Row], notes: Notes) -> Iterator[Annotated]:
+    """Records of Prodigy, of which several can be about one text.
+
+    Of several answers to one question (two annotators, a correction) the latest counts. The binary
+    questions and the spans of one text make one record.
+    """
+    answers: dict[tuple[object, object], Row] = {}
+    for number, row in enumerate(rows):
+        key = (row.fields.get("_input_hash", ("record", number)), _question(row))
+        if key in answers:
+            notes[Warnings.JW252] += 1
+            if _answered(row) < _answered(answers[key]):
+                continue
+        answers[key] = row
+    texts: dict[object, Annotated] = {}
+    for (text_hash, _), row in answers.items():
+        for record in prodigy(row, notes):
+            before = texts.get(text_hash)
+            texts[text_hash] = _joined(before, record) if before else record
+    yield from texts.values()
+
+
+def _question(row: Row) -> object:
+    """What is asked about a text: whether a label applies, or for spans or choices."""
+    asked, view = row.fields.get("label"), row.fields.get("_view_id")
+    if isinstance(asked, str):
+        return "label", asked
+    # There each span is a question of its own.
+    return (view, repr(row.fields.get("spans"))) if view == "ner" else view
+
+
+def _answered(row: Row) -> tuple[bool, float]:
+    """What makes one answer count before others: being one, and then its time."""
+    time = row.fields.get("_timestamp")
+    return row.fields.get("answer") != "ignore", time if isinstance(time, int | float) else 0.0
+
+
+def _joined(first: Annotated, second: Annotated) -> Annotated:
+    def both(one: list[Any] | None, other: list[Any] | None) -> list[Any] | None:
+        if one is None or other is None:
+            return other if one is None else one
+        return list(dict.fromkeys([*one, *other]))
+
+    entities = both(first.entities, second.entities)
+    return Annotated(first.text, first.row, entities, both(first.labels, second.labels))
+
+
+# Prodigy's interfaces: what is asked for by spans, and what by a label or a choice.
+_OF_SPANS = ("ner", "ner_manual", "spans", "spans_manual", "relations")
+_OF_LABELS = ("classification", "choice")
+
+
 def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
     """Prodigy's JSONL (`db-out`): `spans`, `label` for a binary question, `accept` for choices.
 
     Only what was accepted is used, as in Prodigy's own recipes: a rejected binary question says
-    what a text isn't, which a corpus of labels can't hold.
+    what a text isn't, which a corpus of labels can't hold. Spans that a pattern found, beside a
+    question about the text (`_view_id`), are no entities.
     """
     if (answer := row.fields.get("answer", "accept")) != "accept":
         notes[Warnings.JW251] += 1
@@ -121,36 +205,45 @@ def prodigy(row: Row, notes: Notes) -> Iterator[Annotated]:
         return
     text = row.text("text")
     notes[Warnings.JW250] += len(_listed(row, "relations", row.fields.get("relations")))
+    view = row.fields.get("_view_id")
     spans = _objects(row, "spans", row.fields.get("spans"))
-    entities = [
-        _entity(row, text, span.get("start"), span.get("end"), span.get("label"), notes)
-        for span in spans
-    ]
+    entities: list[Entity] | None = None
+    if view not in _OF_LABELS:
+        entities = [
+            _entity(row, text, span.get("start"), span.get("end"), span.get("label"), notes)
+            for span in spans
+        ]
+        entities = trim_entities(text, entities, notes)
+    labels = _chosen(row, notes)
+    asked = row.fields.get("label")
+    # Where no view is named, a span with the label that is asked about is what is asked about.
+    marked = view is None and any(span.get("label") == asked for span in spans)
+    if asked is not None and view not in _OF_SPANS and not marked:
+        labels.append(row.label(asked, notes))
+    yield Annotated(text, row, entities, None if view in _OF_SPANS and not labels else labels)
+
+
+def _chosen(row: Row, notes: Notes) -> list[str]:
+    """The choices that were accepted. An id that is a number says nothing by itself."""
     options = {
         option.get("id"): option.get("text")
         for option in _objects(row, "options", row.fields.get("options"))
     }
     chosen = _listed(row, "accept", row.fields.get("accept"))
-    # An id that is a number says nothing by itself.
     names = [options.get(value, value) if type(value) is int else value for value in chosen]
-    labels = [row.label(name, notes) for name in names]
-    # Beside spans of patterns a binary question asks for the whole text, beside one of its own
-    # label for that.
-    asked = row.fields.get("label")
-    if asked is not None and all(span.get("label") != asked for span in spans):
-        labels.append(row.label(asked, notes))
-    yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+    return [row.label(name, notes) for name in names]
 
 
-def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
+def label_studio(row: Row, notes: Notes, named: Named | None = None) -> Iterator[Annotated]:
     """Label Studio's JSON (`data` and `annotations`, each with a `result`) and JSON-MIN (the fields
     of `data` beside those of the annotation).
 
     Of several annotators the one who came last counts, the others are counted; so are skipped
     tasks, predictions and relations.
     """
+    named = named or Named()
     if "annotations" not in row.fields and "completions" not in row.fields:
-        yield from _label_studio_min(row, notes)
+        yield from _label_studio_min(row, notes, named)
         return
     data = row.fields.get("data")
     if not isinstance(data, dict):
@@ -163,7 +256,7 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
         return
     notes[Warnings.JW252] += len(kept) - 1
     last = max(kept, key=_precedence)
-    text = _only_text(row, data, "data.")
+    text = _only_text(row, data, "data.", named.text)
     labels: list[str] = []
     regions: list[tuple[dict[str, Any], Any]] = []
     for result in _objects(row, "result", last.get("result")):
@@ -173,11 +266,13 @@ def label_studio(row: Row, notes: Notes) -> Iterator[Annotated]:
         if result.get("type") == "relation":
             notes[Warnings.JW250] += 1
         elif "choices" in value:
-            labels += [
-                row.label(choice, notes) for choice in _listed(row, "choices", value["choices"])
-            ]
+            if named.label in (None, result.get("from_name")):
+                labels += [
+                    row.label(choice, notes) for choice in _listed(row, "choices", value["choices"])
+                ]
         elif found := value.get("labels") or value.get("hypertextlabels"):
-            regions += [(value, label) for label in _listed(row, "labels", found)]
+            if named.entities in (None, result.get("from_name")):
+                regions += [(value, label) for label in _listed(row, "labels", found)]
         else:
             notes[Warnings.JW253] += 1
     entities = _regions(row, text, regions, notes)
@@ -201,28 +296,65 @@ def _precedence(annotation: dict[str, Any]) -> tuple[bool, float]:
     return bool(annotation.get("ground_truth")), aware.timestamp()
 
 
-def _label_studio_min(row: Row, notes: Notes) -> Iterator[Annotated]:
+def _label_studio_min(row: Row, notes: Notes, named: Named) -> Iterator[Annotated]:
+    """The fields of the task, then `id`, those of the annotation, then `annotator` and so on. Spans
+    and several choices are known by their shape, a single choice is a text as any other."""
     labels: list[str] = []
-    task: dict[str, Any] = {}
     regions: list[tuple[dict[str, Any], Any]] = []
+    texts: dict[str, Any] = {}
     for name, value in row.fields.items():
         if name in _MIN_META:
             continue
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            for region in _objects(row, name, value):
-                regions += [
-                    (region, label) for label in _listed(row, "labels", region.get("labels"))
-                ]
-        elif isinstance(value, dict) and "choices" in value:
-            choices = _listed(row, "choices", value["choices"])
-            labels += [row.label(choice, notes) for choice in choices]
-        elif name in ("choice", "choices", "sentiment", "label", "topic"):
-            labels.append(row.label(value, notes))
+        if isinstance(value, list) and any(_is_region(item) for item in value):
+            if named.entities in (None, name):
+                for region in _objects(row, name, value):
+                    found = region.get("labels") or region.get("hypertextlabels")
+                    regions += [(region, label) for label in _listed(row, "labels", found)]
+        elif (chosen := _choices(value)) is not None:
+            if named.label in (None, name):
+                labels += [row.label(choice, notes) for choice in chosen]
         else:
-            task[name] = value
-    text = _only_text(row, task)
+            texts[name] = value
+    text_field = named.text or ("text" if "text" in texts else None)
+    if not labels and (single := _single_choice(row, texts, text_field, named)):
+        labels.append(row.label(texts.pop(single), notes))
+    text = _only_text(row, texts, "", text_field)
     entities = _regions(row, text, regions, notes)
     yield Annotated(text, row, trim_entities(text, entities, notes), labels)
+
+
+def _is_region(value: Any) -> bool:
+    return isinstance(value, dict) and {"start", "end"} <= set(value)
+
+
+def _choices(value: Any) -> list[Any] | None:
+    """Several choices, or those of a list of answers."""
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):
+        return list(value["choices"])
+    if isinstance(value, list) and value:
+        inner = [_choices(item) for item in value]
+        return [name for found in inner for name in found or ()] if all(inner) else None
+    return None
+
+
+def _single_choice(
+    row: Row, texts: dict[str, Any], text_field: str | None, named: Named
+) -> str | None:
+    """The field that holds a single choice: the one named, or the only text between `id` and
+    `annotator` beside the text itself, or `label`."""
+    if named.label is not None:
+        return named.label if isinstance(texts.get(named.label), str) else None
+    fields = list(row.fields)
+    end = next((n for n, name in enumerate(fields) if name in _MIN_META - {"id"}), len(fields))
+    start = fields.index("id") + 1 if "id" in fields[:end] else 0
+    answers = [
+        name
+        for name in fields[start:end]
+        if name != text_field and isinstance(texts.get(name), str)
+    ]
+    if len(answers) == 1 and len(texts) > 1:
+        return answers[0]
+    return "label" if isinstance(texts.get("label"), str) and text_field != "label" else None
 
 
 def _listed(row: Row, name: str, value: Any) -> list[Any]:
@@ -249,8 +381,10 @@ def _not_a_list(name: str, value: Any, expected: str) -> str:
     return Errors.J207.format(field=name, expected=expected, value=shortened(value))
 
 
-def _only_text(row: Row, data: dict[str, Any], prefix: str = "") -> str:
-    """The field `text`, or the only field that holds text."""
+def _only_text(row: Row, data: dict[str, Any], prefix: str = "", named: str | None = None) -> str:
+    """The field that is named, or `text`, or the only field that holds text."""
+    if named is not None:
+        return row.text(named if named.startswith(prefix) else prefix + named)
     texts = [name for name, value in data.items() if isinstance(value, str)]
     name = texts[0] if len(texts) == 1 and "text" not in data else "text"
     return row.text(prefix + name)
@@ -325,33 +459,57 @@ def read_brat(path: Path, notes: Notes, encoding: str | None = None) -> Iterator
         text_file = file.with_suffix(".txt")
         text = "".join(line for _, line in read_lines(text_file, encoding))
         row = Row({"text": text}, text_file, 1)
-        entities: list[Entity] = []
-        lines = read_lines(file, encoding) if file.stat().st_size else iter(())
-        for number, line in lines:
-            line = line.rstrip("\r\n")
-            if not line:
-                continue
-            if not line.startswith("T"):
-                notes[Warnings.JW250] += 1
-                continue
-            match = _BRAT_ENTITY.fullmatch(line)
-            if match is None:
-                raise DataError(Errors.J252.format(line=line), path=file, line=number)
-            bounds = [int(bound) for bound in re.findall(r"\d+", match["spans"])]
-            notes[Warnings.JW254] += len(bounds) > 2
-            found = Row({}, file, number)
-            entity = _entity(found, text, bounds[0], bounds[-1], match["label"], notes)
-            shown = text[entity[0] : entity[1]].replace("\n", " ")
-            stretches = [text[start:end] for start, end in _stretches(bounds)]
-            if " ".join(stretches).replace("\n", " ") != match["text"]:
-                raise found.error(Errors.J212.format(name=match["text"], found=shown))
-            entities.append(entity)
+        found = _standoff(file, notes, encoding)
+        # brat counts a byte order mark, where there is one, as a character.
+        shift = 0
+        if found and all(entity.fits(text, -1) and not entity.fits(text, 0) for entity in found):
+            shift = -1
+        entities = [entity.check(text, shift, notes) for entity in found]
         yield Annotated(text, row, trim_entities(text, entities, notes))
 
 
-def _stretches(bounds: list[int]) -> list[tuple[int, int]]:
-    """The stretches of an entity: each start with its end."""
-    return list(zip(bounds[::2], bounds[1::2], strict=True))
+@dataclass(frozen=True)
+class _Standoff:
+    """An entity as an .ann file has it: its stretches, and the text that they hold."""
+
+    stretches: list[tuple[int, int]]
+    label: str
+    text: str
+    row: Row
+
+    def held(self, text: str, shift: int) -> str:
+        parts = [text[max(start + shift, 0) : end + shift] for start, end in self.stretches]
+        return " ".join(parts).replace("\n", " ")
+
+    def fits(self, text: str, shift: int) -> bool:
+        return self.held(text, shift) == self.text
+
+    def check(self, text: str, shift: int, notes: Notes) -> Entity:
+        """The entity, from the first stretch to the last. RAISES: DataError J211, J212, J214."""
+        start, end = self.stretches[0][0] + shift, self.stretches[-1][1] + shift
+        entity = _entity(self.row, text, start, end, self.label, notes)
+        if not self.fits(text, shift):
+            message = Errors.J212.format(name=self.text, found=self.held(text, shift))
+            raise self.row.error(message)
+        return entity
+
+
+def _standoff(file: Path, notes: Notes, encoding: str | None) -> list[_Standoff]:
+    """The entities of an .ann file; what else is in it is counted."""
+    found: list[_Standoff] = []
+    for number, line in read_lines(file, encoding) if file.stat().st_size else ():
+        line = line.rstrip("\r\n")
+        if not line.startswith("T"):
+            notes[Warnings.JW250] += bool(line)
+            continue
+        match = _BRAT_ENTITY.fullmatch(line)
+        if match is None:
+            raise DataError(Errors.J252.format(line=line), path=file, line=number)
+        bounds = [int(bound) for bound in re.findall(r"\d+", match["spans"])]
+        stretches = list(zip(bounds[::2], bounds[1::2], strict=True))
+        notes[Warnings.JW254] += len(stretches) > 1
+        found.append(_Standoff(stretches, match["label"], match["text"], Row({}, file, number)))
+    return found
 
 
 TOOLS: dict[str, Callable[[Row, Notes], Iterator[Annotated]]] = {

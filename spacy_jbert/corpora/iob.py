@@ -4,6 +4,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from spacy.vocab import Vocab
 
 from ..errors import DataError, Errors, Warnings
 from .docs import clean_annotation, japanese_tokenizer
+from .labels import LabelMap, keep
 from .readers import Notes, read_label, read_lines
 from .splits import Shuffle, read_splits, report, write_splits
 
@@ -33,6 +35,9 @@ def convert_iob(
     split: str = "80/10/10",
     seed: int = 42,
     shuffle: Shuffle = "stratified",
+    label_map: Path | None = None,
+    skip_unlabelled: bool = False,
+    exclude_label_containing: str | None = None,
     delimiter: Delimiter = "auto",
     token_column: int = 0,
     tag_column: int = -1,
@@ -44,33 +49,40 @@ def convert_iob(
     The tokens of the file are kept; as it doesn't tell where spaces are, there are none in the
     texts.
 
-    source, out, train, dev, test, split, seed, shuffle, encoding: As in `convert_records`.
+    source, out, train, dev, test, split, seed, shuffle, encoding, label_map, skip_unlabelled,
+    exclude_label_containing: As in `convert_records`.
     delimiter (str): What stands between the columns.
     token_column, tag_column (int): Counted from 0; -1 is the last.
     sentences_per_doc (int): How many sentences make a document.
     RAISES: DataError J2xx, with file and line.
     """
-    vocab, notes = japanese_tokenizer().vocab, Notes()
+    vocab, notes, labels = japanese_tokenizer().vocab, Notes(), LabelMap(label_map)
+
+    wanted = partial(
+        keep, notes=notes, skip_unlabelled=skip_unlabelled, excluded=exclude_label_containing
+    )
 
     def read(path: Path) -> Iterator[Doc]:
         group: list[Sentence] = []
         for sentence in read_sentences(path, delimiter, token_column, tag_column, notes, encoding):
             if group and (not sentence or len(group) == sentences_per_doc):
-                yield clean_annotation(make_doc(vocab, group), notes, path)
+                yield labels.apply(clean_annotation(make_doc(vocab, group), notes, path), notes)
                 group = []
             group += [sentence] if sentence else []
         if group:
-            yield clean_annotation(make_doc(vocab, group), notes, path)
+            yield labels.apply(clean_annotation(make_doc(vocab, group), notes, path), notes)
 
+    files = {"train": train, "dev": dev, "test": test}
     splits = read_splits(
-        read,
+        lambda path: [doc for doc in read(path) if wanted(doc)],
         source,
-        {"train": train, "dev": dev, "test": test},
+        files,
         ratio=split,
         seed=seed,
         shuffle=shuffle,
     )
-    write_splits(out, splits)
+    write_splits(out, splits, sources=[source, *files.values()])
+    labels.tell_unused()
     report(splits, notes)
 
 
@@ -82,15 +94,22 @@ def make_doc(vocab: Vocab, sentences: list[Sentence]) -> Doc:
 
 
 def looks_tagged(path: Path, encoding: str | None = None) -> bool:
-    """Whether the first lines of a file each end with a tag, and one at least with an entity's."""
+    """Whether the first lines of a file each have a tag in the same column, and one at least an
+    entity's."""
     try:
         lines = [line.strip() for _, line in islice(read_lines(path, encoding), 200)]
     except DataError:
         return False
     lines = [line for line in lines if line and not line.startswith(("#", "-DOCSTART-"))]
-    tags = [re.split(r"[\t ,]", line)[-1] for line in lines if len(re.split(r"[\t ,]", line)) > 1]
-    all_tags = len(tags) == len(lines) and all(TAG.fullmatch(tag) for tag in tags)
-    return all_tags and any(tag != "O" for tag in tags)
+    cells = [re.split(r"[\t ,]+", line) for line in lines]
+    columns = min(map(len, cells), default=0)
+    if columns < 2:
+        return False
+    return any(_are_tags([line[n] for line in cells]) for n in (-1, *range(columns)))
+
+
+def _are_tags(cells: list[str]) -> bool:
+    return all(map(TAG.fullmatch, cells)) and any(cell != "O" for cell in cells)
 
 
 def read_sentences(
@@ -159,6 +178,12 @@ class Columns:
                     path=path,
                 )
         self.token, self.tag = token_column % self.count, tag_column % self.count
+        # Of two columns it is plain which are the tags.
+        if self.count == 2 and (token_column, tag_column) == (0, -1):
+            cells = [self.split(line) for line in lines]
+            columns = list(zip(*(line for line in cells if len(line) == 2), strict=True))
+            if columns and _are_tags(list(columns[0])) and not _are_tags(list(columns[1])):
+                self.token, self.tag = 1, 0
 
     def split(self, line: str) -> list[str]:
         if self.delimiter == "space":
@@ -182,7 +207,10 @@ class Columns:
                 found=sum(map(bool, cells)), expected=self.count, delimiter=self.delimiter
             )
             raise DataError(found, path=self.path, line=number)
-        tag = cells[self.tag].strip()
+        # Of a label white space is taken, and counted, by read_label.
+        tag = cells[self.tag].lstrip()
+        if tag.strip() == "O":
+            tag = "O"
         if not TAG.fullmatch(tag):
             raise DataError(Errors.J222.format(tag=tag), path=self.path, line=number)
         return cells[self.token], tag

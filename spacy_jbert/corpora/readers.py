@@ -65,6 +65,8 @@ Format = Literal[
 """What a file is, or "auto" for what its name and its first record say."""
 
 _JAPANESE = re.compile("[ぁ-んァ-ヶ一-龠、。]")
+_SEEN = re.compile(r"\S")
+_JAPANESE_ONLY = re.compile("[ぁ-ヿ一-龠々〇、-〟！-～]+")
 _QUOTED = re.compile('"(?:[^"]|"")*"')
 _ISO_2022_JP = re.compile(rb"\x1b(?:\$[@B(]|\([IJ])")
 _UTF_7 = re.compile(rb"\+[A-Za-z0-9/+]{3,}-?")
@@ -192,43 +194,55 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
     are kept.
 
     path (Path): The file.
-    encoding (str | None): A name that Python knows; None: UTF-8, or UTF-16 with a byte order mark.
+    encoding (str | None): A name that Python knows; None or "auto": UTF-8, or UTF-16 with a byte
+        order mark.
     YIELDS (tuple[int, str]): The line's number, from 1, and the line.
     RAISES: DataError J203, J227, J228 for other encodings and damage, J254, J257 for an encoding
         that the file isn't in or that there isn't, J230 for a line that is too
         long, J231 for other ways of packing, J201, J202, J216.
     """
-    japanese = False
+    japanese, utf_7 = False, _Utf7()
     for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1, encoding), 1):
+        utf_7.add(line)
         if len(line) > LONGEST_LINE:
             raise DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number)
-        if encoding is None:
+        if encoding in (None, "auto"):
             _check_encoding(line, path, number)
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise _not_utf8(error, japanese, path, number) from None
         japanese = japanese or not line.isascii()
+    if encoding in (None, "auto"):
+        utf_7.check(path)
 
 
 def _read_pieces(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes]:
     """The lines of a file as UTF-8, those of more than `size` bytes in pieces."""
     check_file(path)
-    encoding = encoding or _marked_encoding(path)
+    if encoding in (None, "auto"):
+        encoding = _marked_encoding(path)
+    elif encoding.lower().replace("_", "-") in ("utf-16", "utf16"):
+        encoding = _marked_encoding(path) or _unmarked_encoding(path)
     lines = 0
     suffix = path.suffix.lower()
     if suffix in PACKED_OTHERWISE:
         raise DataError(Errors.J231.format(suffix=suffix), path=path)
     try:
         with OPENERS.get(suffix, open)(path, "rb") as file:
-            source = _Transcoded(file, encoding, path) if encoding else file
+            source: IO[bytes] | _Transcoded | _CarriageReturns = file
+            if encoding:
+                source = _Transcoded(file, encoding, path)
+            elif _has_bare_returns(path):
+                source = _CarriageReturns(file)
             while piece := source.readline(size):
                 lines += piece.endswith(b"\n")
                 yield piece
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         # An error of the system has a number, gzip's and bz2's over their data have none.
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            message = Errors.J261.format(path=path, done="read", reason=error.strerror)
+            raise DataError(message) from error
         raise DataError(Errors.J216.format(reason=error), path=path, line=lines + 1) from error
     if not lines and not _has_bytes(path):
         raise DataError(Errors.J202, path=path)
@@ -243,6 +257,35 @@ def _marked_encoding(path: Path) -> str | None:
         if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and start[2:] != b"\0\0":
             return "utf-16"
     return None
+
+
+def _unmarked_encoding(path: Path) -> str:
+    """In which order the bytes of UTF-16 are, where no byte order mark says so: Windows' unless the
+    zeros of ASCII come first."""
+    with suppress(EOFError, OSError, lzma.LZMAError, zlib.error), _opened(path) as file:
+        start = file.read(1 << 16)
+        return "utf-16-be" if start[::2].count(0) > start[1::2].count(0) else "utf-16-le"
+    return "utf-16-le"
+
+
+def _has_bare_returns(path: Path) -> bool:
+    """Whether lines end with a carriage return alone, as Excel for Mac saves CSV."""
+    with suppress(EOFError, OSError, lzma.LZMAError, zlib.error), _opened(path) as file:
+        start = file.read(1 << 16)
+        return b"\r" in start.rstrip(b"\r") and b"\n" not in start
+    return False
+
+
+class _CarriageReturns:
+    """A file whose lines end with a carriage return, read as if they ended with a line feed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        # Latin-1 keeps every byte.
+        self.text = io.TextIOWrapper(file, "latin-1", newline="\r")
+
+    def readline(self, size: int) -> bytes:
+        line = self.text.readline(size).encode("latin-1")
+        return line[:-1] + b"\n" if line.endswith(b"\r") else line
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -307,6 +350,28 @@ def _is_utf7(line: bytes) -> bool:
     return found >= 3 and 2 * found > len(text) and bool(re.search("[ぁ-んァ-ヶ]", text))
 
 
+class _Utf7:
+    """Whether a file is UTF-7 as a whole, where no line says so by itself: it is ASCII, and all its
+    runs of base64 (+…-) are Japanese."""
+
+    def __init__(self) -> None:
+        self.possible, self.characters = True, 0
+
+    def add(self, line: bytes) -> None:
+        if not self.possible or b"+" not in line:
+            self.possible = self.possible and line.isascii()
+            return
+        for run in _UTF_7.findall(line):
+            text = (run.rstrip(b"-") + b"-").decode("utf-7", "replace")
+            self.possible = self.possible and bool(_JAPANESE_ONLY.fullmatch(text))
+            self.characters += len(text)
+
+    def check(self, path: Path) -> None:
+        # Eight characters of chance would be one in some thousand files.
+        if self.possible and self.characters >= 8:
+            raise DataError(Errors.J227.format(guess="UTF-7"), path=path, line=1)
+
+
 def _not_utf8(error: UnicodeDecodeError, japanese: bool, path: Path, number: int) -> DataError:
     """Bytes that aren't UTF-8 amid or behind UTF-8 are damage, else they are another encoding."""
     data = error.object
@@ -345,6 +410,7 @@ def read_rows(
     format: Format = "auto",
     quoting: Quoting = "auto",
     encoding: str | None = None,
+    sheet: int = 1,
 ) -> Iterator[Row]:
     """Read records: .csv and .tsv with a header, a .json array of objects, .parquet, .xlsx, what
     `datasets` saved to disk, a folder of texts (a folder a label), or else JSONL; text packed
@@ -354,10 +420,11 @@ def read_rows(
     format (str): What it is, if its name doesn't say so.
     quoting (str): How a table's cells are quoted.
     encoding (str | None): Of text, as in `read_lines`.
+    sheet (int): Which sheet of an Excel file, from 1.
     YIELDS (Row): The records, blank lines left out.
     RAISES: DataError with file and line, J255 if the package that reads a format is missing.
     """
-    match format if format != "auto" else format_of(path):
+    match format if format != "auto" else format_of(path, encoding):
         case "csv" | "tsv" as table:
             records = _read_table(path, quoting, "\t" if table == "tsv" else None, encoding)
         case "json":
@@ -365,7 +432,7 @@ def read_rows(
         case "parquet":
             records = tables.read_parquet(path)
         case "excel":
-            records = tables.read_excel(path)
+            records = tables.read_excel(path, sheet)
         case "datasets":
             records = tables.read_dataset(path)
         case "folders":
@@ -378,13 +445,27 @@ def read_rows(
         yield Row(fields, path, line)
 
 
-def format_of(path: Path) -> str:
-    """RETURNS (str): What a file or folder is by its name: a value of Format other than auto."""
+def format_of(path: Path, encoding: str | None = None) -> str:
+    """RETURNS (str): What a file or folder is by its name, or else by how it begins: a value of
+    Format other than auto.
+    """
     if path.is_dir():
         saved = ("dataset_info.json", "dataset_dict.json", "state.json")
         return "datasets" if any((path / name).is_file() for name in saved) else "folders"
-    names = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".parquet": "parquet"}
-    return names.get(kind(path), "excel" if kind(path) in (".xlsx", ".xlsm") else "jsonl")
+    names = {
+        ".csv": "csv",
+        ".tsv": "tsv",
+        ".json": "json",
+        ".parquet": "parquet",
+        ".xlsx": "excel",
+        ".xlsm": "excel",
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+    }
+    if (named := names.get(kind(path))) is not None:
+        return named
+    lines = (line.strip() for _, line in read_lines(path, encoding))
+    return "json" if next(filter(None, lines), "{").startswith(("{", "[")) else "csv"
 
 
 def read_folder(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
@@ -459,6 +540,13 @@ def _read_array(path: Path, encoding: str | None = None) -> Iterator[tuple[int, 
         raise DataError(Errors.J204.format(reason=error), path=path, line=line) from None
 
 
+def _is_longer(text: str, start: int, end: int) -> bool:
+    """Whether a stretch has more bytes than a line may have: up to four a character."""
+    if end - start <= LONGEST_LINE // 4:
+        return False
+    return len(text[start:end].encode("utf-8", "surrogatepass")) > LONGEST_LINE
+
+
 class _Text:
     """A JSON file of which only the part that is being read is in memory."""
 
@@ -489,9 +577,8 @@ class _Text:
         RETURNS (str): The character behind it, "" at the end.
         """
         while True:
-            end = self.position
-            while self.text[end : end + 1].isspace():
-                end += 1
+            seen = _SEEN.search(self.text, self.position)
+            end = seen.start() if seen else len(self.text)
             self.advance(end - self.position)
             if self.position < len(self.text) or not self.more():
                 return self.text[self.position : self.position + 1]
@@ -502,13 +589,13 @@ class _Text:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
             except json.JSONDecodeError:
-                if len(self.text) - self.position > LONGEST_LINE:
+                if _is_longer(self.text, self.position, len(self.text)):
                     message = Errors.J230.format(limit=LONGEST_LINE)
                     raise DataError(message, path=self.path, line=self.line) from None
                 if not self.more():
                     raise
             else:
-                if end - self.position > LONGEST_LINE:
+                if _is_longer(self.text, self.position, end):
                     message = Errors.J230.format(limit=LONGEST_LINE)
                     raise DataError(message, path=self.path, line=self.line)
                 # A number can go on.
@@ -521,8 +608,10 @@ class _Text:
 def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
     """The text of a file in pieces, as a JSON array may stand on one line."""
     decoder, number, japanese = getincrementaldecoder("utf-8-sig")(), 1, False
+    utf_7 = _Utf7()
     for piece in chain(_read_pieces(path, _PIECE, encoding), [b""]):
-        if encoding is None:
+        utf_7.add(piece)
+        if encoding in (None, "auto"):
             _check_encoding(piece, path, number)
         try:
             yield decoder.decode(piece, final=not piece)
@@ -530,13 +619,43 @@ def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
             raise _not_utf8(error, japanese, path, number) from None
         japanese = japanese or not piece.isascii()
         number += piece.endswith(b"\n")
+    if encoding in (None, "auto"):
+        utf_7.check(path)
 
 
 def _read_table(
     path: Path, quoting: Quoting, delimiter: str | None = None, encoding: str | None = None
 ) -> Iterator[tuple[int, Any]]:
+    header: list[str] = []
+    for line, cells in read_table(path, quoting, delimiter, encoding):
+        if not header:
+            # Excel leaves empty rows where a table doesn't begin at the top.
+            header = [name.strip() for name in cells] if any(map(str.strip, cells)) else []
+            # Columns without a name, as behind a trailing comma, are none.
+            names = Counter(name for name in header if name)
+            if repeated := [name for name, count in names.items() if count > 1]:
+                reason = f"its header names {repeated[0]!r} twice."
+                raise DataError(Errors.J209.format(reason=reason), path=path, line=line)
+        elif cells and len(cells) != len(header):
+            message = Errors.J208.format(found=len(cells), expected=len(header), header=header)
+            raise DataError(message, path=path, line=line)
+        elif cells:
+            yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
+
+
+def read_table(
+    path: Path,
+    quoting: Quoting = "auto",
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Iterator[tuple[int, list[str]]]:
+    """YIELDS (tuple[int, list[str]]): The line in which a row begins, and its cells.
+
+    delimiter (str | None): What stands between them; None finds out.
+    RAISES: DataError J209 for quotes that don't end, and what `read_lines` raises.
+    """
     csv.field_size_limit(LONGEST_LINE)
-    delimiter = delimiter or _delimiter(path, encoding)
+    delimiter = delimiter or ("\t" if kind(path) == ".tsv" else _delimiter(path, encoding))
     if quoting == "auto":
         unquoted = delimiter == "\t" and _is_unquoted(path, encoding)
         quoting = "none" if unquoted else "csv"
@@ -548,24 +667,8 @@ def _read_table(
     )
     line = 1
     try:
-        # Excel leaves empty rows where a table doesn't begin at the top.
-        header = next((cells for cells in reader if any(cells)), [])
-        if repeated := [name for name, count in Counter(header).items() if count > 1]:
-            raise DataError(
-                Errors.J209.format(reason=f"its header names {repeated[0]!r} twice."),
-                path=path,
-                line=reader.line_num,
-            )
-        line = reader.line_num + 1
         for cells in reader:
-            if cells and len(cells) != len(header):
-                raise DataError(
-                    Errors.J208.format(found=len(cells), expected=len(header), header=header),
-                    path=path,
-                    line=line,
-                )
-            if cells:
-                yield line, dict(zip(header, cells, strict=True))
+            yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(Errors.J209.format(reason=error), path=path, line=line) from None

@@ -4,7 +4,10 @@
 them out and write them. Tagged tokens are in iob.py, DocBins in docbin.py, running text in text.py.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import ast
+import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +17,11 @@ from spacy.tokens import Doc
 
 from ..errors import DataError, Errors, Warnings
 from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
-from .importers import TOOLS, Annotated, read_export
-from .readers import Format, Notes, Quoting, Row, read_label, read_rows, shortened
+from .importers import TOOLS, Annotated, Named, read_export
+from .labels import LabelMap
+from .readers import Format, Notes, Quoting, Row, format_of, read_rows, shortened
 from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
+from .tables import has_splits
 
 Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]
 ENTITY_FIELDS = ("entities", "labels", "label")
@@ -47,6 +52,7 @@ def convert_records(
     format: Format = "auto",
     encoding: str | None = None,
     quoting: Quoting = "auto",
+    sheet: int = 1,
 ) -> None:
     """Convert records and write train.spacy, dev.spacy and test.spacy.
 
@@ -64,16 +70,19 @@ def convert_records(
     exclude_label_containing (str | None): Leave out records with such a label.
     skip_unlabelled (bool): Leave out records without any annotation, instead of refusing them
         (textcat) or taking them for texts without entities (ner).
-    label_map (Path | None): A file of old and new labels: `read_label_map`.
+    label_map (Path | None): A file of old and new labels: `LabelMap`.
     split_mode (str): Sudachi's, for the tokens.
-    format, encoding, quoting: How the file is to be read, where it isn't found out.
+    format, encoding, quoting, sheet: How the file is to be read, where it isn't found out.
     RAISES: DataError J2xx, with file and line.
     """
+    if split_field is None and source is not None and has_splits(source):
+        split_field = "split"
     reader = Reader(
         task=task,
         format=format,
         encoding=encoding,
         quoting=quoting,
+        sheet=sheet,
         text_field=text_field,
         label_field=label_field,
         entities_field=entities_field,
@@ -81,7 +90,7 @@ def convert_records(
         overlaps=overlaps,
         exclude_label_containing=exclude_label_containing,
         skip_unlabelled=skip_unlabelled,
-        label_map=read_label_map(label_map) if label_map else {},
+        label_map=LabelMap(label_map),
         split_field=split_field,
         group_field=group_field,
         split_mode=split_mode,
@@ -97,39 +106,23 @@ def convert_records(
         by_field=split_field is not None,
     )
     if task != "ner":
-        complete_categories(splits)
-    write_splits(out, splits)
+        complete_categories(splits, unlabelled=task == "textcat_multilabel")
+    write_splits(out, splits, sources=[source, *files.values()])
+    reader.label_map.tell_unused()
     report(splits, reader.notes)
 
 
-def read_label_map(path: Path) -> dict[str, str]:
-    """Read which label becomes which: a JSON object, or a CSV or TSV file with a header and two
-    columns. What becomes nothing ("" or null) is left out.
+def complete_categories(splits: Splits, *, unlabelled: bool) -> None:
+    """Give every document every category of the data, as 1.0 or 0.0.
 
-    RETURNS (dict[str, str]): New labels by old ones, "" for none.
-    RAISES: DataError J256.
+    unlabelled (bool): A document without any category has none of them; else it isn't known which,
+        and it stays without.
     """
-    rows = list(read_rows(path))
-    pairs: list[tuple[Any, Any]] = []
-    for row in rows:
-        if len(rows) > 1 and len(row.fields) != 2:
-            raise row.error(Errors.J256)
-        is_table = path.suffix.lower() in (".csv", ".tsv")
-        pairs += [tuple(row.fields.values())] if is_table else list(row.fields.items())
-    labels: dict[str, str] = {}
-    for old, new in pairs:
-        if not isinstance(new, str | None):
-            raise DataError(Errors.J256, path=path)
-        labels[old] = read_label(new, Notes(), path=path) if new else ""
-    return labels
-
-
-def complete_categories(splits: Splits) -> None:
-    """Give every document that has categories every category of the data, as 1.0 or 0.0."""
     docs = [doc for docs in splits.values() for doc in docs]
     labels = sorted({label for doc in docs for label in doc.cats})
     for doc in docs:
-        doc.cats = {label: float(label in doc.cats) for label in labels}
+        if doc.cats or unlabelled:
+            doc.cats = {label: float(label in doc.cats) for label in labels}
 
 
 @dataclass(frozen=True)
@@ -140,6 +133,7 @@ class Reader:
     format: Format
     encoding: str | None
     quoting: Quoting
+    sheet: int
     text_field: str
     label_field: str
     entities_field: str | None
@@ -147,7 +141,7 @@ class Reader:
     overlaps: str
     exclude_label_containing: str | None
     skip_unlabelled: bool
-    label_map: Mapping[str, str]
+    label_map: LabelMap
     split_field: str | None
     group_field: str | None
     split_mode: str
@@ -171,39 +165,83 @@ class Reader:
             doc.cats = dict.fromkeys(labels, 1.0)
             doc.user_data |= split_of(record.row, self.split_field)
             if self.group_field is not None:
-                doc.user_data["group"] = str(record.row.get(self.group_field))
+                group = record.row.get(self.group_field)
+                # What belongs to none isn't a group.
+                if group not in (None, ""):
+                    doc.user_data["group"] = str(group)
             yield doc
 
     def records(self, path: Path) -> Iterator[Annotated]:
         """The records of a file, of an annotation tool or with fields that are named."""
-        if self.format in (*TOOLS, "brat"):
-            yield from read_export(path, self.notes, self.format, encoding=self.encoding)
+        tool = self.tool(path)
+        if tool is not None:
+            yield from read_export(path, self.notes, tool, self.encoding, self.named)
             return
-        if self.format == "auto" and (path.suffix == ".ann" or holds_standoff(path)):
-            yield from read_export(path, self.notes, "brat", encoding=self.encoding)
-            return
-        read: Callable[[Row, Notes], Iterator[Annotated]] | None = None
-        rows = read_rows(path, format=self.format, quoting=self.quoting, encoding=self.encoding)
-        for number, row in enumerate(rows):
-            if number == 0 and self.format == "auto" and (tool := tool_of(row)):
-                read = TOOLS[tool]
-            yield from read(row, self.notes) if read else [self.annotated(row)]
+        for row in self.rows(path):
+            yield self.annotated(row)
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """The records of a file as they are."""
+        return read_rows(
+            path,
+            format=self.format,
+            quoting=self.quoting,
+            encoding=self.encoding,
+            sheet=self.sheet,
+        )
+
+    @property
+    def named(self) -> Named:
+        """The fields that were named, other than by default."""
+        text = self.text_field if self.text_field != "text" else None
+        label = self.label_field if self.label_field != "label" else None
+        return Named(text, label, self.entities_field)
+
+    def tool(self, path: Path) -> str | None:
+        """The annotation tool that a file or folder is from: the one named, or found by its first
+        record, which is told on stderr."""
+        if self.format != "auto":
+            return self.format if self.format in (*TOOLS, "brat") else None
+        found: str | None = None
+        if path.suffix == ".ann" or holds_standoff(path):
+            found = "brat"
+        elif format_of(path, self.encoding) in ("json", "jsonl"):
+            first = next(self.rows(path), None)
+            found = tool_of(first) if first else None
+        # The others' records are like anybody's with fields that can be named.
+        if found in ("doccano", "prodigy") and self.named != Named():
+            found = None
+        print(f"{path}: read as {found or format_of(path, self.encoding)}", file=sys.stderr)
+        return found
 
     def annotated(self, row: Row) -> Annotated:
         """A record with fields of the user's."""
         if self.task == "ner" and self.text_field not in row.fields and is_tagged(row):
             return tagged(row, self.notes)
         text = row.text(self.text_field)
-        entities: list[Entity] = []
-        labels: list[str] = []
+        joint = self.task == "joint"
+        entities: list[Entity] | None = None
+        labels: list[str] | None = None
         if self.task in ("ner", "joint"):
-            found = row.get(self.entities_field or self.entities_field_of(row))
-            entities = trim_entities(text, read_entities(row, text, found, self.notes), self.notes)
+            name = self.entities_field or self.entities_field_of(row)
+            found = self.value(row, name)
+            if found is not None or not (joint or self.skip_unlabelled):
+                entities = read_entities(row, text, found, self.notes)
+                entities = trim_entities(text, entities, self.notes)
         if self.task != "ner":
-            value = row.get(self.label_field)
-            if not (self.skip_unlabelled and value in (None, "", [])):
-                labels = read_labels(row, value, self.several, self.notes)
+            found = self.value(row, self.label_field)
+            if found not in (None, "", []) or not (joint or self.skip_unlabelled):
+                labels = read_labels(row, found, self.several, self.notes)
         return Annotated(text, row, entities, labels)
+
+    def value(self, row: Row, name: str) -> Any:
+        """The value of a field, which may be missing where not every record has to have it."""
+        try:
+            return row.get(name)
+        except DataError:
+            if self.task == "joint" or self.skip_unlabelled:
+                return None
+            raise
 
     @property
     def several(self) -> str | None:
@@ -214,12 +252,14 @@ class Reader:
         names = ("entities",) if self.task == "joint" else ENTITY_FIELDS
         return next((name for name in names if name in row.fields), "entities")
 
-    def entities(self, record: Annotated) -> list[Entity]:
-        """The entities of a record, without those that overlap."""
+    def entities(self, record: Annotated) -> list[Entity] | None:
+        """The entities of a record, without those that overlap; None if it doesn't say which."""
+        if record.entities is None:
+            return None
         entities = [
             (start, end, new)
             for start, end, label in record.entities
-            if (new := self.label_map.get(label, label))
+            if (new := self.label_map.get(label))
         ]
         self.notes[Warnings.JW257] += len(record.entities) - len(entities)
         distinct = sorted(set(entities))
@@ -233,14 +273,14 @@ class Reader:
 
     def labels(self, record: Annotated) -> list[str] | None:
         """The labels of a record; None if it is to be left out."""
-        labels = [self.label_map.get(label, label) for label in record.labels]
+        labels = [self.label_map.get(label) for label in record.labels or ()]
         self.notes[Warnings.JW257] += labels.count("")
         labels = [label for label in labels if label]
         excluded = self.exclude_label_containing
         if excluded and any(excluded in label for label in labels):
             self.notes[Warnings.JW206] += 1
             return None
-        if labels or self.task == "textcat_multilabel":
+        if labels or self.task in ("textcat_multilabel", "joint"):
             distinct = list(dict.fromkeys(labels))
             if self.task != "textcat_multilabel" and len(distinct) > 1:
                 raise record.row.error(
@@ -255,14 +295,19 @@ class Reader:
 
 
 def tool_of(row: Row) -> str | None:
-    """RETURNS (str | None): The annotation tool that writes records with these fields, if they are
-    no tool's but its own: doccano's are as anybody's."""
+    """RETURNS (str | None): The annotation tool that alone writes records with these fields, if
+    there is one. doccano's without comments and relations are as anybody's."""
     fields = set(row.fields)
-    tasks = "data" in fields and bool({"annotations", "completions"} & fields)
-    if tasks or {"annotation_id", "annotator"} <= fields:
+    tasks = isinstance(row.fields.get("data"), dict)
+    if tasks and {"annotations", "completions"} & fields:
         return "label-studio"
-    if "_input_hash" in fields or {"text", "spans"} <= fields:
+    if {"annotation_id", "annotator"} <= fields:
+        return "label-studio"
+    if "_input_hash" in fields or {"text", "spans"} <= fields or {"text", "answer"} <= fields:
         return "prodigy"
+    labelled = {"label", "labels", "entities", "annotations"} & fields
+    if labelled and {"Comments", "comments", "relations", "annotation_approver"} & fields:
+        return "doccano"
     return None
 
 
@@ -300,7 +345,15 @@ def holds_standoff(path: Path) -> bool:
 
 
 def read_entities(row: Row, text: str, found: Any, notes: Notes) -> list[Entity]:
-    """Check the entities of a record, in whichever of the known forms they are, and sort them."""
+    """Check the entities of a record, in whichever of the known forms they are, and sort them: a
+    list, the same as JSON in a cell of a table, or an object of lists, as `datasets` keeps it.
+    """
+    if isinstance(found, str):
+        found = _json(found) if found.strip() else []
+    if isinstance(found, dict) and all(isinstance(values, list) for values in found.values()):
+        found = [
+            dict(zip(found, values, strict=False)) for values in zip(*found.values(), strict=False)
+        ]
     if not isinstance(found, list):
         message = Errors.J207.format(
             field="entities", expected="a list of entities", value=shortened(found)
@@ -345,9 +398,29 @@ def longest(entities: list[Entity]) -> list[Entity]:
 
 
 def read_labels(row: Row, value: Any, separator: str | None, notes: Notes) -> list[str]:
-    """The labels of a record: a list, or text; with a separator any number of them."""
+    """The labels of a record: a list, or text; with a separator any number of them, which may be
+    an object of labels with 1 or 0 as well."""
     if separator and value is None:
         return []
     if separator and isinstance(value, str):
-        value = [label.strip(" ") for label in value.split(separator) if label.strip()]
+        listed = _json(value)
+        split = [label.strip(" ") for label in value.split(separator) if label.strip()]
+        value = split if isinstance(listed, str) else listed
+    if separator and isinstance(value, dict) and all(value[name] in (0, 1) for name in value):
+        value = [name for name, applies in value.items() if applies]
     return [row.label(label, notes) for label in (value if isinstance(value, list) else [value])]
+
+
+def _json(cell: str) -> Any:
+    """A list or an object that stands in a cell of a table, as JSON or as Python writes it; any
+    other text as it is."""
+    if cell.strip()[:1] not in ("[", "{"):
+        return cell
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return cell

@@ -6,7 +6,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -135,10 +135,11 @@ def stratified(docs: list[Doc], shares: list[float], seed: int) -> list[list[Doc
     counts = {label: sum(unit.labels[label] for unit in found) for label, found in waiting.items()}
     while counts:
         label = min(counts, key=lambda name: (counts[name], name))
-        for unit in waiting[label]:
-            if unit.first in chosen:
-                continue
-            chosen[unit.first] = demand.meet(unit, label)
+        left = [unit for unit in waiting[label] if unit.first not in chosen]
+        # What is large first, as little can be made up for it.
+        left.sort(key=lambda unit: -unit.labels[label])
+        for number, unit in enumerate(left):
+            chosen[unit.first] = demand.meet(unit, label, left=len(left) - number)
             for name, count in unit.labels.items():
                 if name in counts:
                     counts[name] -= count
@@ -169,6 +170,7 @@ class Demand:
         self.parts = [part for part, share in enumerate(shares) if share > 0]
         self.docs = [total * share for share in shares]
         self.labels: dict[str, list[float]] = {}
+        self.have: set[tuple[int, str | None]] = set()
         for label, count in sum((unit.labels for unit in units), Counter[str]()).items():
             wanted = [count * share for share in shares]
             if count >= len(self.parts):
@@ -178,16 +180,21 @@ class Demand:
                 wanted[largest] = max(1.0, wanted[largest] - (sum(wanted) - count))
             self.labels[label] = wanted
 
-    def meet(self, unit: Unit, label: str | None) -> int:
+    def meet(self, unit: Unit, label: str | None, left: int = 0) -> int:
         """Give a unit to the part that wants its label most, or else Docs.
 
+        left (int): How many units with the label there are yet. They go to the parts that have none
+            when they are just enough for these.
         RETURNS (int): The part.
         """
         of_label = self.labels[label] if label is not None else self.docs
-        part = max(self.parts, key=lambda part: (of_label[part], self.docs[part], -part))
+        lacking = [part for part in self.parts if (part, label) not in self.have]
+        among = lacking if lacking and left and left <= len(lacking) else self.parts
+        part = max(among, key=lambda part: (of_label[part], self.docs[part], -part))
         self.docs[part] -= len(unit.members)
         for name, count in unit.labels.items():
             self.labels[name][part] -= count
+            self.have.add((part, name))
         return part
 
 
@@ -234,18 +241,40 @@ def split_of(row: Row, name: str | None) -> dict[str, str]:
 def check_folder(path: Path) -> None:
     """Refuse a folder to write to that is, or lies in, a file."""
     for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
+        # A link to nothing doesn't exist, and yet is in the way.
+        if (part.exists() or part.is_symlink()) and not part.is_dir():
             raise DataError(Errors.J233.format(path=part))
 
 
-def write_splits(out: Path, splits: Splits) -> None:
+def check_sources(targets: Iterable[Path], sources: Iterable[Path | None]) -> None:
+    """Refuse to write over what was read. RAISES: DataError J260."""
+    read = {source.resolve() for source in sources if source is not None}
+    for target in targets:
+        if target.resolve() in read:
+            raise DataError(Errors.J260.format(path=target))
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """RETURNS (DataError): J261, of a full disk or a folder that may not be written to."""
+    return DataError(Errors.J261.format(path=path, done="written", reason=error.strerror or error))
+
+
+def write_splits(out: Path, splits: Splits, *, sources: Sequence[Path | None] = ()) -> None:
     """Write <out>/<split>.spacy: tokens, sentence starts, entities and categories. A split that was
     there and isn't among these is set aside as <split>.spacy.old (JW212).
+
+    sources (Sequence[Path | None]): Files that were read, and may not be replaced.
+    RAISES: DataError J233, J260, J261.
     """
     check_folder(out)
-    with replacing(*(out / f"{name}.spacy" for name in splits)) as parts:
-        for part, docs in zip(parts, splits.values(), strict=True):
-            DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs).to_disk(part)
+    targets = [out / f"{name}.spacy" for name in splits]
+    check_sources(targets, sources)
+    try:
+        with replacing(*targets) as parts:
+            for part, docs in zip(parts, splits.values(), strict=True):
+                DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs).to_disk(part)
+    except OSError as error:
+        raise cannot_write(out, error) from error
     for stale in (out / f"{name}.spacy" for name in SPLITS if name not in splits):
         if stale.exists():
             # Set aside, as it may be somebody's only copy; so may one of before.

@@ -1,5 +1,6 @@
 """Records of formats that packages read: Parquet, Excel, and what `datasets` saved to disk."""
 
+import json
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -29,29 +30,37 @@ def read_parquet(path: Path) -> Iterator[Record]:
     parquet = _package("pyarrow.parquet", "pretrain", path)
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches():
+        table = parquet.ParquetFile(path)
+        features = _features(table.schema_arrow.metadata or {})
+        for batch in table.iter_batches():
             for fields in batch.to_pylist():
                 number += 1
-                yield number, fields
+                yield (
+                    number,
+                    {name: _named(value, features.get(name)) for name, value in fields.items()},
+                )
     except (ValueError, OSError) as error:
         # pyarrow's errors are ValueErrors and OSErrors.
         raise DataError(Errors.J209.format(reason=error), path=path, line=number + 1) from None
 
 
-def read_excel(path: Path) -> Iterator[Record]:
-    """YIELDS (Record): The rows of the first sheet of an .xlsx file, under the first row that isn't
-        empty, its header. An empty cell is "".
+def read_excel(path: Path, sheet: int = 1) -> Iterator[Record]:
+    """YIELDS (Record): The rows of a sheet of an .xlsx file, under the first row that isn't empty,
+        its header. An empty cell is "".
 
     RAISES: DataError J255 without openpyxl, J209 for a damaged file, J208 for a cell outside of
         the header's columns.
     """
     openpyxl = _package("openpyxl", "excel", path)
     try:
-        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        sheets = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets
     except Exception as error:  # zipfile, xml and openpyxl each have their own for damage
         raise DataError(Errors.J209.format(reason=error), path=path) from None
+    if not 1 <= sheet <= len(sheets):
+        reason = f"it has {len(sheets)} sheets, and no sheet {sheet}."
+        raise DataError(Errors.J209.format(reason=reason), path=path)
     header: list[str] = []
-    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+    for number, cells in enumerate(sheets[sheet - 1].iter_rows(values_only=True), 1):
         values = [_text(cell) for cell in cells]
         if not any(values):
             continue
@@ -79,6 +88,16 @@ def _text(cell: Any) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
+def has_splits(path: Path) -> bool:
+    """Whether a folder that `datasets` saved holds several splits, with names that are known."""
+    try:
+        names = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    known = {"train", "dev", "valid", "validation", "val", "test"}
+    return len(names) > 1 and "train" in names and known.issuperset(names)
+
+
 def read_dataset(path: Path) -> Iterator[Record]:
     """Read a folder that `datasets` saved with save_to_disk. Ids of a ClassLabel become its names.
 
@@ -93,18 +112,45 @@ def read_dataset(path: Path) -> Iterator[Record]:
     splits = loaded.items() if isinstance(loaded, dict) else [(None, loaded)]
     number = 0
     for split, rows in splits:
+        features = rows.features.to_dict()
         for row in rows:
             number += 1
-            fields = {name: _named(value, rows.features[name]) for name, value in row.items()}
+            fields = {name: _named(value, features.get(name)) for name, value in row.items()}
             yield number, fields if split is None else fields | {"split": split}
 
 
+def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """What `datasets` says of the columns of a Parquet file that it wrote."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
 def _named(value: Any, feature: Any) -> Any:
-    """A value with the names of its classes: of one, or of each in a list."""
-    inner = getattr(feature, "feature", None)
-    if isinstance(value, list) and inner is not None:
-        return [_named(item, inner) for item in value]
-    if value is not None and hasattr(feature, "int2str"):
+    """A value with the names of its classes, however deep these are.
+
+    feature (Any): As `datasets` writes it: {"names": [...], "_type": "ClassLabel"}, or what holds
+        such: a list, or an object by field.
+    """
+    if isinstance(feature, list):
+        feature = {"feature": feature[0]} if feature else None
+    if not isinstance(feature, dict):
+        return value
+    if feature.get("_type") == "ClassLabel":
+        names = feature.get("names") or []
         # Without a label there is -1.
-        return feature.int2str(value) if value >= 0 else None
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
+    if isinstance(value, list):
+        return [_named(item, feature.get("feature")) for item in value]
+    if isinstance(value, dict):
+        # A sequence of objects is kept as an object of lists.
+        inner = feature.get("feature")
+        fields = inner if isinstance(inner, dict) and "_type" not in inner else feature
+        listed = fields is inner
+        return {
+            name: _named(item, {"feature": fields.get(name)} if listed else fields.get(name))
+            for name, item in value.items()
+        }
     return value

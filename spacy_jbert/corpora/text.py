@@ -5,12 +5,13 @@ What comes out is UTF-8, one sentence or paragraph a line as in the source, and 
 documents. Pretraining reads all these formats itself; this is for a file to look at, and to keep.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import DataError, Errors
 from ..pretraining.text import find_files, printable, read_documents, split_sentences
 from ..storage import replacing
-from .splits import check_folder
+from .splits import cannot_write, check_folder, check_sources
 
 
 def convert_text(
@@ -20,6 +21,7 @@ def convert_text(
     text_field: str = "text",
     sentences: bool = False,
     min_characters: int = 1,
+    encoding: str | None = None,
 ) -> None:
     """Clean texts for pretraining. Characters are kept as they are, but for control characters and
     white space at line ends.
@@ -29,15 +31,25 @@ def convert_text(
     text_field (str): The field of a record that holds its text.
     sentences (bool): Begin a new line after each sentence.
     min_characters (int): Leave out lines that are shorter.
+    encoding (str | None): As in `read_lines`.
     RAISES: DataError J260 if the file to write is one to read, J219 if nothing is left, and what
         the readers raise.
     """
     check_folder(out.parent)
-    if out.exists() and any(out.samefile(file) for file in find_files([str(s) for s in sources])):
-        raise DataError(Errors.J260.format(path=out))
+    files = find_files([str(source) for source in sources])
+    check_sources([out], files)
+    try:
+        shown = _write(out, read_documents(files, text_field, encoding), sentences, min_characters)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    print(shown)
+
+
+def _write(out: Path, texts: Iterable[list[str]], sentences: bool, min_characters: int) -> str:
+    """Write documents. RETURNS (str): What was written, to be shown."""
     documents = lines = characters = 0
     with replacing(out) as (part,), part.open("w", encoding="utf-8", newline="\n") as file:
-        for document in read_documents(find_files([str(source) for source in sources]), text_field):
+        for document in texts:
             whole = [printable(line).strip() for line in document]
             parts = [
                 sentence.strip()
@@ -47,11 +59,9 @@ def convert_text(
             kept = [line for line in parts if len(line) >= max(min_characters, 1)]
             if kept:
                 file.write("\n" * bool(documents) + "".join(f"{line}\n" for line in kept))
-                documents, lines, characters = (
-                    documents + 1,
-                    lines + len(kept),
-                    characters + sum(map(len, kept)),
-                )
+                documents += 1
+                lines += len(kept)
+                characters += sum(map(len, kept))
         if not documents:
-            raise DataError(Errors.J219.format(name=out.name), path=sources[0])
-    print(f"{out}: {documents:,} documents, {lines:,} lines, {characters:,} characters")
+            raise DataError(Errors.J219.format(name=out.name), path=out)
+    return f"{out}: {documents:,} documents, {lines:,} lines, {characters:,} characters"

@@ -147,30 +147,35 @@ def _is_wiki(path: Path) -> bool:
     return _WIKI.fullmatch(unpacked_name(path)) is not None
 
 
-def read_documents(files: Iterable[Path], text_field: str = "text") -> Iterator[list[str]]:
+def read_documents(
+    files: Iterable[Path], text_field: str = "text", encoding: str | None = None
+) -> Iterator[list[str]]:
     """Read documents, one at a time: records (JSONL, JSON, CSV, Parquet), wikiextractor's articles,
     or plain text.
 
     text_field (str): The field of a record that holds its text.
+    encoding (str | None): As in `read_lines`.
     YIELDS (list[str]): The lines of a document, a sentence or a paragraph each.
     RAISES: DataError for a file that can't be read, ImportError J109 for Parquet without pyarrow.
     """
     for file in files:
         if kind(file) in _RECORDS:
             records = (
-                _read_parquet(file, text_field) if kind(file) == ".parquet" else read_rows(file)
+                _read_parquet(file, text_field)
+                if kind(file) == ".parquet"
+                else read_rows(file, encoding=encoding)
             )
             for row in records:
                 yield row.text(text_field).splitlines()
-        elif _is_wiki(file) and _first_line(file).startswith("{"):
-            for row in read_rows(file):
+        elif _is_wiki(file) and _first_line(file, encoding).startswith("{"):
+            for row in read_rows(file, encoding=encoding):
                 yield html.unescape(row.text(text_field)).splitlines()
         else:
-            yield from _read_plain(file)
+            yield from _read_plain(file, encoding)
 
 
-def _first_line(file: Path) -> str:
-    return next((line for _, line in read_lines(file) if line.strip()), "").lstrip()
+def _first_line(file: Path, encoding: str | None) -> str:
+    return next((line for _, line in read_lines(file, encoding) if line.strip()), "").lstrip()
 
 
 def _read_parquet(file: Path, text_field: str) -> Iterator[Row]:
@@ -193,13 +198,13 @@ def _read_parquet(file: Path, text_field: str) -> Iterator[Row]:
         raise ValueError(Errors.J101.format(path=file, reason=f"{error}.")) from error
 
 
-def _read_plain(file: Path) -> Iterator[list[str]]:
+def _read_plain(file: Path, encoding: str | None) -> Iterator[list[str]]:
     """Plain text, in which a blank line or the file's end ends a document; between `<doc …>` and
     `</doc>` only the latter does.
     """
     document: list[str] = []
     title = None
-    for _, line in read_lines(file):
+    for _, line in read_lines(file, encoding):
         if article := _ARTICLE.match(line):
             title = html.unescape(article[1])
         elif title is not None and line.rstrip() != "</doc>":

@@ -232,7 +232,7 @@ def test_the_shuffle_is_stockmarks() -> None:
 def test_a_split_of_nothing_is_left_out_and_an_empty_one_refused() -> None:
     splits = read_splits(lambda _: some_docs(10), Path("a"), {}, ratio="90/10/0", seed=0)
     assert {name: len(docs) for name, docs in splits.items()} == {"train": 9, "dev": 1}
-    with pytest.raises(DataError, match=r"J219.*'dev'"):
+    with pytest.raises(DataError, match=r"J219.*'test'"):
         read_splits(lambda _: some_docs(2), Path("a"), {}, ratio="80/10/10", seed=0)
 
 

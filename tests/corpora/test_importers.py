@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spacy_jbert.corpora.importers import read_brat, read_export
+from spacy_jbert.corpora.importers import Named, read_brat, read_export
 from spacy_jbert.errors import DataError, Warnings
 
 TEXT = "𠮷野家は東京都の会社。"
@@ -95,18 +95,22 @@ def test_label_studio_min(tmp_path: Path) -> None:
 
 def test_prodigy(tmp_path: Path) -> None:
     spans = [{"start": 0, "end": 3, "token_start": 0, "token_end": 1, "label": "組織"}]
-    hashes = {"_input_hash": 1, "_task_hash": 2, "_session_id": None, "_view_id": "ner_manual"}
-    accepted = {"text": TEXT, "tokens": [], "spans": spans, "answer": "accept", **hashes}
-    rejected = {"text": TEXT, "spans": spans, "answer": "reject", **hashes}
-    ignored = {"text": TEXT, "spans": [], "answer": "ignore", **hashes}
-    binary = {"text": TEXT, "label": "外食", "answer": "accept", **hashes}
+
+    def task(number: int, view: str = "ner_manual", answer: str = "accept", **fields: Any) -> dict:
+        hashes = {"_input_hash": number, "_task_hash": -number, "_session_id": None}
+        return {"text": TEXT, "answer": answer, "_view_id": view, **hashes, **fields}
+
+    accepted = task(1, tokens=[], spans=spans)
+    rejected = task(2, answer="reject", spans=spans)
+    ignored = task(3, answer="ignore", spans=[])
+    binary = task(4, "classification", label="外食")
     options = [{"id": "a", "text": "A"}, {"id": "b", "text": "B"}]
-    choice = {"text": TEXT, "options": options, "accept": ["a", "b"], "answer": "accept", **hashes}
+    choice = task(5, "choice", options=options, accept=["a", "b"])
     found, notes = read(tmp_path, accepted, rejected, ignored, binary, choice)
     assert found == [
-        (TEXT, [(0, 3, "組織")], []),
-        (TEXT, [], ["外食"]),
-        (TEXT, [], ["a", "b"]),
+        (TEXT, [(0, 3, "組織")], None),
+        (TEXT, None, ["外食"]),
+        (TEXT, None, ["a", "b"]),
     ]
     assert notes == {Warnings.JW251: 2}
 
@@ -198,3 +202,105 @@ def test_a_tool_that_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="J253"):
         list(read_export(tmp_path / "a.jsonl", Counter(), "Doccano"))
+
+
+def answered(label: str | None = None, **fields: Any) -> dict:
+    asked = {} if label is None else {"label": label}
+    return {"text": TEXT, "_input_hash": 1, "answer": "accept", **asked, **fields}
+
+
+def test_of_two_prodigy_sessions_the_latest_counts(tmp_path: Path) -> None:
+    def span(label: str) -> list[dict]:
+        return [{"start": 0, "end": 3, "label": label}]
+
+    records = [
+        answered(spans=span("新"), _view_id="ner_manual", _timestamp=200, _session_id="b"),
+        answered(spans=span("古"), _view_id="ner_manual", _timestamp=100, _session_id="a"),
+        answered(_view_id="ner_manual", _timestamp=300, answer="ignore"),
+        {"text": "別", "_input_hash": 2, "spans": [], "_view_id": "ner_manual"},
+    ]
+    found, notes = read(tmp_path, *records)
+    assert [(text, entities) for text, entities, _ in found] == [(TEXT, [(0, 3, "新")]), ("別", [])]
+    assert notes[Warnings.JW252] == 2
+    # Without times the last in the file is the latest.
+    found, _ = read(tmp_path, *(answered(spans=span(label)) for label in ("古", "新")))
+    assert [entities for _, entities, _ in found] == [[(0, 3, "新")]]
+
+
+def test_spans_that_were_accepted_one_by_one_are_of_one_text(tmp_path: Path) -> None:
+    records = [
+        answered(_view_id="ner", answer=answer, spans=[{"start": start, "end": end, "label": "X"}])
+        for start, end, answer in ((0, 3, "accept"), (4, 7, "accept"), (8, 10, "reject"))
+    ]
+    found, _ = read(tmp_path, *records)
+    assert found == [(TEXT, [(0, 3, "X"), (4, 7, "X")], None)]
+
+
+def test_questions_about_one_text_are_one_record(tmp_path: Path) -> None:
+    pattern = [{"start": 0, "end": 3, "label": "政治", "pattern": 4}]
+    records = [
+        answered("政治", spans=pattern, _view_id="classification"),
+        answered("経済", _view_id="classification"),
+        answered("運動", _view_id="classification", answer="reject"),
+        answered(spans=[{"start": 4, "end": 7, "label": "地名"}], _view_id="ner_manual"),
+    ]
+    found, notes = read(tmp_path, *records)
+    assert found == [(TEXT, [(4, 7, "地名")], ["政治", "経済"])]
+    assert notes == {Warnings.JW251: 1}
+
+
+MIN = {"annotator": 1, "annotation_id": 2, "created_at": "2023", "updated_at": "2023"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "labels"),
+    [
+        ({"topic": "元の分類", "text": TEXT, "id": 1, "評価": "良い", **MIN}, None, ["良い"]),
+        ({"topic": "元の分類", "text": TEXT, "id": 1, **MIN}, None, []),
+        ({"topic": "元の分類", "text": TEXT, "id": 1, "label": "良い", "x": "y", **MIN}, None, ["良い"]),
+        ({"text": TEXT, "id": 1, "a": "良い", "b": "速い", **MIN}, "b", ["速い"]),
+        ({"text": TEXT, "id": 1, "a": {"choices": ["x", "y"]}, **MIN}, None, ["x", "y"]),
+        ({"text": TEXT, "id": 1, "a": [{"choices": ["x"]}, {"choices": ["y"]}], **MIN}, None, ["x", "y"]),
+        ({"text": TEXT, "id": 1, "a": [{"who": "x"}], "b": "良い", **MIN}, None, ["良い"]),
+    ],
+)  # fmt: skip
+def test_json_min_is_read_by_shape_and_by_name(
+    tmp_path: Path, fields: dict, named: str | None, labels: list[str]
+) -> None:
+    path = tmp_path / "min.json"
+    path.write_text(json.dumps([fields], ensure_ascii=False), encoding="utf-8")
+    (found,) = read_export(path, Counter(), named=Named(label=named))
+    assert (found.text, found.labels) == (TEXT, labels)
+
+
+def test_one_of_several_questions_of_label_studio(tmp_path: Path) -> None:
+    results = [
+        {"from_name": name, "type": "choices", "value": {"choices": [choice]}}
+        for name, choice in (("評価", "良い"), ("話題", "旅"))
+    ]
+    task = {"data": {"本文": TEXT, "url": "x"}, "annotations": [{"result": results}]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([task], ensure_ascii=False), encoding="utf-8")
+    (found,) = read_export(path, Counter(), named=Named(text="本文", label="話題"))
+    assert (found.text, found.labels) == (TEXT, ["旅"])
+
+
+def test_brat_counts_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8-sig")
+    for shift in (0, 1):
+        entity = f"T1\t組織 {shift} {3 + shift}\t{TEXT[:3]}\n"
+        (tmp_path / "a.ann").write_text(entity, encoding="utf-8")
+        (found,) = read_brat(tmp_path, Counter())
+        assert (found.text, found.entities) == (TEXT, [(0, 3, "組織")])
+
+
+def test_stretches_of_brat_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
+    for held, fits in ((f"{TEXT[:2]} {TEXT[4:6]}", True), (TEXT[:6], False)):
+        (tmp_path / "a.ann").write_text(f"T1\tX 0 2;4 6\t{held}\n", encoding="utf-8")
+        if fits:
+            (found,) = read_brat(tmp_path, Counter())
+            assert found.entities == [(0, 6, "X")]
+        else:
+            with pytest.raises(DataError, match="J212"):
+                list(read_brat(tmp_path, Counter()))

@@ -71,6 +71,19 @@ def test_tables_begin_where_they_begin(tmp_path: Path, mark: str) -> None:
     assert [row.fields for row in readers.read_rows(path)] == [{"text": "東京", "label": "地名"}]
 
 
+@pytest.mark.parametrize("encoding", [None, "auto", "cp932"])
+def test_lines_that_end_with_a_carriage_return(tmp_path: Path, encoding: str | None) -> None:
+    content = f'text,label\r"{TEXT}",a\r二,b\r'.encode(encoding if encoding == "cp932" else "utf-8")
+    rows = list(readers.read_rows(written(tmp_path / "a.csv", content), encoding=encoding))
+    assert [row.fields["text"] for row in rows] == [TEXT, "二"]
+    assert [row.line for row in rows] == [2, 3]
+
+
+def test_white_space_of_any_length_is_stepped_over(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", "[" + " \n" * 3_000_000 + '{"text": "一"}]')
+    assert fields(path) == [{"text": "一"}]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt"])
 @pytest.mark.parametrize(
     ("encoding", "guess", "code"),
@@ -103,6 +116,57 @@ def test_other_encodings_are_named(
 )
 def test_what_only_looks_like_another_encoding_is_read(tmp_path: Path, text: str) -> None:
     assert list(readers.read_lines(written(tmp_path / "a.txt", text))) == [(1, text)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_utf_16_by_name_needs_no_mark(tmp_path: Path, encoding: str) -> None:
+    path = written(tmp_path / "a.csv", f"text\n{TEXT}\n".encode(encoding))
+    assert [row.fields for row in readers.read_rows(path, encoding="UTF-16")] == [{"text": TEXT}]
+
+
+def test_odd_headers(tmp_path: Path) -> None:
+    """Blank lines before it, spaces around names, columns without a name."""
+    path = written(tmp_path / "a.csv", f"\n  \ntext, label,,\n{TEXT},a,,\n")
+    assert fields(path) == [{"text": TEXT, "label": "a"}]
+
+
+def test_a_table_may_be_called_txt(tmp_path: Path) -> None:
+    row = {"text": TEXT, "label": "a"}
+    line = json.dumps(row)
+    contents = [f"text\tlabel\n{TEXT}\ta\n", f"\n{line}\n", f"[{line}]"]
+    for content in contents:
+        assert fields(written(tmp_path / "a.txt", content)) == [row]
+        assert fields(written(tmp_path / "a", content)) == [row]
+
+
+def test_a_record_is_measured_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "LONGEST_LINE", 100)
+    for count, fits in ((25, True), (40, False)):
+        path = written(
+            tmp_path / "a.json", json.dumps([{"text": "あ" * count}], ensure_ascii=False)
+        )
+        if fits:
+            assert fields(path) == [{"text": "あ" * count}]
+        else:
+            with pytest.raises(DataError, match="J230"):
+                fields(path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_utf7_without_kana_is_named(tmp_path: Path, name: str) -> None:
+    """No line says it by itself."""
+    rows = [{"text": text} for text in ("東京", "大阪府", "京都市", "北海道")]
+    content = {
+        "a.csv": "text\n" + "".join(f"{row['text']}\n" for row in rows),
+        "a.json": json.dumps(rows, ensure_ascii=False),
+    }.get(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"J227.*UTF-7"):
+        read(written(tmp_path / name, content.encode("utf-7")))
+
+
+def test_plus_signs_are_no_utf7(tmp_path: Path) -> None:
+    lines = "".join(f"https://example.com/?q=abc+def+{n}xyz+bcde\n" for n in range(99))
+    assert len(list(readers.read_lines(written(tmp_path / "a.txt", lines)))) == 99
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json"])

@@ -1,5 +1,8 @@
 """Stratified splits and folds: every Doc once, no text or group on both sides, labels shared out."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import combinations
 
@@ -87,3 +90,46 @@ def test_folds_test_each_doc_once() -> None:
         texts = [{doc.text for doc in part} for part in fold.values()]
         assert len(set().union(*texts)) == len(docs) == sum(map(len, texts))
         assert {label for doc in fold["test"] for label in doc.cats} == {"A", "B", "C"}
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from("ABCDEF"), st.lists(st.integers(1, 40), min_size=3, max_size=9), min_size=1
+    ),
+    st.integers(0, 99),
+)
+def test_each_label_is_in_each_part_however_large_its_groups(
+    groups: dict[str, list[int]], seed: int
+) -> None:
+    docs = [
+        make(f"{label}{number}-{n}", {label}, f"{label}{number}")
+        for label, sizes in groups.items()
+        for number, size in enumerate(sizes)
+        for n in range(size)
+    ]
+    for part in shared_out(docs, "80/10/10", seed).values():
+        assert {label for doc in part for label in doc.cats} == set(groups)
+
+
+def test_splits_do_not_depend_on_the_order_of_sets() -> None:
+    """Strings hash differently in each process."""
+    program = """
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+from spacy_jbert.corpora.splits import stratified
+docs = [Doc(Vocab(), words=[str(n)]) for n in range(200)]
+for n, doc in enumerate(docs):
+    doc.cats = dict.fromkeys({f"L{n % k}-{k}" for k in (2, 3, 5, 7, 40)}, 1.0)
+print([[doc.text for doc in part] for part in stratified(docs, [0.8, 0.1, 0.1], 1)])
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1

@@ -89,3 +89,48 @@ def test_folders_of_texts(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="J258"):
         rows(tmp_path / "empty")
+
+
+def test_another_sheet(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    second = book.create_sheet("二")
+    for row in (["text"], ["東京"]):
+        second.append(row)
+    book.save(tmp_path / "a.xlsx")
+    assert rows(tmp_path / "a.xlsx") == []
+    assert rows(tmp_path / "a.xlsx", sheet=2) == [{"text": "東京"}]
+    with pytest.raises(DataError, match="J209"):
+        rows(tmp_path / "a.xlsx", sheet=3)
+
+
+def test_classes_have_names_wherever_they_stand(tmp_path: Path) -> None:
+    names = datasets.ClassLabel(names=["O", "B-地名", "I-地名"])
+    entity = {"start": datasets.Value("int32"), "label": names}
+    features = datasets.Features(
+        {
+            "tokens": datasets.Sequence(datasets.Value("string")),
+            "ner_tags": datasets.Sequence(names),
+            "spans": [entity],
+            "entities": datasets.Sequence(entity),
+            "meta": {"kind": names},
+        }
+    )
+    row = {
+        "tokens": [["東京", "都"]],
+        "ner_tags": [[1, 2]],
+        "spans": [[{"start": 0, "label": 1}]],
+        "entities": [{"start": [0], "label": [1]}],
+        "meta": [{"kind": -1}],
+    }
+    data = datasets.Dataset.from_dict(row, features)
+    data.save_to_disk(tmp_path / "saved")
+    data.to_parquet(tmp_path / "a.parquet")
+    for path in (tmp_path / "saved", tmp_path / "a.parquet"):
+        (found,) = rows(path)
+        assert found["ner_tags"] == ["B-地名", "I-地名"]
+        assert found["spans"] == [{"start": 0, "label": "B-地名"}]
+        assert found["entities"] in (
+            {"start": [0], "label": ["B-地名"]},
+            [{"start": 0, "label": "B-地名"}],
+        )
+        assert found["meta"] == {"kind": None}

@@ -1,5 +1,6 @@
 """The converters, run as the functions they are; then the command, and the real corpora."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from hypothesis import HealthCheck, given, settings
 from spacy.tokens import Doc, DocBin, Span
@@ -17,7 +19,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy_jbert.corpora.combine import combine
 from spacy_jbert.corpora.docbins import convert_docbin
 from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
-from spacy_jbert.corpora.iob import convert_iob
+from spacy_jbert.corpora.iob import convert_iob, looks_tagged
 from spacy_jbert.corpora.records import convert_records
 from spacy_jbert.corpora.splits import SPLITS, write_splits
 from spacy_jbert.corpora.text import convert_text
@@ -799,6 +801,185 @@ def test_what_is_converted_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="J260"):
         convert_text([source], out=source)
     assert source.read_text(encoding="utf-8") == "東京へ行く。\n"
+
+
+@pytest.mark.parametrize("extra", ["", "old,new\n"])
+def test_a_table_of_labels_needs_no_header(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], extra: str
+) -> None:
+    labels = tmp_path / "map.csv"
+    labels.write_text(f"{extra}PER,人名\nLOK,地名\nX,\n", encoding="utf-8")
+    (tmp_path / "a.bio").write_text("田中\tB-PER\n東京\tB-LOC\n他\tB-X\n", encoding="utf-8")
+    convert_iob(out=out, train=tmp_path / "a.bio", label_map=labels)
+    assert [entities(doc) for doc in docs_in(out)] == [[("田中", "人名"), ("東京", "LOC")]]
+    warnings = capsys.readouterr().err
+    assert "[JW257] 1 " in warnings
+    assert "LOK" in warnings.split("[JW261]")[1]
+    assert "old" not in warnings
+
+
+def test_labels_of_docbins_are_mapped_and_chosen(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "map.json"
+    labels.write_text(json.dumps({"a": "c", "b": "c", "X": None, "d": ""}), encoding="utf-8")
+    docs = [with_categories("一", a=0.0, b=1.0), with_categories("二", d=1.0), with_entities("三")]
+    source = write(tmp_path / "in", train=docs) / "train.spacy"
+    convert_docbin(out=out, train=source, label_map=labels, skip_unlabelled=True)
+    assert [(doc.text, doc.cats) for doc in docs_in(out)] == [("一", {"c": 1.0})]
+    warnings = capsys.readouterr().err
+    assert "[JW256] 2 " in warnings
+    assert "[JW257] 1 " in warnings
+
+
+def test_unlabelled_records_may_lack_the_field(tmp_path: Path, out: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": "文"}, {"text": "京都", "label": [[0, 2, "X"]]})
+    with pytest.raises(DataError, match=r"line 1: \[J206\]"):
+        convert_spans(out=out, train=path)
+    convert_spans(out=out, train=path, skip_unlabelled=True)
+    assert [doc.text for doc in docs_in(out)] == ["京都"]
+    path = jsonl(tmp_path / "a.jsonl", {"text": "文"}, {"text": "京都", "label": "a"})
+    convert_textcat(out=out, train=path, skip_unlabelled=True)
+    assert [doc.text for doc in docs_in(out)] == ["京都"]
+
+
+def test_what_a_joint_record_lacks_stays_unknown(tmp_path: Path, out: Path) -> None:
+    rows = [
+        {"text": "東京へ", "entities": [[0, 2, "地名"]], "label": "旅"},
+        {"text": "無し", "entities": [], "label": ["食"]},
+        {"text": "大阪", "entities": [[0, 2, "地名"]]},
+        {"text": "寿司", "entities": None, "label": "食"},
+    ]
+    convert_records(out=out, train=jsonl(tmp_path / "a.jsonl", *rows), task="joint")
+    docs = docs_in(out)
+    assert [doc.has_annotation("ENT_IOB") for doc in docs] == [True, True, True, False]
+    assert [doc.cats for doc in docs] == [
+        {"旅": 1.0, "食": 0.0},
+        {"旅": 0.0, "食": 1.0},
+        {},
+        {"旅": 0.0, "食": 1.0},
+    ]
+
+
+def test_corpora_shared_out_differently_are_combined_without_a_leak(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["一", "二", "三", "四"]
+    ner = [with_entities(word, tags=["B-X"]) for word in words]
+    topic = [with_categories(word, a=1.0) for word in words]
+    first = write(tmp_path / "a", train=ner[:2], dev=ner[2:])
+    second = write(tmp_path / "b", train=topic[1:3], dev=[topic[0], topic[3]])
+    combine([first, second], out=out)
+    assert [[doc.text for doc in docs_in(out, part)] for part in ("train", "dev")] == [
+        words[:2],
+        words[2:],
+    ]
+    assert all(doc.cats and doc.ents for part in ("train", "dev") for doc in docs_in(out, part))
+    warnings = capsys.readouterr().err
+    assert "[JW260] 2 " in warnings
+    assert "[JW202]" not in warnings
+
+
+def test_annotation_as_json_in_cells(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,entities\n東京へ,"[[0, 2, ""地名""]]"\n無し,\n', encoding="utf-8")
+    convert_spans(out=out, train=path)
+    assert [entities(doc) for doc in docs_in(out)] == [[("東京", "地名")], []]
+    path.write_text(
+        'text,label\n一,"[""a"", ""b""]"\n二,"a, b"\n四,"[\'a\', \'b\']"\n三,[\n', encoding="utf-8"
+    )
+    convert_textcat(out=out, train=path, multi_label=True)
+    found = [sorted(label for label, value in doc.cats.items() if value) for doc in docs_in(out)]
+    assert found == [["a", "b"], ["a", "b"], ["a", "b"], ["["]]
+    path = jsonl(tmp_path / "a.jsonl", {"text": "一", "label": {"a": 1, "b": 0, "c": True}})
+    convert_textcat(out=out, train=path, multi_label=True)
+    assert [doc.cats for doc in docs_in(out)] == [{"a": 1.0, "c": 1.0}]
+
+
+def test_records_of_no_group_are_no_group(tmp_path: Path, out: Path) -> None:
+    rows = [{"text": f"文{n}", "label": "a", "article": None} for n in range(20)]
+    convert_textcat(jsonl(tmp_path / "a.jsonl", *rows), out=out, group_field="article")
+    assert [len(docs_in(out, part)) for part in SPLITS] == [16, 2, 2]
+
+
+def test_sources_are_never_replaced(tmp_path: Path) -> None:
+    docs = [with_entities(f"{number}", tags=["B-X"]) for number in range(30)]
+    folder = write(tmp_path / "a", train=docs)
+    before = (folder / "train.spacy").read_bytes()
+    (tmp_path / "link").symlink_to(folder)
+    for source in (folder / "train.spacy", tmp_path / "link" / "train.spacy"):
+        with pytest.raises(DataError, match="J260"):
+            convert_docbin(source, out=folder)
+        with pytest.raises(DataError, match="J260"):
+            convert_docbin(out=folder, train=source)
+    with pytest.raises(DataError, match="J260"):
+        combine([folder], out=tmp_path / "link")
+    assert (folder / "train.spacy").read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == ["train.spacy"]
+
+
+def test_a_link_to_nothing_is_no_folder(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "a.jsonl", {"text": "東京", "entities": [[0, 2, "X"]]})
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="J233"):
+        convert_spans(out=tmp_path / "link", train=source)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = jsonl(tmp_path / "a.jsonl", {"text": "東京", "entities": [[0, 2, "X"]]})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(DocBin, "to_disk", full)
+    with pytest.raises(DataError, match="J261"):
+        convert_spans(out=out, train=source)
+    assert not list(out.iterdir())
+
+
+def test_a_folder_is_no_file(tmp_path: Path, out: Path) -> None:
+    with pytest.raises(DataError, match="J261"):
+        convert_iob(out=out, train=tmp_path)
+
+
+def test_white_space_behind_a_tag_is_counted(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (doc,) = iob(tmp_path, out, "東京\tB-X \n都\tI-X\nへ\tO \n")
+    assert entities(doc) == [("東京都", "X")]
+    assert "[JW209] 1 " in capsys.readouterr().err
+
+
+def test_tags_may_come_first(tmp_path: Path, out: Path) -> None:
+    (doc,) = iob(tmp_path, out, "B-X\t東京\nI-X\t都\nO\tO\n")
+    assert entities(doc) == [("東京都", "X")]
+    assert looks_tagged(tmp_path / "a.bio")
+    (tmp_path / "a.txt").write_text("一 二 三 四 B-X\n五 O\n", encoding="utf-8")
+    assert looks_tagged(tmp_path / "a.txt")
+    (doc,) = iob(tmp_path, out, "O\tB-X\nO\tO\n")
+    assert entities(doc) == [("O", "X")]
+
+
+def test_splits_of_a_saved_dataset_are_kept(tmp_path: Path, out: Path) -> None:
+    names = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["負", "正"])}
+    )
+    parts = {
+        part: datasets.Dataset.from_dict({"text": [f"{part}{n}" for n in range(4)], "label": [0, 1, 0, 1]}, names)
+        for part in ("train", "validation", "test")
+    }  # fmt: skip
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    convert_textcat(tmp_path / "saved", out=out)
+    assert [docs_in(out, part)[3].text for part in SPLITS] == ["train3", "validation3", "test3"]
+    assert docs_in(out)[1].cats == {"正": 1.0, "負": 0.0}
+
+
+def test_running_text_in_other_encodings(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("東京へ行く。\n".encode("cp932"))
+    with pytest.raises(DataError, match="J203"):
+        convert_text([tmp_path / "a.txt"], out=out)
+    convert_text([tmp_path / "a.txt"], out=out, encoding="cp932")
+    assert out.read_text(encoding="utf-8") == "東京へ行く。\n"
 
 
 # --- The command ----------------------------------------------------------------------------------
