@@ -567,6 +567,29 @@ class Warnings(metaclass=_WithCodes):
     JW213 = (
         "{count} files in '{path}' are packed as {suffixes} and were left out: unpack them first."
     )
+    JW240 = (
+        "{count} of {total} entities in the {part} data begin or end with white space, which can "
+        "never be predicted, for example {examples}. Convert the data again, or correct it."
+    )
+    JW241 = (
+        "{count} of {total} entities in the {part} data start or end inside a token, for example "
+        "{examples}. They can only be found with misaligned = 'split' and pooling = 'units'; the "
+        "tokenizer has the fewest with split_mode A."
+    )
+    JW242 = (
+        "{count} of {total} entities in the {part} data start or end inside a wordpiece of the "
+        "encoder too, so they can't be found at all, for example {examples}. Another encoder may "
+        "cut there."
+    )
+    JW243 = (
+        "These labels differ only in width, case or white space and are taken as different ones: "
+        "{labels}. If they are the same, correct the data."
+    )
+    JW244 = (
+        "{count} of {total} different texts in the evaluation data are in the training data too "
+        "(but for width, case and white space), so results will be too good, for example "
+        "{examples}"
+    )
     # --- JW3xx: evaluation and packaging ----------------------------------------------------------
     JW301 = (
         "The data has no {kind} annotated in any document: what the pipeline says of them is not "

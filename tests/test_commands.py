@@ -1,5 +1,6 @@
 """spaCy's own commands on the configs that are shipped, and on what is trained from them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import pytest
 import spacy
 from spacy.cli import app
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import load_config, load_model_from_config
+from spacy.vocab import Vocab
 from typer.main import get_command
+from typer.testing import CliRunner
+
+from spacy_jbert.cli.app import app as jbert
 
 from .conftest import SENTENCES
 
@@ -64,11 +69,23 @@ def test_fill_config_adds_nothing(name: str, tmp_path: Path) -> None:
     assert load_config(tmp_path / "filled.cfg") == load_config(CONFIGS / f"{name}.cfg")
 
 
+def debug_data(config: Path, *words: object, status: int = 1) -> str:
+    """What `jbert debug-data` says."""
+    result = CliRunner().invoke(jbert, ["debug-data", str(config), *map(str, words)])
+    assert result.exit_code == status, result.output
+    return " ".join(result.output.split())
+
+
 def check_config(config: Path, overrides: list[object], heads: list[str], out: Path) -> None:
     run("debug", "config", config, *overrides)
     with pytest.raises(SystemExit) as low_number_of_examples:
         run("debug", "data", config, *overrides)
     assert low_number_of_examples.value.code == 1
+    debugged = debug_data(config, *overrides)
+    assert ("Named Entity Recognition" in debugged) == ("ner" in heads)
+    assert ("Text Classification" in debugged) == ("textcat" in heads)
+    assert "Low number of examples to train a new pipeline (20)" in debugged
+    assert "[JW244] 20 of 20" in debugged
     run("init", "labels", config, out / "new" / "labels", *overrides)
     for head in heads:
         run("debug", "model", config, head, *overrides, "-P0", "-P1", "-P2", "-P3")
@@ -99,6 +116,87 @@ def test_every_command_takes_the_config_of_a_trained_pipeline(
         *("--paths.encoder", folder / "transformer" / "model"),
     ]
     check_config(folder / "config.cfg", overrides, FINE_TUNED[name], tmp_path)
+
+
+def sample(labels: dict[str, str], *texts: str) -> list[Doc]:
+    """Documents of these texts, in which what is in the table is an entity."""
+    docs = []
+    for text in texts:
+        doc = Doc(Vocab(), words=list(text), spaces=[False] * len(text))
+        doc.set_ents(
+            [
+                doc.char_span(text.index(part), text.index(part) + len(part), label)
+                for part, label in labels.items()
+                if part in text
+            ]
+        )
+        docs.append(doc)
+    return docs
+
+
+def test_debug_data_finds_what_spacy_does_not(checkpoint: Callable, tmp_path: Path) -> None:
+    learned = sample(
+        {"田中 ": "PERSON", "東京": "Ｐerson", "書": "GPE", "京都\n": "GPE"},
+        *("田中 さん", "東京と図書館", "京都\nへ", "同じ文です。"),
+        SENTENCES[0],
+    )
+    wrong = sample({"京都": "NEW"}, "京都\nへ", "同じ文 です。", SENTENCES[1])
+    for name, docs in (("train", learned), ("dev", wrong)):
+        DocBin(docs=docs).to_disk(tmp_path / f"{name}.spacy")
+    overrides = [
+        *("--paths.train", tmp_path / "train.spacy", "--paths.dev", tmp_path / "dev.spacy"),
+        *("--paths.encoder", checkpoint("bert-fast")),
+    ]
+    said = debug_data(CONFIGS / "ner.cfg", *overrides)
+    assert "Named Entity Recognition" in said
+    assert "Labels in train data:" in debug_data(CONFIGS / "ner.cfg", *overrides, "--verbose")
+    found = set(re.findall(r"\[(JW\d+)\]", said))
+    assert found == {"JW201", "JW211", "JW240", "JW241", "JW242", "JW243", "JW244"}
+    assert "[JW240] 2 of 4" in said
+    assert "書 in 図書" in said
+    assert "PERSON / Ｐerson" in said
+    quiet = debug_data(CONFIGS / "ner.cfg", *overrides, "--ignore-warnings")
+    assert "Named Entity Recognition" in quiet
+    assert "JW" not in quiet
+
+
+def test_debug_data_names_entities_that_wordpieces_cannot_express(
+    checkpoint: Callable, tmp_path: Path
+) -> None:
+    # A piece of this vocabulary, in the middle of which the entity begins.
+    docs = sample({"輩": "GPE"}, SENTENCES[0])
+    DocBin(docs=docs).to_disk(tmp_path / "data.spacy")
+    overrides = [
+        *("--paths.train", tmp_path / "data.spacy", "--paths.dev", tmp_path / "data.spacy"),
+        *("--paths.encoder", checkpoint("electra")),
+    ]
+    assert "[JW242] 1 of 1" in debug_data(CONFIGS / "ner.cfg", *overrides)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "adapt"])
+def test_debug_data_of_a_config_for_pretraining_trains_nothing(name: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
+    overrides = [
+        *("--paths.text", tmp_path / "text.txt"),
+        *(("--paths.output", tmp_path / "out") if name == "pretrain" else ()),
+    ]
+    assert "20 training docs" in debug_data(CONFIGS / f"{name}.cfg", *overrides)
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_data_of_a_sourced_head(trained: Callable, data: Path, tmp_path: Path) -> None:
+    config = load_config(CONFIGS / "ner.cfg")
+    for name in ("transformer", "ner"):
+        config["components"][name] = {"source": str(trained("ner"))}
+    config.to_disk(tmp_path / "config.cfg")
+    said = debug_data(tmp_path / "config.cfg", "--paths.train", data, "--paths.dev", data, status=1)
+    assert "Named Entity Recognition" in said
+
+
+def test_debug_data_without_data_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "train.spacy").write_bytes(b"")
+    paths = ("--paths.train", tmp_path / "train.spacy", "--paths.dev", tmp_path / "no")
+    assert "Traceback" not in debug_data(CONFIGS / "ner.cfg", *paths)
 
 
 def test_a_config_without_an_encoder_says_so(trained: Callable, tmp_path: Path) -> None:

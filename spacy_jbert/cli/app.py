@@ -6,6 +6,7 @@ imported where it is needed."""
 import typer
 from spacy.cli import app as spacy_app
 
+from .debug_data import debug_data_cli
 from .errors import errors_cli
 from .pieces import pieces_cli
 
@@ -17,4 +18,7 @@ app = typer.Typer(
 )
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
+app.command(
+    "debug-data", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(debug_data_cli)
 spacy_app.add_typer(app)

@@ -351,6 +351,19 @@ def _read_mix(path: Path, n_layers: int) -> list[float]:
     return mix[:n_layers]
 
 
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a checkpoint, and nothing else. Never asks a hub.
+
+    name (str): A folder, or the name of a model in the local cache.
+    RETURNS (PreTrainedTokenizerBase): The tokenizer.
+    RAISES: ValueError J002, J004, J066; ImportError J007; DataError J060, J064, J068.
+    """
+    where: dict[str, Any] = {"local_files_only": True, "revision": revision or "main"}
+    with _coded(name):
+        files = _read_settings(name, **where)
+        return _read_tokenizer(name, files, trust_remote_code=False, **where)
+
+
 def _find(name: str, file: str, *, required: bool = False, **where: Any) -> Path | None:
     """Where a checkpoint's file is; None if it has none, or OSError if it is required."""
     path = cached_file(
@@ -684,14 +697,7 @@ def new_encoder(
         )
 
     def build(nlp: Language) -> Encoder:
-        if isinstance(vocabulary, str):
-            with _coded(vocabulary):
-                files = _read_settings(vocabulary, local_files_only=True)
-                tokenizer = _read_tokenizer(
-                    vocabulary, files, local_files_only=True, trust_remote_code=False
-                )
-        else:
-            tokenizer = vocabulary(nlp)
+        tokenizer = load_tokenizer(vocabulary) if isinstance(vocabulary, str) else vocabulary(nlp)
         tokenizer.model_max_length = max_pieces
         config = BertConfig(
             vocab_size=-(-len(tokenizer) // 64) * 64,  # matrix products like multiples of 64
