@@ -41,6 +41,7 @@ from transformers import __version__ as transformers_version
 from transformers.utils import cached_file
 
 from ..errors import DataError, Errors
+from ..saving import GENERATION_FILE
 from ..storage import replacing_folder
 from .settings import check_config, is_known_tokenizer, translate_config, translate_tokenizer
 
@@ -64,7 +65,6 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _MIX_FILE = "layer_mix.json"
-_GENERATION_FILE = "generation"
 # Where a checkpoint can name Python code of its own.
 _CONFIG_FILES = (
     "config.json",
@@ -211,7 +211,7 @@ class Encoder:
             if self.mix is not None:
                 (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
             if generation is not None:
-                (new / _GENERATION_FILE).write_text(generation, encoding="utf-8")
+                (new / GENERATION_FILE).write_text(generation, encoding="utf-8")
 
     def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
         """Whoever saves what a training has ruined loses the good model that stood there."""
@@ -320,7 +320,7 @@ _HAS_POOLER = {"bert", "roberta", "xlm-roberta", "camembert", "albert"}
 
 def read_generation(path: Path) -> str | None:
     """RETURNS (str | None): The mark of the save that wrote an encoder's folder, if it has one."""
-    file = path / _GENERATION_FILE
+    file = path / GENERATION_FILE
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 

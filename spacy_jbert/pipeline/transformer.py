@@ -27,6 +27,7 @@ from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
 from ..models.shim import EncoderShim
 from ..models.transformer import RaggedBatch
+from ..saving import save_whole
 from ..storage import readable, replacing
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
@@ -62,6 +63,7 @@ def make_transformer(
     set_extra_annotations (Callable): As in spacy-transformers: called with the documents and the
         batch after `doc._.trf_data` is set.
     """
+    save_whole(nlp)
     return JBertTransformer(nlp.vocab, model, set_extra_annotations, name=name)
 
 

@@ -33,6 +33,7 @@ from sudachipy import Tokenizer as Sudachi
 from sudachipy.errors import SudachiError
 
 from ..errors import Errors, Warnings
+from ..saving import save_whole
 from ..storage import recover
 from .dictionaries import Dictionaries, UnpackedFiles, files_in
 
@@ -111,6 +112,7 @@ def sudachi_tokenizer(
     """
 
     def make_tokenizer(nlp: Language) -> SudachiTokenizer:
+        save_whole(nlp)
         return SudachiTokenizer(
             nlp.vocab, split_mode, attributes=attributes, dictionaries=Dictionaries(dict)
         )
