@@ -213,6 +213,20 @@ class Errors(metaclass=_WithCodes):
         "'{name}' can't be read from {where}: it is damaged or incomplete ({reason}). Save the "
         "whole pipeline again, or copy it again."
     )
+    J092 = (
+        "A component that listens to the transformer gets no vectors, as the transformer has not "
+        "run on this batch (spaCy's E203). In nlp.rehearse it never does: use nlp.update on mixed data instead. "
+        "Where it is in frozen_components or excluded, name it in annotating_components too."
+    )
+    J093 = (
+        "A component that listens to the transformer is to learn from other documents than the "
+        "transformer ran on, or their tokens were changed in between. Give both the same batch, "
+        "and let no component that changes tokens annotate in training."
+    )
+    J094 = (
+        "spacy-transformers.TransformerListener.v1 can't pool a batch in which no document has a "
+        "token. Leave empty documents out, or use spacy-jbert.TransformerListener.v1."
+    )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "

@@ -225,8 +225,8 @@ def test_a_trained_pipeline_goes_on_learning(name: str, trained: Callable) -> No
     assert nlp.create_optimizer() is not nlp.resume_training()
     losses = nlp.update(examples)
     assert all(losses[head] > 0.0 for head in FINE_TUNED[name])
-    # Whichever comes first, as spaCy shuffles them: a stock head says it misses the vectors.
-    with pytest.raises((NotImplementedError, ValueError), match=r"J014|E203"):
+    # Whichever comes first, as spaCy shuffles them: a head says it misses the vectors.
+    with pytest.raises((NotImplementedError, ValueError), match=r"J014|J092"):
         nlp.rehearse(examples)
 
 

@@ -65,9 +65,14 @@ def test_entries_that_cannot_be_moved_are_put_back(
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", fail_at_b)
-    with pytest.raises(OSError, match="no"), replacing_entries(target, "last") as new:
-        for name in ("a", "b", "c", "last"):
-            (new / name).write_text(f"new {name}", encoding="utf-8")
+
+    def replace() -> None:
+        with replacing_entries(target, "last") as new:
+            for name in ("a", "b", "c", "last"):
+                (new / name).write_text(f"new {name}", encoding="utf-8")
+
+    with pytest.raises(OSError, match="no"):
+        replace()
     assert {file.name: file.read_text(encoding="utf-8") for file in target.iterdir()} == {
         name: f"old {name}" for name in ("a", "b", "last", "other")
     }

@@ -25,6 +25,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 
 from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
+from ..models.listener import mend
 from ..models.shim import EncoderShim
 from ..models.transformer import RaggedBatch
 from ..saving import save_whole
@@ -214,6 +215,7 @@ class JBertTransformer(Transformer):
         RAISES: ValueError J090 if the head that was loaded belongs to another save.
         """
         super().add_listener(listener, component_name)
+        mend(listener)  # spacy-transformers' own too
         self._heads.add(listener)
         if listener in self._unverified:
             self._require_same_save(listener, component_name)
@@ -329,7 +331,7 @@ class JBertTransformer(Transformer):
         examples = list(examples)
         validate_examples(examples, "JBertTransformer.update")
         docs = [eg.predicted for eg in examples]
-        if not any(len(doc) for doc in docs):
+        if not docs:
             return losses
         set_dropout_rate(self.model, drop)
         batch, backprop = self.model.begin_update(docs)

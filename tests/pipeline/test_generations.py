@@ -385,7 +385,7 @@ def test_killed(states: tuple[Path, Path], tmp_path: Path) -> None:
     assert whole[0] != whole[1]
     target = tmp_path / "target"
     chance = random.Random(0)
-    for _ in range(8):
+    for _ in range(4):
         nlp = spacy.load(old)
         nlp.to_disk(target)
         process = subprocess.Popen(
