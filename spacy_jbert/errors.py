@@ -215,8 +215,9 @@ class Errors(metaclass=_WithCodes):
     )
     J092 = (
         "A component that listens to the transformer gets no vectors, as the transformer has not "
-        "run on this batch (spaCy's E203). In nlp.rehearse it never does: use nlp.update on mixed data instead. "
-        "Where it is in frozen_components or excluded, name it in annotating_components too."
+        "run on this batch (spaCy's E203). In nlp.rehearse it never does: use nlp.update on mixed "
+        "data instead. Where it is in frozen_components or excluded, name it in "
+        "annotating_components too."
     )
     J093 = (
         "A component that listens to the transformer is to learn from other documents than the "

@@ -104,6 +104,29 @@ def test_documents_of_before_are_read() -> None:
     assert [get_confidence(ent) for ent in doc.ents] == [0.8, None]
 
 
+def test_another_list_of_that_name_is_no_confidence() -> None:
+    clear()
+    Span.set_extension("score", default=None)
+    register()
+    doc = Doc(spacy.blank("ja").vocab, words=WORDS, spaces=[False] * len(WORDS))
+    doc.ents = [Span(doc, 0, 1, "PERSON")]
+    doc.ents[0]._.score = ["PERSON", 0.5]
+    assert doc.ents[0]._.jbert_score is None
+    # In a process that doesn't know the other's name, beside what is ours.
+    clear()
+    register()
+    assert found().ents[0]._.jbert_score == 0.9
+    doc.user_data["._.", "jbert_score", 5, 6] = ["GPE", 0.5]
+    assert doc.ents[0]._.jbert_score is None
+
+
+@pytest.mark.parametrize("value", [["PERSON"], ["PERSON", "0.5"], ["PERSON", None], 0.5, "PE"])
+def test_what_is_no_confidence_is_none(value: Any) -> None:
+    doc = found()
+    doc.user_data["._.", "jbert_score", 0, 2] = value
+    assert get_confidence(doc.ents[0]) is None
+
+
 @pytest.mark.parametrize(
     "ents",
     [
