@@ -228,6 +228,7 @@ class Errors(metaclass=_WithCodes):
         "spacy-transformers.TransformerListener.v1 can't pool a batch in which no document has a "
         "token. Leave empty documents out, or use spacy-jbert.TransformerListener.v1."
     )
+    J095 = "'{path}' can't be read or written: {reason}."
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "
