@@ -229,6 +229,19 @@ class Errors(metaclass=_WithCodes):
         "token. Leave empty documents out, or use spacy-jbert.TransformerListener.v1."
     )
     J095 = "'{path}' can't be read or written: {reason}."
+    J096 = (
+        "Sudachi failed over a text of {length} characters ({reason}): a dictionary is damaged, "
+        "most likely one of {files}. Compile user dictionaries again, or install sudachidict again."
+    )
+    J097 = (
+        "Pretraining was interrupted (Ctrl-C). What was complete in '{path}', prepared text and "
+        "checkpoints, is kept: run the same command again to go on from there."
+    )
+    J098 = (
+        "The config of '{name}' asks for about {count:,} weights, {size:,.0f} GB, and {limit}. "
+        "Correct its sizes (hidden_size, num_hidden_layers, intermediate_size, vocab_size, "
+        "max_position_embeddings)."
+    )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "

@@ -43,7 +43,13 @@ from transformers.utils import cached_file
 from ..errors import DataError, Errors
 from ..saving import GENERATION_FILE
 from ..storage import replacing_folder
-from .settings import check_config, is_known_tokenizer, translate_config, translate_tokenizer
+from .settings import (
+    check_config,
+    check_size,
+    is_known_tokenizer,
+    translate_config,
+    translate_tokenizer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -151,9 +157,11 @@ class Encoder:
     @property
     def pad_id(self) -> int:
         """RETURNS (int): The id that fills a shorter window; masked, so any will do where the
-        checkpoint has none.
+        checkpoint has none, or one that was added without a row in the embeddings.
         """
-        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        pad_id = self.tokenizer.pad_token_id
+        rows = self.model.get_input_embeddings().num_embeddings
+        return pad_id if pad_id is not None and pad_id < rows else 0
 
     def __call__(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -268,6 +276,7 @@ class Encoder:
             for setting, value in model_settings.items():
                 if hasattr(config, setting):
                     setattr(config, setting, value)
+            check_size(config, name, *_weight_files(name))
             pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
             with _quiet():
                 model, report = _model_class(config).from_pretrained(
@@ -286,9 +295,10 @@ class Encoder:
                     reason=f"{len(report['missing_keys'])} weights are missing ({some} …).",
                 )
             )
-        _check_ids(name, tokenizer, model)
         _check_weights(name, model)
-        return cls(model=model.eval(), tokenizer=tokenizer)
+        encoder = cls(model=model.eval(), tokenizer=tokenizer)
+        _check_ids(name, encoder)
+        return encoder
 
     @classmethod
     def from_config(cls, folder: Path) -> "Encoder":
@@ -306,9 +316,12 @@ class Encoder:
             files = _read_settings(name, **where)
             where["trust_remote_code"] = False
             tokenizer = _read_tokenizer(name, files, **where)
-            model = _build(_read_config(name, files, **where))
-        _check_ids(name, tokenizer, model)
-        return cls(model=model, tokenizer=tokenizer)
+            config = _read_config(name, files, **where)
+            check_size(config, name)
+            model = _build(config)
+        encoder = cls(model=model, tokenizer=tokenizer)
+        _check_ids(name, encoder)
+        return encoder
 
 
 EncoderLoader = Callable[[Language], Encoder]
@@ -349,6 +362,11 @@ def _read_mix(path: Path, n_layers: int) -> list[float]:
     if len(mix) < n_layers or not all(map(math.isfinite, mix)):
         raise DataError(Errors.J062.format(expected=n_layers), path=path)
     return mix[:n_layers]
+
+
+def _weight_files(name: str) -> list[Path]:
+    """Those of a folder; none of what may yet be on the hub."""
+    return [file for ending in ("safetensors", "bin") for file in Path(name).glob(f"*.{ending}")]
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -499,10 +517,15 @@ def _check_unknown(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _check_ids(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """RAISES: ValueError J065 if a piece has no embedding."""
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    rows = model.get_input_embeddings().num_embeddings
+def _check_ids(name: str, encoder: Encoder) -> None:
+    """RAISES: ValueError J065 if a piece that can occur has no embedding."""
+    tokenizer = encoder.tokenizer
+    rows = encoder.model.get_input_embeddings().num_embeddings
+    before, behind = encoder.special_ids
+    inserted = {*before, *behind, tokenizer.unk_token_id, tokenizer.mask_token_id}
+    # No text yields one of the others, even where it spells it out.
+    never = set(tokenizer.all_special_ids) - inserted
+    highest = max(set(tokenizer.get_vocab().values()) - never, default=0)
     if highest >= rows:
         raise ValueError(
             Errors.J065.format(name=name, highest=highest, rows=rows, needed=highest + 1)
@@ -570,8 +593,9 @@ def _quiet() -> Iterator[None]:
 def _why_not_loaded(name: str, error: Exception) -> str:
     """The coded message for whatever transformers raised."""
     chain, reason = error, str(error).splitlines()[0] if str(error) else type(error).__name__
-    kinds = []
-    while chain is not None:
+    kinds: list[str] = []
+    # An error that was raised twice may be its own context.
+    while chain is not None and len(kinds) < 100:
         kinds.append(type(chain).__name__)
         chain = chain.__cause__ or chain.__context__  # type: ignore[assignment]
     offline = {
@@ -634,9 +658,10 @@ def hf_encoder(
                 encoder = Encoder._from_pretrained(
                     name, local_files_only=True, revision=revision, **settings
                 )
-            except DataError:
-                raise
-            except ValueError:  # not in the cache, or not all of it
+            except ValueError as error:
+                # Not in the cache, or not all of it. What is wrong with it isn't better on the hub.
+                if not isinstance(error.__cause__, OSError):
+                    raise
                 encoder = Encoder._from_pretrained(
                     name, local_files_only=False, revision=revision, **settings
                 )
@@ -710,6 +735,7 @@ def new_encoder(
             attention_probs_dropout_prob=attention_dropout,
             pad_token_id=tokenizer.pad_token_id,
         )
+        check_size(config, "spacy-jbert.NewEncoder.v1")
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)

@@ -223,8 +223,11 @@ def pretrain_mlm(
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe = _component(nlp, component)
         folder = _writable(Path(output))
-        with _alone(folder):
-            _pretrain(nlp, pipe, folder, settings)
+        try:
+            with _alone(folder):
+                _pretrain(nlp, pipe, folder, settings)
+        except KeyboardInterrupt:  # in training, only the second one gets here
+            raise SystemExit(Errors.J097.format(path=folder)) from None
         if not PartialState().is_main_process:
             raise SystemExit(0)  # one process is enough for the rest of the command
         return make_portable()(nlp) if portable else nlp
