@@ -217,7 +217,8 @@ class Errors(metaclass=_WithCodes):
         "A component that listens to the transformer gets no vectors, as the transformer has not "
         "run on this batch (spaCy's E203). In nlp.rehearse it never does: use nlp.update on mixed "
         "data instead. Where it is in frozen_components or excluded, name it in "
-        "annotating_components too."
+        "annotating_components too. spaCy initializes nothing that is frozen: that has to come "
+        "from a trained pipeline (source)."
     )
     J093 = (
         "A component that listens to the transformer is to learn from other documents than the "
@@ -241,6 +242,11 @@ class Errors(metaclass=_WithCodes):
         "The config of '{name}' asks for about {count:,} weights, {size:,.0f} GB, and {limit}. "
         "Correct its sizes (hidden_size, num_hidden_layers, intermediate_size, vocab_size, "
         "max_position_embeddings)."
+    )
+    J099 = (
+        "A component that listens to the transformer '{wanted}' would read the vectors of "
+        "'{found}', which comes between them and overwrites doc._.trf_data. Put the component "
+        "before '{found}', or make '{found}' its upstream and train it again."
     )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "

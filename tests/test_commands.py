@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
@@ -215,6 +216,66 @@ def test_one_setting_is_enough_for_the_number_of_steps() -> None:
         rates.append(optimizer.learn_rate)
         optimizer.step_schedules()
     assert rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("training.optimizer.use_averages", "true"),
+        ("training.before_to_disk.*.calibrate.thresholds", "true"),
+        ("training.annotating_components", '["transformer", "ner"]'),
+        ("training.accumulate_gradient", 3),
+        ("training.before_to_disk", "null"),
+    ],
+)
+def test_training_otherwise(
+    setting: str, value: object, overrides: list[object], tmp_path: Path
+) -> None:
+    steps = ("--training.max_steps", 3, "--training.eval_frequency", 1)
+    words = [*overrides, *steps, f"--{setting}", value]
+    config = load_config(CONFIGS / "joint.cfg")
+    # An exclusive classifier takes no thresholds.
+    config["components"]["textcat"]["model"]["exclusive_classes"] = False
+    config.to_disk(tmp_path / "config.cfg")
+    run("train", tmp_path / "config.cfg", "--output", tmp_path / "out", *words)
+    last, best = (spacy.load(tmp_path / "out" / f"model-{name}") for name in ("last", "best"))
+    for nlp in (last, best):
+        assert set(nlp(SENTENCES[0]).cats) == {"even", "odd"}
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def parameters(pipe: Any) -> list[bytes]:
+    if hasattr(pipe, "encoder"):
+        return [weight.numpy().tobytes() for weight in pipe.encoder.model.state_dict().values()]
+    return [
+        node.get_param(name).tobytes()
+        for node in pipe.model.walk()
+        for name in node.param_names
+        if node.has_param(name)
+    ]
+
+
+@pytest.mark.parametrize("frozen", ["transformer", "ner", "textcat"])
+def test_training_with_frozen_components(
+    frozen: str, trained: Callable, overrides: list[object], tmp_path: Path
+) -> None:
+    steps = ("--training.max_steps", 2, "--training.eval_frequency", 1)
+    config = load_config(CONFIGS / "joint.cfg")
+    config["training"]["frozen_components"] = [frozen]
+    config["training"]["annotating_components"] = [frozen] if frozen == "transformer" else []
+    config.to_disk(tmp_path / "config.cfg")
+    with pytest.raises(ValueError, match=r"J092|J001"):
+        run("train", tmp_path / "config.cfg", "--output", tmp_path / "new", *overrides, *steps)
+    for name in ("transformer", "ner", "textcat"):
+        config["components"][name] = {"source": str(trained("joint"))}
+    config["initialize"]["components"] = {}
+    config.to_disk(tmp_path / "config.cfg")
+    run("train", tmp_path / "config.cfg", "--output", tmp_path / "out", *overrides[:4], *steps)
+    frozen_then, frozen_now = (
+        spacy.load(folder).get_pipe(frozen)
+        for folder in (trained("joint"), tmp_path / "out" / "model-last")
+    )
+    assert parameters(frozen_then) == parameters(frozen_now)
 
 
 @pytest.mark.parametrize("name", FINE_TUNED)

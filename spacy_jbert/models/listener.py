@@ -17,6 +17,8 @@ from ..errors import Errors
 from ..types import ListenerModel, Tok2VecModel, UnitVectors
 from ..wordpieces.units import units
 
+# The attribute of a document's vectors with the name of the transformer that made them.
+SOURCE = "jbert_source"
 POOLINGS = ("mean", "first", "cls", "units")
 
 
@@ -67,13 +69,21 @@ def listen(
     """What the transformer said of a batch. Where spacy-transformers' own listener would fail, or
     name a remedy that is none, this one doesn't.
 
-    RAISES: ValueError J092 if it hasn't run in training, J093 if it ran on other documents.
+    RAISES: ValueError J092 if it hasn't run in training, or nothing was initialized, J093 if it ran
+        on other documents, J099 if they are the vectors of another transformer.
     """
     if is_train and listener._batch_id is None and any(doc._.trf_data is None for doc in docs):
+        raise ValueError(Errors.J092)
+    if not is_train and not listener.has_dim("nO"):
         raise ValueError(Errors.J092)
     if is_train and listener._batch_id not in (None, listener.get_batch_id(docs)):
         raise ValueError(Errors.J093)
     datas, backprop = forward_stock(listener, docs, is_train)
+    if listener.upstream_name != "*":
+        for data in datas:
+            source = getattr(data, SOURCE, None)
+            if source not in (None, listener.upstream_name):
+                raise ValueError(Errors.J099.format(wanted=listener.upstream_name, found=source))
     if not datas or any(hidden.size for data in datas for hidden in data.model_output.values()):
         return datas, backprop
     # Of documents without tokens nobody could tell the width.

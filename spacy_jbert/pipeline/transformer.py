@@ -25,7 +25,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 
 from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
-from ..models.listener import mend
+from ..models.listener import SOURCE, mend
 from ..models.shim import EncoderShim
 from ..models.transformer import RaggedBatch
 from ..saving import save_whole
@@ -258,6 +258,12 @@ class JBertTransformer(Transformer):
         if hidden.size and not math.isfinite(float(hidden.sum())):
             raise ValueError(Errors.J082.format(name=self.name))
         return batch
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Any) -> None:
+        """As in spacy-transformers. The vectors know whose they are."""
+        for data in predictions.doc_data:
+            setattr(data, SOURCE, self.name)
+        super().set_annotations(docs, predictions)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
         """Apply the component to a stream of documents. Windows of a whole batch are sorted by
