@@ -18,7 +18,8 @@ def get_confidence(span: Span) -> float | None:
     """`span._.jbert_score`.
 
     It belongs to an entity: spaCy keeps it by characters, and with the label it can't pass to one
-    that something else puts there, nor stay with one that was taken away.
+    that something else puts there, nor stay with one that was taken away. One of the same
+    characters and label is another's if it has an `ent_id`, as of the entity ruler's patterns.
 
     RETURNS (float | None): None for what `jbert_ner` didn't find.
     """
@@ -55,7 +56,7 @@ def _is_entity(span: Span) -> bool:
     doc = span.doc
     return (
         len(span) > 0
-        and (span[0].ent_iob, span[0].ent_type) == (3, span.label)
+        and (span[0].ent_iob, span[0].ent_type, span[0].ent_id) == (3, span.label, 0)
         and all(token.ent_iob == 1 for token in span[1:])
         and (span.end == len(doc) or doc[span.end].ent_iob != 1)
     )

@@ -144,6 +144,18 @@ def test_no_confidence_outlives_its_entity(ents: list[tuple[int, int, str]]) -> 
     assert [get_confidence(ent) for ent in doc.ents] == [None] * len(ents)
 
 
+def test_the_same_span_by_a_rule_has_none() -> None:
+    doc = found()
+    nlp = spacy.blank("ja")
+    ruler = nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
+    ruler.add_patterns([{"label": "PERSON", "pattern": "田中", "id": "tanaka"}])
+    ruler(doc)
+    assert [(ent.text, ent.label_, get_confidence(ent)) for ent in doc.ents] == [
+        ("田中", "PERSON", None),
+        ("東京都", "GPE", 0.9),
+    ]
+
+
 def test_in_other_processes(make_nlp: Callable, ner_examples: Callable[[Language], Any]) -> None:
     clear()
     Span.set_extension("score", default=None)
