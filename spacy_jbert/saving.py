@@ -3,7 +3,7 @@
 spaCy writes a pipeline file by file, over the one that was there, so a kill leaves half of each.
 Where something of ours is in the pipeline, all is written beside the folder and put in its place
 when it is complete. What is copied file by file (`spacy train` makes model-best so) says in its
-meta.json what belongs to it, and is refused while something is missing."""
+files.json what belongs to it, and is refused while something is missing."""
 
 import json
 from collections.abc import Iterable
@@ -19,9 +19,12 @@ from .storage import readable, replacing_entries
 
 # The file with an encoder's mark of the save. A pipeline without it is of before there were marks.
 GENERATION_FILE = "generation"
-_META = "meta.json"
-# In meta.json: the size of each file of the save, in bytes.
-_FILES = "jbert_files"
+_META, _CONFIG = "meta.json", "config.cfg"
+# The size of each file of the save, in bytes; meta.json names it. Where something else has saved
+# over it, meta.json doesn't, and it says nothing.
+_FILES, _KEY = "files.json", "jbert_files"
+# The last section that spaCy writes.
+_LAST_SECTION = b"[initialize]"
 
 
 def save_whole(nlp: Language) -> None:
@@ -36,19 +39,21 @@ def _to_disk(nlp: Language, path: str | Path, *, exclude: Iterable[str] = ()) ->
     with replacing_entries(path, last=_META) as new:
         type(nlp).to_disk(nlp, new, exclude=exclude)
         written = {entry.name for entry in new.iterdir()}
-        meta = _read_meta(new if _META in written else path)
-        if meta is None:
-            return
         # Of what was excluded now.
         kept = {
-            name: size for name, size in meta.get(_FILES, {}).items() if _part(name) not in written
+            name: size
+            for name, size in (_read_files(path) or {}).items()
+            if _part(name) not in written
         }
-        meta[_FILES] = kept | {
+        sizes = {
             file.relative_to(new).as_posix(): file.stat().st_size
             for file in sorted(new.rglob("*"))
             if file.is_file()
         }
-        srsly.write_json(new / _META, meta)
+        srsly.write_json(new / _FILES, kept | sizes)
+        meta = _read_json(new / _META) or _read_json(path / _META)
+        if meta is not None:
+            srsly.write_json(new / _META, meta | {_KEY: _FILES})
 
 
 def _from_disk(
@@ -62,12 +67,17 @@ def _from_disk(
     _require_whole(Path(path), parts)
     type(nlp).from_disk(nlp, path, exclude=exclude, **settings)
     # Of that folder, not of where the pipeline is saved next.
-    nlp.meta.pop(_FILES, None)
+    nlp.meta.pop(_KEY, None)
     return nlp
 
 
 def _require_whole(path: Path, parts: set[str]) -> None:
-    files = (_read_meta(path) or {}).get(_FILES) or {}
+    files = _read_files(path)
+    if files is None:
+        raise _incomplete(path, _FILES, "it is missing, or no JSON")
+    config = path / _CONFIG
+    if _CONFIG in files and not (config.is_file() and _LAST_SECTION in config.read_bytes()):
+        raise _incomplete(path, _CONFIG, "its last section is missing")
     encoders = {_part(name) for name in files if name.startswith(f"{_part(name)}/model/")}
     for name, size in files.items():
         part, file = _part(name), path / name
@@ -82,7 +92,11 @@ def _require_whole(path: Path, parts: set[str]) -> None:
         )
         if part in encoders:
             raise ValueError(Errors.J009.format(name=part, reason=reason))
-        raise ValueError(Errors.J091.format(name=part, where=path, reason=reason))
+        raise _incomplete(path, part, reason)
+
+
+def _incomplete(path: Path, part: str, reason: str) -> ValueError:
+    return ValueError(Errors.J091.format(name=part, where=path, reason=reason))
 
 
 def _is_settings(file: Path) -> bool:
@@ -96,10 +110,22 @@ def _is_settings(file: Path) -> bool:
     return True
 
 
-def _read_meta(path: Path) -> dict[str, Any] | None:
-    file = path / _META
-    meta: dict[str, Any] | None = srsly.read_json(file) if file.is_file() else None
-    return meta
+def _read_files(path: Path) -> dict[str, int] | None:
+    """RETURNS (dict | None): The sizes of what a folder should hold; empty where nothing is said
+    about that, None where that is missing.
+    """
+    if not (_read_json(path / _META) or {}).get(_KEY):
+        return {}
+    return _read_json(path / _FILES)
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    """RETURNS (dict | None): An object; None if there is none, or it is damaged."""
+    try:
+        content = srsly.read_json(file) if file.is_file() else None
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _part(name: str) -> str:

@@ -303,7 +303,7 @@ def test_copy_that_was_cut_off(stock: bool, nlp: Language, tmp_path: Path) -> No
                 (best / file).unlink()
             else:
                 (best / file).write_bytes(content[: int(length * len(content))])
-            if len(content) > 1 and file.name != "config.cfg":
+            if len(content) > 1:
                 with pytest.raises((OSError, ValueError)):
                     spacy.load(best)
             shutil.rmtree(best)
@@ -350,6 +350,30 @@ def test_saved_in_part(states: tuple[Path, Path]) -> None:
     (old / "vocab" / "strings.json").unlink()
     with pytest.raises(ValueError, match="J091"):
         spacy.load(old)
+
+
+@pytest.mark.parametrize("file", ["meta.json", "files.json", "config.cfg", "ner/model"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", None])
+def test_saved_over_what_is_damaged(
+    file: str, content: bytes | None, nlp: Language, tmp_path: Path
+) -> None:
+    nlp.to_disk(tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises((OSError, ValueError)):
+        spacy.load(tmp_path)
+    nlp.to_disk(tmp_path)
+    assert says(spacy.load(tmp_path)) == says(nlp)
+
+
+def test_saved_without_settings(nlp: Language, tmp_path: Path) -> None:
+    nlp.to_disk(tmp_path, exclude=["config", "meta"])
+    expected = says(nlp)
+    disturb(nlp)
+    nlp.from_disk(tmp_path)
+    assert says(nlp) == expected
 
 
 def test_saved_where_nothing_can_be_renamed(
