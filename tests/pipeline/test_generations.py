@@ -256,9 +256,8 @@ def killed_at(event: int, save: Callable[[], None]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stock", [False, True])
-def test_killed_at_every_file(stock: bool, nlp: Language, tmp_path: Path) -> None:
-    nlp = with_stock_parts(nlp) if stock else nlp
+def test_killed_at_every_file(nlp: Language, tmp_path: Path) -> None:
+    nlp = with_stock_parts(nlp)
     target = tmp_path / "target"
     nlp.to_disk(target)
     (target / "notes.txt").write_text("mine", encoding="utf-8")
@@ -285,10 +284,9 @@ def test_killed_at_every_file(stock: bool, nlp: Language, tmp_path: Path) -> Non
     assert not list(tmp_path.rglob(".*"))
 
 
-@pytest.mark.parametrize("stock", [False, True])
-def test_copy_that_was_cut_off(stock: bool, nlp: Language, tmp_path: Path) -> None:
+def test_copy_that_was_cut_off(nlp: Language, tmp_path: Path) -> None:
     """As `spacy train` makes model-best of model-last."""
-    nlp = with_stock_parts(nlp) if stock else nlp
+    nlp = with_stock_parts(nlp)
     nlp.to_disk(tmp_path / "last")
     whole = says(spacy.load(tmp_path / "last"))
     best = tmp_path / "best"
