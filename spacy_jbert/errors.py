@@ -213,6 +213,41 @@ class Errors(metaclass=_WithCodes):
         "'{name}' can't be read from {where}: it is damaged or incomplete ({reason}). Save the "
         "whole pipeline again, or copy it again."
     )
+    J092 = (
+        "A component that listens to the transformer gets no vectors, as the transformer has not "
+        "run on this batch (spaCy's E203). In nlp.rehearse it never does: use nlp.update on mixed "
+        "data instead. Where it is in frozen_components or excluded, name it in "
+        "annotating_components too. spaCy initializes nothing that is frozen: that has to come "
+        "from a trained pipeline (source)."
+    )
+    J093 = (
+        "A component that listens to the transformer is to learn from other documents than the "
+        "transformer ran on, or their tokens were changed in between. Give both the same batch, "
+        "and let no component that changes tokens annotate in training."
+    )
+    J094 = (
+        "spacy-transformers.TransformerListener.v1 can't pool a batch in which no document has a "
+        "token. Leave empty documents out, or use spacy-jbert.TransformerListener.v1."
+    )
+    J095 = "'{path}' can't be read or written: {reason}."
+    J096 = (
+        "Sudachi failed over a text of {length} characters ({reason}): a dictionary is damaged, "
+        "most likely one of {files}. Compile user dictionaries again, or install sudachidict again."
+    )
+    J097 = (
+        "Pretraining was interrupted (Ctrl-C). What was complete in '{path}', prepared text and "
+        "checkpoints, is kept: run the same command again to go on from there."
+    )
+    J098 = (
+        "The config of '{name}' asks for about {count:,} weights, {size:,.0f} GB, and {limit}. "
+        "Correct its sizes (hidden_size, num_hidden_layers, intermediate_size, vocab_size, "
+        "max_position_embeddings)."
+    )
+    J099 = (
+        "A component that listens to the transformer '{wanted}' would read the vectors of "
+        "'{found}', which comes between them and overwrites doc._.trf_data. Put the component "
+        "before '{found}', or make '{found}' its upstream and train it again."
+    )
     J030 = (
         "There is no model '{model}'. Give the folder of a spaCy pipeline, the name of an "
         "installed pipeline package, or a Hugging Face checkpoint folder (config.json, the weights "
@@ -600,6 +635,29 @@ class Warnings(metaclass=_WithCodes):
     JW212 = "An earlier conversion left {path}, which is none of these splits: it is now {new}."
     JW213 = (
         "{count} files in '{path}' are packed as {suffixes} and were left out: unpack them first."
+    )
+    JW240 = (
+        "{count} of {total} entities in the {part} data begin or end with white space, which can "
+        "never be predicted, for example {examples}. Convert the data again, or correct it."
+    )
+    JW241 = (
+        "{count} of {total} entities in the {part} data start or end inside a token, for example "
+        "{examples}. They can only be found with misaligned = 'split' and pooling = 'units'; the "
+        "tokenizer has the fewest with split_mode A."
+    )
+    JW242 = (
+        "{count} of {total} entities in the {part} data start or end inside a wordpiece of the "
+        "encoder too, so they can't be found at all, for example {examples}. Another encoder may "
+        "cut there."
+    )
+    JW243 = (
+        "These labels differ only in width, case or white space and are taken as different ones: "
+        "{labels}. If they are the same, correct the data."
+    )
+    JW244 = (
+        "{count} of {total} different texts in the evaluation data are in the training data too "
+        "(but for width, case and white space), so results will be too good, for example "
+        "{examples}"
     )
     # --- JW3xx: evaluation and packaging ----------------------------------------------------------
     JW301 = (

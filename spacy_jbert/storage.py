@@ -59,6 +59,47 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         remove(new)
 
 
+@contextmanager
+def replacing_entries(target: Path, last: str) -> Iterator[Path]:
+    """An empty folder to fill. If all went well, its entries take the place of those of the same
+    names in the target; what else is there stays. If not, the target is as it was.
+
+    last (str): An entry without which nobody reads the target. It is missing while the others are
+        moved, so that a process killed then leaves nothing that could be taken for whole.
+    """
+    target = target.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new, old = _beside(target)
+    if target.is_mount() or not os.access(target.parent, os.W_OK):
+        new, old = target / new.name, target / old.name
+    remove(new)
+    remove(old)
+    new.mkdir()
+    try:
+        yield new
+        if not target.exists():
+            new.rename(target)
+            return
+        old.mkdir()
+        names = sorted((entry.name for entry in new.iterdir()), key=lambda name: name == last)
+        try:
+            for name in reversed(names):
+                if (target / name).exists():
+                    (target / name).rename(old / name)
+            for name in names:
+                (new / name).rename(target / name)
+        except OSError:
+            for name in names:
+                if not (new / name).exists():
+                    remove(target / name)
+                if (old / name).exists():
+                    (old / name).rename(target / name)
+            raise
+    finally:
+        remove(new)
+        remove(old)
+
+
 def recover(target: Path) -> None:
     """Put right what a killed `replacing_folder` left beside a target.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spacy_jbert.storage import recover, replacing, replacing_folder
+from spacy_jbert.storage import recover, replacing, replacing_entries, replacing_folder
 
 
 def write(folder: Path, text: str) -> None:
@@ -48,3 +48,32 @@ def test_no_file_is_replaced_where_another_can_not_be(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "a", tmp_path / "b"):
         pass
     assert (tmp_path / "a").read_text(encoding="utf-8") == "old"
+
+
+def test_entries_that_cannot_be_moved_are_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    for name in ("a", "b", "last", "other"):
+        (target / name).write_text(f"old {name}", encoding="utf-8")
+    rename = Path.rename
+
+    def fail_at_b(path: Path, to: Path) -> Path:
+        if path.read_text(encoding="utf-8") == "new b":
+            raise OSError("no")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail_at_b)
+
+    def replace() -> None:
+        with replacing_entries(target, "last") as new:
+            for name in ("a", "b", "c", "last"):
+                (new / name).write_text(f"new {name}", encoding="utf-8")
+
+    with pytest.raises(OSError, match="no"):
+        replace()
+    assert {file.name: file.read_text(encoding="utf-8") for file in target.iterdir()} == {
+        name: f"old {name}" for name in ("a", "b", "last", "other")
+    }
+    assert [entry.name for entry in tmp_path.iterdir()] == ["target"]

@@ -7,6 +7,7 @@ import typer
 from spacy.cli import app as spacy_app
 
 from .convert import convert_cli
+from .debug_data import debug_data_cli
 from .errors import errors_cli
 from .pieces import pieces_cli
 
@@ -19,4 +20,7 @@ app = typer.Typer(
 app.command("convert")(convert_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
+app.command(
+    "debug-data", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(debug_data_cli)
 spacy_app.add_typer(app)

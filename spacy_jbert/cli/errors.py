@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..errors import Errors, Warnings
 from ..terminal import replace_unshowable
-from .output import coded_errors, print_json
+from .output import check_target, coded_errors, print_json
 
 
 def errors_cli(
@@ -50,6 +50,8 @@ def errors_cli(
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
     with coded_errors():
+        if html:
+            check_target(html)
         nlp = spacy.load(model)
         docs = chain.from_iterable(read_docbin(path, nlp.vocab) for path in find_docbins(data))
         examples = list(Corpus(data).make_examples(nlp, docs))
@@ -69,31 +71,32 @@ def errors_cli(
             )
         if strange := set(label or ()).difference(*(kind.known | kind.annotated for kind in kinds)):
             raise ValueError(Errors.J313.format(labels=_listed(strange)))
-    for kind in kinds:
-        if not kind.annotated:
-            print(Warnings.JW301.format(kind=kind.kind), file=sys.stderr)
-        elif strange := kind.annotated - kind.known:
-            print(Warnings.JW302.format(kind=kind.kind, labels=_listed(strange)), file=sys.stderr)
-    if label:
-        mistakes = about(mistakes, label)
-    if html:
-        replace_unshowable()
-        with replacing(html) as (part,):
-            title = (
-                f"{Path(model).parent.name}/{Path(model).name} on {data.parent.name}/{data.name}"
+        for kind in kinds:
+            if not kind.annotated:
+                print(Warnings.JW301.format(kind=kind.kind), file=sys.stderr)
+            elif strange := kind.annotated - kind.known:
+                print(
+                    Warnings.JW302.format(kind=kind.kind, labels=_listed(strange)), file=sys.stderr
+                )
+        if label:
+            mistakes = about(mistakes, label)
+        if html:
+            replace_unshowable()
+            with replacing(html) as (part,):
+                paths = (f"{path.parent.name}/{path.name}" for path in (Path(model), data))
+                title = " on ".join(paths)
+                part.write_text(html_report(title, scores, mistakes[:limit]), encoding="utf-8")
+            print(f"{len(mistakes[:limit])} mistakes listed in {html}")
+        elif as_json:
+            print_json([as_dict(mistake) for mistake in mistakes[:limit]])
+        else:
+            replace_unshowable()
+            # Where there is no terminal, rich would take it for 80 columns wide.
+            print_mistakes(
+                Console(width=None if sys.stdout.isatty() else 140),
+                mistakes,
+                50 if limit is None else limit,
             )
-            part.write_text(html_report(title, scores, mistakes[:limit]), encoding="utf-8")
-        print(f"{len(mistakes[:limit])} mistakes listed in {html}")
-    elif as_json:
-        print_json([as_dict(mistake) for mistake in mistakes[:limit]])
-    else:
-        replace_unshowable()
-        # Where there is no terminal, rich would take it for 80 columns wide.
-        print_mistakes(
-            Console(width=None if sys.stdout.isatty() else 140),
-            mistakes,
-            50 if limit is None else limit,
-        )
 
 
 def _listed(labels: set[str]) -> str:

@@ -45,11 +45,11 @@ def pieces_cli(
     with coded_errors():
         nlp = load(model)
         seen = look(nlp, _read_stdin() if text == "-" else text, words=words)
-    if as_json:
-        print_json({"model": model, **seen})
-    else:
-        replace_unshowable()
-        Console().print(show(seen))
+        if as_json:
+            print_json({"model": model, **seen})
+        else:
+            replace_unshowable()
+            Console().print(show(seen))
 
 
 def _read_stdin() -> str:

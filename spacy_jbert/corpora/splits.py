@@ -327,10 +327,7 @@ def _across(splits: Splits, labels: dict[str, Counter[str]]) -> Iterator[str]:
     for name in splits:
         if name != "train" and (missing := set(labels.get("train", ())) - set(labels[name])):
             yield Warnings.JW255.format(part=name, labels=", ".join(sorted(missing)))
-    alike: dict[str, set[str]] = {}
-    for label in (label for found in labels.values() for label in found):
-        alike.setdefault(unicodedata.normalize("NFKC", label).casefold(), set()).add(label)
-    if pairs := [" / ".join(sorted(found)) for found in alike.values() if len(found) > 1]:
+    if pairs := alike(label for found in labels.values() for label in found):
         yield Warnings.JW210.format(labels=", ".join(pairs))
     if different := contradictions(doc for docs in splits.values() for doc in docs):
         examples = "; ".join(
@@ -340,6 +337,19 @@ def _across(splits: Splits, labels: dict[str, Counter[str]]) -> Iterator[str]:
     texts = [{doc.text for doc in docs} for docs in splits.values()]
     if repeated := sum(map(len, texts)) - len(set().union(*texts)):
         yield Warnings.JW202.format(count=repeated)
+
+
+def plain(text: str) -> str:
+    """RETURNS (str): The text without white space and without what differs in width or case."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def alike(labels: Iterable[str]) -> list[str]:
+    """RETURNS (list[str]): Labels that differ only in width, case or white space: "Per / PER"."""
+    groups: dict[str, set[str]] = {}
+    for label in labels:
+        groups.setdefault(plain(label), set()).add(label)
+    return [" / ".join(sorted(found)) for found in groups.values() if len(found) > 1]
 
 
 def contradictions(docs: Iterable[Doc]) -> list[tuple[str, set[str]]]:

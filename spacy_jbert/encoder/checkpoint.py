@@ -41,8 +41,15 @@ from transformers import __version__ as transformers_version
 from transformers.utils import cached_file
 
 from ..errors import DataError, Errors
+from ..saving import GENERATION_FILE
 from ..storage import replacing_folder
-from .settings import check_config, is_known_tokenizer, translate_config, translate_tokenizer
+from .settings import (
+    check_config,
+    check_size,
+    is_known_tokenizer,
+    translate_config,
+    translate_tokenizer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +71,6 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _MIX_FILE = "layer_mix.json"
-_GENERATION_FILE = "generation"
 # Where a checkpoint can name Python code of its own.
 _CONFIG_FILES = (
     "config.json",
@@ -151,9 +157,11 @@ class Encoder:
     @property
     def pad_id(self) -> int:
         """RETURNS (int): The id that fills a shorter window; masked, so any will do where the
-        checkpoint has none.
+        checkpoint has none, or one that was added without a row in the embeddings.
         """
-        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        pad_id = self.tokenizer.pad_token_id
+        rows = self.model.get_input_embeddings().num_embeddings
+        return pad_id if pad_id is not None and pad_id < rows else 0
 
     def __call__(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -211,7 +219,7 @@ class Encoder:
             if self.mix is not None:
                 (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
             if generation is not None:
-                (new / _GENERATION_FILE).write_text(generation, encoding="utf-8")
+                (new / GENERATION_FILE).write_text(generation, encoding="utf-8")
 
     def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
         """Whoever saves what a training has ruined loses the good model that stood there."""
@@ -268,6 +276,7 @@ class Encoder:
             for setting, value in model_settings.items():
                 if hasattr(config, setting):
                     setattr(config, setting, value)
+            check_size(config, name, *_weight_files(name))
             pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
             with _quiet():
                 model, report = _model_class(config).from_pretrained(
@@ -286,9 +295,10 @@ class Encoder:
                     reason=f"{len(report['missing_keys'])} weights are missing ({some} …).",
                 )
             )
-        _check_ids(name, tokenizer, model)
         _check_weights(name, model)
-        return cls(model=model.eval(), tokenizer=tokenizer)
+        encoder = cls(model=model.eval(), tokenizer=tokenizer)
+        _check_ids(name, encoder)
+        return encoder
 
     @classmethod
     def from_config(cls, folder: Path) -> "Encoder":
@@ -306,9 +316,12 @@ class Encoder:
             files = _read_settings(name, **where)
             where["trust_remote_code"] = False
             tokenizer = _read_tokenizer(name, files, **where)
-            model = _build(_read_config(name, files, **where))
-        _check_ids(name, tokenizer, model)
-        return cls(model=model, tokenizer=tokenizer)
+            config = _read_config(name, files, **where)
+            check_size(config, name)
+            model = _build(config)
+        encoder = cls(model=model, tokenizer=tokenizer)
+        _check_ids(name, encoder)
+        return encoder
 
 
 EncoderLoader = Callable[[Language], Encoder]
@@ -320,7 +333,7 @@ _HAS_POOLER = {"bert", "roberta", "xlm-roberta", "camembert", "albert"}
 
 def read_generation(path: Path) -> str | None:
     """RETURNS (str | None): The mark of the save that wrote an encoder's folder, if it has one."""
-    file = path / _GENERATION_FILE
+    file = path / GENERATION_FILE
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
@@ -349,6 +362,24 @@ def _read_mix(path: Path, n_layers: int) -> list[float]:
     if len(mix) < n_layers or not all(map(math.isfinite, mix)):
         raise DataError(Errors.J062.format(expected=n_layers), path=path)
     return mix[:n_layers]
+
+
+def _weight_files(name: str) -> list[Path]:
+    """Those of a folder; none of what may yet be on the hub."""
+    return [file for ending in ("safetensors", "bin") for file in Path(name).glob(f"*.{ending}")]
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a checkpoint, and nothing else. Never asks a hub.
+
+    name (str): A folder, or the name of a model in the local cache.
+    RETURNS (PreTrainedTokenizerBase): The tokenizer.
+    RAISES: ValueError J002, J004, J066; ImportError J007; DataError J060, J064, J068.
+    """
+    where: dict[str, Any] = {"local_files_only": True, "revision": revision or "main"}
+    with _coded(name):
+        files = _read_settings(name, **where)
+        return _read_tokenizer(name, files, trust_remote_code=False, **where)
 
 
 def _find(name: str, file: str, *, required: bool = False, **where: Any) -> Path | None:
@@ -486,10 +517,15 @@ def _check_unknown(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _check_ids(name: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """RAISES: ValueError J065 if a piece has no embedding."""
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    rows = model.get_input_embeddings().num_embeddings
+def _check_ids(name: str, encoder: Encoder) -> None:
+    """RAISES: ValueError J065 if a piece that can occur has no embedding."""
+    tokenizer = encoder.tokenizer
+    rows = encoder.model.get_input_embeddings().num_embeddings
+    before, behind = encoder.special_ids
+    inserted = {*before, *behind, tokenizer.unk_token_id, tokenizer.mask_token_id}
+    # No text yields one of the others, even where it spells it out.
+    never = set(tokenizer.all_special_ids) - inserted
+    highest = max(set(tokenizer.get_vocab().values()) - never, default=0)
     if highest >= rows:
         raise ValueError(
             Errors.J065.format(name=name, highest=highest, rows=rows, needed=highest + 1)
@@ -557,8 +593,9 @@ def _quiet() -> Iterator[None]:
 def _why_not_loaded(name: str, error: Exception) -> str:
     """The coded message for whatever transformers raised."""
     chain, reason = error, str(error).splitlines()[0] if str(error) else type(error).__name__
-    kinds = []
-    while chain is not None:
+    kinds: list[str] = []
+    # An error that was raised twice may be its own context.
+    while chain is not None and len(kinds) < 100:
         kinds.append(type(chain).__name__)
         chain = chain.__cause__ or chain.__context__  # type: ignore[assignment]
     offline = {
@@ -621,9 +658,10 @@ def hf_encoder(
                 encoder = Encoder._from_pretrained(
                     name, local_files_only=True, revision=revision, **settings
                 )
-            except DataError:
-                raise
-            except ValueError:  # not in the cache, or not all of it
+            except ValueError as error:
+                # Not in the cache, or not all of it. What is wrong with it isn't better on the hub.
+                if not isinstance(error.__cause__, OSError):
+                    raise
                 encoder = Encoder._from_pretrained(
                     name, local_files_only=False, revision=revision, **settings
                 )
@@ -684,14 +722,7 @@ def new_encoder(
         )
 
     def build(nlp: Language) -> Encoder:
-        if isinstance(vocabulary, str):
-            with _coded(vocabulary):
-                files = _read_settings(vocabulary, local_files_only=True)
-                tokenizer = _read_tokenizer(
-                    vocabulary, files, local_files_only=True, trust_remote_code=False
-                )
-        else:
-            tokenizer = vocabulary(nlp)
+        tokenizer = load_tokenizer(vocabulary) if isinstance(vocabulary, str) else vocabulary(nlp)
         tokenizer.model_max_length = max_pieces
         config = BertConfig(
             vocab_size=-(-len(tokenizer) // 64) * 64,  # matrix products like multiples of 64
@@ -704,6 +735,7 @@ def new_encoder(
             attention_probs_dropout_prob=attention_dropout,
             pad_token_id=tokenizer.pad_token_id,
         )
+        check_size(config, "spacy-jbert.NewEncoder.v1")
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)

@@ -3,11 +3,12 @@ the words of the transformers that runs here."""
 
 import inspect
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2CLS
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
@@ -91,6 +92,46 @@ def check_config(settings: dict[str, Any], path: Path) -> None:
                 ),
                 path=path,
             )
+
+
+def check_size(config: PretrainedConfig, name: str, *files: Path) -> None:
+    """Refuse a model that fits neither its files nor this machine, before memory is asked for it.
+
+    config (PretrainedConfig): Its sizes.
+    name (str): For the message.
+    files (Path): Those with its weights, if there are any.
+    RAISES: ValueError J098.
+    """
+    count = _least_weights(config)
+    in_files = sum(file.stat().st_size for file in files)
+    # A weight takes a byte at least.
+    if files and count > in_files:
+        limit = f"its files hold {in_files:,} bytes"
+    elif 4 * count > _memory():
+        limit = f"this machine has {_memory() / 1e9:,.0f} GB"
+    else:
+        return
+    raise ValueError(Errors.J098.format(name=name, count=count, size=4 * count / 1e9, limit=limit))
+
+
+def _least_weights(config: PretrainedConfig) -> int:
+    """How many weights a model has at least."""
+    sizes = config.to_dict()
+    width = sizes.get("hidden_size") or 1
+    # ALBERT uses its layers again and again.
+    layers = sizes.get("num_hidden_groups") or sizes.get("num_hidden_layers") or 0
+    embeddings = (sizes.get("vocab_size") or 0) * (sizes.get("embedding_size") or width)
+    inner = sizes.get("intermediate_size") or width
+    # Queries and what attention gives are as wide; keys and values may be narrower.
+    return embeddings + layers * (width * width + 2 * width * inner)
+
+
+def _memory() -> float:
+    """The machine's memory in bytes; without limit where that can't be known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
 
 
 def _is_number(value: object) -> bool:

@@ -18,7 +18,8 @@ def get_confidence(span: Span) -> float | None:
     """`span._.jbert_score`.
 
     It belongs to an entity: spaCy keeps it by characters, and with the label it can't pass to one
-    that something else puts there, nor stay with one that was taken away.
+    that something else puts there, nor stay with one that was taken away. One of the same
+    characters and label is another's if it has an `ent_id`, as of the entity ruler's patterns.
 
     RETURNS (float | None): None for what `jbert_ner` didn't find.
     """
@@ -26,12 +27,19 @@ def get_confidence(span: Span) -> float | None:
         return None
     kept = span.doc.user_data
     place = (span.start_char, span.end_char)
+    value = kept.get(("._.", NAME, *place))
     # Documents of before it had a name of its own keep it under the short one.
-    value = kept.get(("._.", NAME, *place), kept.get(("._.", SHORT_NAME, *place)))
+    if value is None and not _is_others(SHORT_NAME) and not any(map(_is_ours, kept)):
+        value = kept.get(("._.", SHORT_NAME, *place))
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
     label, confidence = value
-    return confidence if label == span.label_ else None
+    is_number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
+    return confidence if label == span.label_ and is_number else None
+
+
+def _is_ours(key: object) -> bool:
+    return isinstance(key, tuple) and key[:2] == ("._.", NAME)
 
 
 def set_confidence(span: Span, confidence: float | list) -> None:
@@ -48,7 +56,7 @@ def _is_entity(span: Span) -> bool:
     doc = span.doc
     return (
         len(span) > 0
-        and (span[0].ent_iob, span[0].ent_type) == (3, span.label)
+        and (span[0].ent_iob, span[0].ent_type, span[0].ent_id) == (3, span.label, 0)
         and all(token.ent_iob == 1 for token in span[1:])
         and (span.end == len(doc) or doc[span.end].ent_iob != 1)
     )
@@ -70,4 +78,8 @@ def _add(name: str) -> bool:
     """RETURNS (bool): Whether the extension of that name is ours."""
     if not Span.has_extension(name):
         Span.set_extension(name, getter=get_confidence, setter=set_confidence)
-    return Span.get_extension(name)[2] is get_confidence
+    return not _is_others(name)
+
+
+def _is_others(name: str) -> bool:
+    return Span.has_extension(name) and Span.get_extension(name)[2] is not get_confidence

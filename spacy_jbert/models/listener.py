@@ -8,14 +8,17 @@ import numpy as np
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers import TransformerListener
+from spacy_transformers.layers.listener import forward as forward_stock
 from thinc.api import Model, Ops, chain
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
 from ..types import ListenerModel, Tok2VecModel, UnitVectors
 from ..wordpieces.units import units
 
+# The attribute of a document's vectors with the name of the transformer that made them.
+SOURCE = "jbert_source"
 POOLINGS = ("mean", "first", "cls", "units")
 
 
@@ -36,9 +39,63 @@ def build_listener(
     RAISES: ValueError J015.
     """
     listener = TransformerListener(upstream_name=upstream)
+    listener._func = listen
     model = pool(listener, pooling, grad_factor)
     model.set_ref("listener", listener)
     return model
+
+
+def mend(listener: TransformerListener) -> None:
+    """Let a listener of spacy-transformers do what ours does, as far as its pooling bears it."""
+    if listener._func is forward_stock:
+        listener._func = listen_before_stock_pooling
+
+
+def listen_before_stock_pooling(
+    listener: TransformerListener, docs: list[Doc], is_train: bool
+) -> tuple[list[TransformerData], Any]:
+    """See `listen`.
+
+    RAISES: ValueError J092, J093; J094 for documents none of which has a token.
+    """
+    if not any(map(len, docs)):
+        raise ValueError(Errors.J094)
+    return listen(listener, docs, is_train)
+
+
+def listen(
+    listener: TransformerListener, docs: list[Doc], is_train: bool
+) -> tuple[list[TransformerData], Any]:
+    """What the transformer said of a batch. Where spacy-transformers' own listener would fail, or
+    name a remedy that is none, this one doesn't.
+
+    RAISES: ValueError J092 if it hasn't run in training, or nothing was initialized, J093 if it ran
+        on other documents, J099 if they are the vectors of another transformer.
+    """
+    if is_train and listener._batch_id is None and any(doc._.trf_data is None for doc in docs):
+        raise ValueError(Errors.J092)
+    if not is_train and not listener.has_dim("nO"):
+        raise ValueError(Errors.J092)
+    if is_train and listener._batch_id not in (None, listener.get_batch_id(docs)):
+        raise ValueError(Errors.J093)
+    datas, backprop = forward_stock(listener, docs, is_train)
+    if listener.upstream_name != "*":
+        for data in datas:
+            source = getattr(data, SOURCE, None)
+            if source not in (None, listener.upstream_name):
+                raise ValueError(Errors.J099.format(wanted=listener.upstream_name, found=source))
+    if not datas or any(hidden.size for data in datas for hidden in data.model_output.values()):
+        return datas, backprop
+    # Of documents without tokens nobody could tell the width.
+    return [_no_tokens(listener), *datas[1:]], lambda d_datas: backprop([])
+
+
+def _no_tokens(listener: TransformerListener) -> TransformerData:
+    """A document without tokens, with a row that belongs to none."""
+    data = TransformerData.zeros(1, listener.get_dim("nO"), xp=listener.ops.xp)
+    data.wordpieces.token_type_ids = np.zeros((1, 0), dtype="i")
+    data.align = Ragged(np.zeros(0, dtype="i"), np.zeros(0, dtype="i"))
+    return data
 
 
 def pool(vectors: ListenerModel, pooling: str, grad_factor: float) -> Tok2VecModel:

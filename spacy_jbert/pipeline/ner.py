@@ -25,6 +25,7 @@ from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_
 from ..models.crf import log_shares, require_temperature
 from ..models.finite import finite_weights
 from ..models.listener import is_units
+from ..saving import save_whole
 from ..types import Ints, TaggerModel, TagScores
 from ..wordpieces.segmentation import token_offsets
 from ..wordpieces.units import split_tokens, unit_doc, unit_starts
@@ -93,6 +94,7 @@ def make_ner(
     candidates_threshold (float): The probability from which a span is one.
     scorer (Callable | None): As in the stock `ner`. The default adds `ents_ece`.
     """
+    save_whole(nlp)
     return JBertNER(
         nlp.vocab,
         model,

@@ -25,8 +25,10 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 
 from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
+from ..models.listener import SOURCE, mend
 from ..models.shim import EncoderShim
 from ..models.transformer import RaggedBatch
+from ..saving import save_whole
 from ..storage import readable, replacing
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
@@ -62,6 +64,7 @@ def make_transformer(
     set_extra_annotations (Callable): As in spacy-transformers: called with the documents and the
         batch after `doc._.trf_data` is set.
     """
+    save_whole(nlp)
     return JBertTransformer(nlp.vocab, model, set_extra_annotations, name=name)
 
 
@@ -212,6 +215,7 @@ class JBertTransformer(Transformer):
         RAISES: ValueError J090 if the head that was loaded belongs to another save.
         """
         super().add_listener(listener, component_name)
+        mend(listener)  # spacy-transformers' own too
         self._heads.add(listener)
         if listener in self._unverified:
             self._require_same_save(listener, component_name)
@@ -254,6 +258,12 @@ class JBertTransformer(Transformer):
         if hidden.size and not math.isfinite(float(hidden.sum())):
             raise ValueError(Errors.J082.format(name=self.name))
         return batch
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Any) -> None:
+        """As in spacy-transformers. The vectors know whose they are."""
+        for data in predictions.doc_data:
+            setattr(data, SOURCE, self.name)
+        super().set_annotations(docs, predictions)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
         """Apply the component to a stream of documents. Windows of a whole batch are sorted by
@@ -327,7 +337,7 @@ class JBertTransformer(Transformer):
         examples = list(examples)
         validate_examples(examples, "JBertTransformer.update")
         docs = [eg.predicted for eg in examples]
-        if not any(len(doc) for doc in docs):
+        if not docs:
             return losses
         set_dropout_rate(self.model, drop)
         batch, backprop = self.model.begin_update(docs)

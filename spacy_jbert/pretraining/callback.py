@@ -223,8 +223,11 @@ def pretrain_mlm(
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe = _component(nlp, component)
         folder = _writable(Path(output))
-        with _alone(folder):
-            _pretrain(nlp, pipe, folder, settings)
+        try:
+            with _alone(folder):
+                _pretrain(nlp, pipe, folder, settings)
+        except KeyboardInterrupt:  # in training, only the second one gets here
+            raise SystemExit(Errors.J097.format(path=folder)) from None
         if not PartialState().is_main_process:
             raise SystemExit(0)  # one process is enough for the rest of the command
         return make_portable()(nlp) if portable else nlp
@@ -573,30 +576,19 @@ def _check(settings: dict[str, Any]) -> None:
     for name, (low, high) in _RANGES.items():
         value = settings[name]
         if value is not None and not low <= value <= high:
-            raise ValueError(
-                Errors.J108.format(
-                    setting=name, value=value, reason=f"it has to be between {low} and {high}."
-                )
-            )
+            raise _unusable(name, value, f"it has to be between {low} and {high}.")
     if settings["warmup"] + settings["decay"] > 1:
-        raise ValueError(
-            Errors.J108.format(
-                setting="decay",
-                value=settings["decay"],
-                reason="together with warmup it is more than 1.",
-            )
-        )
+        raise _unusable("decay", settings["decay"], "together with warmup it is more than 1.")
     for name in ("path", "output", "corpus", "component", "text_field"):
         value = settings[name]
         entries = value if isinstance(value, list) else [value]
         if not entries or any(isinstance(entry, str) and not entry.strip() for entry in entries):
-            raise ValueError(
-                Errors.J108.format(setting=name, value=value, reason="it must not be empty.")
-            )
+            raise _unusable(name, value, "it must not be empty.")
     names = settings["report_to"]
     if set([names] if isinstance(names, str) else names) - {"none", *_REPORTERS}:
-        raise ValueError(
-            Errors.J108.format(
-                setting="report_to", value=names, reason=f"choose none, {', '.join(_REPORTERS)}."
-            )
-        )
+        raise _unusable("report_to", names, f"choose none, {', '.join(_REPORTERS)}.")
+
+
+def _unusable(name: str, value: object, reason: str) -> ValueError:
+    reason += " It stands in [initialize.after_init]."
+    return ValueError(Errors.J108.format(setting=name, value=value, reason=reason))

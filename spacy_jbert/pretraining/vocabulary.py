@@ -77,7 +77,10 @@ def trained_vocabulary(
     if size < 64:
         raise ValueError(
             Errors.J108.format(
-                setting="size", value=size, reason="a vocabulary has 64 pieces at least."
+                setting="size",
+                value=size,
+                reason="a vocabulary has 64 pieces at least. It stands in "
+                "[initialize.components.<name>.encoder.vocabulary].",
             )
         )
     size = -(-size // 64) * 64

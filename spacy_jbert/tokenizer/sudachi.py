@@ -33,6 +33,7 @@ from sudachipy import Tokenizer as Sudachi
 from sudachipy.errors import SudachiError
 
 from ..errors import Errors, Warnings
+from ..saving import save_whole
 from ..storage import recover
 from .dictionaries import Dictionaries, UnpackedFiles, files_in
 
@@ -111,6 +112,7 @@ def sudachi_tokenizer(
     """
 
     def make_tokenizer(nlp: Language) -> SudachiTokenizer:
+        save_whole(nlp)
         return SudachiTokenizer(
             nlp.vocab, split_mode, attributes=attributes, dictionaries=Dictionaries(dict)
         )
@@ -212,6 +214,7 @@ class SudachiTokenizer(util.DummyTokenizer):
         text (str): Any text; the Doc's text is the same to the character. Only a lone surrogate,
             which no Doc can hold, becomes U+FFFD, with a warning (JW020): positions stay as they
             are, and a stream of texts goes on.
+        RAISES: ValueError J096 if a damaged dictionary makes Sudachi panic.
         RETURNS (Doc): The Doc. In split modes B and C, user_data["sub_tokens"] tells for each token
             how the shorter modes cut it.
         """
@@ -225,6 +228,13 @@ class SudachiTokenizer(util.DummyTokenizer):
             around = text[max(half.start() - 5, 0) : half.end() + 5]
             logger.warning(Warnings.JW020.format(position=half.start(), around=around))
             return make(_HALVES.sub("\ufffd", text))
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # Rust's, which no module exports
+                raise
+            files = ", ".join(map(str, self.dictionaries.files.values())) or self.dictionaries.name
+            raise ValueError(
+                Errors.J096.format(length=len(text), reason=error, files=files)
+            ) from error
 
     def _words(self, text: str) -> Doc:
         self._follow_zone()

@@ -2,7 +2,10 @@
 machines.
 """
 
+import errno
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +55,42 @@ def test_on_the_screen(run: Callable[..., Result]) -> None:
         assert kind in shown.stdout
     assert "more: --limit" in shown.stdout
     assert "田中さんは昨日" in shown.stdout
+
+
+@pytest.mark.parametrize("target", [".", "pipeline", "pipeline/meta.json/page.html", "/proc/p/p"])
+def test_a_page_that_cannot_be_written(
+    target: str, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    done = run("--html", str(tmp_path / target))
+    assert (done.exit_code, "[J095]" in done.output) == (1, True), done.output
+    assert isinstance(done.exception, SystemExit)
+    assert spacy.load(tmp_path / "pipeline")
+
+
+def test_a_full_disk(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(path: Path, *args: object, **settings: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "no space", str(path))
+
+    (tmp_path / "page.html").write_text("old", encoding="utf-8")
+    monkeypatch.setattr(Path, "write_text", fill)
+    done = run("--html", str(tmp_path / "page.html"))
+    assert (done.exit_code, "[J095]" in done.output) == (1, True), done.output
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "old"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_full_disk_behind_the_output(checkpoint: Callable) -> None:
+    command = [sys.executable, "-m", "spacy", "jbert", "pieces", "猫", "--json", "--model"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, str(checkpoint("bert-fast"))], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert "[J095] 'standard output'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_for_machines(run: Callable[..., Result]) -> None:

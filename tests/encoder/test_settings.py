@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import srsly
 import torch
@@ -29,7 +30,9 @@ from transformers import (
 )
 
 from spacy_jbert.encoder.checkpoint import Encoder, hf_encoder, new_encoder
+from spacy_jbert.errors import DataError
 from spacy_jbert.models.shim import EncoderShim
+from spacy_jbert.models.transformer import build_transformer
 from spacy_jbert.wordpieces.segmentation import choose_words, make_segmenter
 
 Checkpoint = Callable[[str], Path]
@@ -352,6 +355,83 @@ def test_ids_beyond_the_embeddings(folder: Path, japanese: Language) -> None:
         with pytest.raises(ValueError, match="J065"):
             load(folder)
     assert new_encoder(str(folder), "tiny")(japanese).model.config.vocab_size >= 2 * rows
+
+
+def test_ids_beyond_the_embeddings_that_no_text_yields(folder: Path, japanese: Language) -> None:
+    """As of checkpoints whose makers added a padding token, and no row for it."""
+    before = Encoder.load(folder)
+    tokenizer = before.tokenizer
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<extra>"], "pad_token": "<padding>"}
+    )
+    tokenizer.save_pretrained(folder)
+    encoder = Encoder.load(folder)
+    docs = [japanese.make_doc(text) for text in ("<extra>と<padding>猫", "猫")]
+    model = build_transformer(overlap=8)
+    model.shims[0].encoder = encoder
+    rows = encoder.model.get_input_embeddings().num_embeddings
+    assert encoder.tokenizer.pad_token_id >= rows > encoder.pad_id
+    batch = model.predict(docs)
+    assert np.isfinite(batch.model_output.last_hidden_state).all()
+    assert all((data.wordpieces.input_ids < rows).all() for data in batch.doc_data)
+    tokenizer.add_special_tokens({"mask_token": "<masked>"})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match="J065"):
+        Encoder.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (ValueError("[J067] no numbers"), [True]),
+        (ValueError("[J065] no row"), [True]),
+        (DataError("[J064] no size"), [True]),
+        (OSError("not in the cache"), [True, False]),
+    ],
+)
+def test_the_hub_is_asked_for_what_is_missing_only(
+    error: Exception, asked: list[bool], japanese: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+
+    def fail(name: str, *, local_files_only: bool, **settings: Any) -> None:
+        calls.append(local_files_only)
+        raise error
+
+    monkeypatch.setattr("spacy_jbert.encoder.checkpoint._read_settings", fail)
+    with pytest.raises(ValueError, match=r"J0\d\d"):
+        hf_encoder("someone/something")(japanese)
+    assert calls == asked
+
+
+@pytest.mark.parametrize("family", ["bert-fast", "albert", "modernbert", "llama", "deberta-v2"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"vocab_size": 2**26, "hidden_size": 2**15},
+        {"hidden_size": 2**15, "num_hidden_layers": 2**12},
+        {"intermediate_size": 2**18, "hidden_size": 2**15},
+        {"num_hidden_layers": 2**12, "hidden_size": 2**12},
+    ],
+)
+def test_sizes_that_no_machine_has(
+    family: str, sizes: Json, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoint(family), tmp_path / "checkpoint"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | sizes), encoding="utf-8")
+    with pytest.raises(ValueError, match="J098"):
+        Encoder.load(folder)
+    if family != "albert":  # its embeddings are narrow, its layers one
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(ValueError, match=r"J098|J002|J064"):
+            Encoder.from_config(folder)
+
+
+def test_a_new_encoder_that_no_machine_has(folder: Path, japanese: Language) -> None:
+    build = new_encoder(str(folder), layers=10_000, width=10_000, heads=10)
+    with pytest.raises(ValueError, match="J098"):
+        build(japanese)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -104,6 +104,29 @@ def test_documents_of_before_are_read() -> None:
     assert [get_confidence(ent) for ent in doc.ents] == [0.8, None]
 
 
+def test_another_list_of_that_name_is_no_confidence() -> None:
+    clear()
+    Span.set_extension("score", default=None)
+    register()
+    doc = Doc(spacy.blank("ja").vocab, words=WORDS, spaces=[False] * len(WORDS))
+    doc.ents = [Span(doc, 0, 1, "PERSON")]
+    doc.ents[0]._.score = ["PERSON", 0.5]
+    assert doc.ents[0]._.jbert_score is None
+    # In a process that doesn't know the other's name, beside what is ours.
+    clear()
+    register()
+    assert found().ents[0]._.jbert_score == 0.9
+    doc.user_data["._.", "jbert_score", 5, 6] = ["GPE", 0.5]
+    assert doc.ents[0]._.jbert_score is None
+
+
+@pytest.mark.parametrize("value", [["PERSON"], ["PERSON", "0.5"], ["PERSON", None], 0.5, "PE"])
+def test_what_is_no_confidence_is_none(value: Any) -> None:
+    doc = found()
+    doc.user_data["._.", "jbert_score", 0, 2] = value
+    assert get_confidence(doc.ents[0]) is None
+
+
 @pytest.mark.parametrize(
     "ents",
     [
@@ -119,6 +142,18 @@ def test_no_confidence_outlives_its_entity(ents: list[tuple[int, int, str]]) -> 
     doc.ents = [Span(doc, *ent) for ent in ents]
     assert get_confidence(old) is None
     assert [get_confidence(ent) for ent in doc.ents] == [None] * len(ents)
+
+
+def test_the_same_span_by_a_rule_has_none() -> None:
+    doc = found()
+    nlp = spacy.blank("ja")
+    ruler = nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
+    ruler.add_patterns([{"label": "PERSON", "pattern": "田中", "id": "tanaka"}])
+    ruler(doc)
+    assert [(ent.text, ent.label_, get_confidence(ent)) for ent in doc.ents] == [
+        ("田中", "PERSON", None),
+        ("東京都", "GPE", 0.9),
+    ]
 
 
 def test_in_other_processes(make_nlp: Callable, ner_examples: Callable[[Language], Any]) -> None:

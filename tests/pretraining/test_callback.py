@@ -227,6 +227,19 @@ def test_ctrl_c_is_an_order_to_save_and_stop(
     assert same(weights(pipe), whole)
 
 
+def test_ctrl_c_while_text_is_prepared_is_one_line(
+    pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **settings: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spacy_jbert.pretraining.corpus.prepare", interrupted)
+        with pytest.raises(SystemExit, match="J097"):
+            pretrain_mlm(str(text), str(tmp_path / "out"), **SMALL)(pipeline)
+    pretrain_mlm(str(text), str(tmp_path / "out"), **SMALL)(pipeline)
+
+
 def test_a_full_disk_at_the_end_loses_nothing(
     pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,39 @@ def test_damaged_dictionaries_are_noticed(
     damage(tmp_path / "pipeline" / "tokenizer" / "files" / "user_00.dic")
     with pytest.raises(ValueError, match=r"J029|J025"):
         spacy.load(tmp_path / "pipeline")
+
+
+def test_a_damaged_dictionary_is_no_panic(user_dicts: list[Path], tmp_path: Path) -> None:
+    """One that is damaged before a pipeline has its hash."""
+    chance = random.Random(0)
+    intact = user_dicts[0].read_bytes()
+    codes = set()
+    for number in range(80):
+        data = bytearray(intact)
+        for _ in range(8):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        path = tmp_path / f"{number}.dic"
+        path.write_bytes(data)
+        try:
+            nlp = make_nlp(split_mode="C")
+            nlp.tokenizer.initialize(user_dicts=[str(path)])
+            assert nlp(USER_TEXT).text == USER_TEXT
+        except ValueError as error:
+            codes.add(str(error)[:6])
+    assert codes <= {"[J025]", "[J096]"}
+
+
+def test_a_panic_is_coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        pass
+
+    def panic(text: str) -> None:
+        raise PanicException("index out of bounds")
+
+    nlp = make_nlp()
+    monkeypatch.setattr(nlp.tokenizer, "_tokens", panic)
+    with pytest.raises(ValueError, match="J096"):
+        nlp("猫")
 
 
 @pytest.mark.parametrize(
