@@ -2,7 +2,7 @@
 whole batch at once.
 """
 
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from spacy.tokens import Doc
@@ -10,11 +10,11 @@ from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers import TransformerListener
 from thinc.api import Model, Ops, chain
 from thinc.types import Floats2d
-from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
 from ..types import ListenerModel, Tok2VecModel, UnitVectors
 from ..wordpieces.units import units
+from .vectors import DocVectors, Gradient
 
 POOLINGS = ("mean", "first", "cls", "units")
 
@@ -80,7 +80,7 @@ def forward(
     model: Model, datas: list[TransformerData], is_train: bool
 ) -> tuple[list[Floats2d], Any]:
     ops, pooling = model.ops, model.attrs["pooling"]
-    hidden = [data.model_output.get("last_hidden_state") for data in datas]
+    hidden = [_hidden(data) for data in datas]
     # Stock empties (a document without tokens, a disabled transformer) have no vectors, or none of
     # any width.
     rows = [h.reshape(-1, h.shape[-1]) for h in hidden if h is not None and h.size]
@@ -107,12 +107,7 @@ def forward(
         for data, h in zip(datas, hidden, strict=True):
             if h is not None and h.size:
                 n = h.shape[-2] * h.shape[0]
-                d_hidden = d_flat[at : at + n].reshape(h.shape)
-                d_datas.append(
-                    TransformerData(
-                        data.wordpieces, ModelOutput(last_hidden_state=d_hidden), data.align
-                    )
-                )
+                d_datas.append(Gradient(d_flat[at : at + n].reshape(h.shape), data))
                 at += n
         return d_datas
 
@@ -128,7 +123,7 @@ def _rows_to_pool(
     index, lengths, counts, at = [], [], [], 0
     for data, h in zip(datas, hidden, strict=True):
         if pooling == "cls":
-            window = data.wordpieces.token_type_ids
+            window = data.table[:, 3] if _is_bare(data) else data.wordpieces.token_type_ids
             begins = (
                 np.unique(window, return_index=True)[1]
                 if window is not None
@@ -138,8 +133,9 @@ def _rows_to_pool(
             lengths.append(np.ones(len(begins), dtype=np.int32))
         else:
             aligned, per_token = (
-                _as_numpy(data.align.data).reshape(-1),
-                _as_numpy(data.align.lengths),
+                (data.aligned, data.per_token)
+                if _is_bare(data)
+                else (_as_numpy(data.align.data).reshape(-1), _as_numpy(data.align.lengths))
             )
             if pooling == "first":
                 firsts = (np.cumsum(per_token) - per_token)[per_token > 0]
@@ -149,6 +145,16 @@ def _rows_to_pool(
         counts.append(len(lengths[-1]))
         at += h.shape[-2] * h.shape[0] if h is not None and h.size else 0
     return np.concatenate(index).astype(np.int64), np.concatenate(lengths).astype(np.int32), counts
+
+
+def _is_bare(data: TransformerData) -> TypeGuard[DocVectors]:
+    """RETURNS (bool): Whether the arrays can be read in place of the objects made of them."""
+    return isinstance(data, DocVectors) and data.untouched
+
+
+def _hidden(data: TransformerData) -> Any:
+    """*Shape:* `(n_windows, n_rows, width)`; None if there is none."""
+    return data.rows[None] if _is_bare(data) else data.model_output.get("last_hidden_state")
 
 
 def _as_numpy(array: Any) -> np.ndarray:

@@ -130,15 +130,20 @@ class EncoderShim(Shim):
             self._segmenter = make_segmenter(self.require_encoder().tokenizer, self.words)
         return self._segmenter
 
-    def strings(self, ids: np.ndarray) -> list[str]:
-        """The strings of wordpiece ids."""
+    @property
+    def vocabulary(self) -> np.ndarray:
+        """RETURNS (ndarray): The strings of all wordpiece ids."""
         if self._strings is None:
             vocabulary = self.require_encoder().tokenizer.get_vocab()
             # Ids may have gaps.
             strings = np.full(max(vocabulary.values()) + 1, "", dtype=object)
             strings[list(vocabulary.values())] = list(vocabulary)
             self._strings = strings
-        return cast(list[str], self._strings[ids].tolist())
+        return self._strings
+
+    def strings(self, ids: np.ndarray) -> list[str]:
+        """The strings of wordpiece ids."""
+        return cast(list[str], self.vocabulary[ids].tolist())
 
     def _device(self) -> torch.device:
         if self.device == "auto":
@@ -149,37 +154,40 @@ class EncoderShim(Shim):
             return torch.device("cpu")
         return device
 
-    def run(
-        self, windows: list[np.ndarray], *, learn: bool = False, recompute: bool = False
-    ) -> torch.Tensor:
-        """Run one batch of windows.
+    @contextlib.contextmanager
+    def running(self, learn: bool) -> Iterator[None]:
+        """Around all batches of one call.
 
-        windows (list[ndarray]): Ids, special ones included. *Shape:* `(n_pieces,)` each.
         learn (bool): With dropout.
+        """
+        encoder = self.require_encoder()
+        dtype = PRECISIONS[self.precision]
+        if encoder.model.training != learn:
+            encoder.model.train(learn)
+        with (
+            torch.autocast(encoder.model.device.type, dtype=dtype)
+            if dtype
+            else contextlib.nullcontext(),
+            _rows_of_embeddings(encoder) if learn else contextlib.nullcontext(),
+        ):
+            yield
+
+    def run(
+        self, ids: np.ndarray, mask: np.ndarray | None, *, recompute: bool = False
+    ) -> torch.Tensor:
+        """Run one batch of windows, inside `running`.
+
+        ids (ndarray): Special ones and padding included. *Shape:* `(n_windows, longest)`.
+        mask (ndarray | None): What is no padding; None where nothing is.
         recompute (bool): Keep nothing for the backward pass, which runs the batch once more.
         RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise.
         """
         encoder = self.require_encoder()
         device = encoder.model.device
-        lengths = np.array([len(ids) for ids in windows])
-        ids = np.full((len(windows), lengths.max()), encoder.pad_id, dtype=np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: len(window)] = window
-        # A mask costs time even when it masks nothing.
-        padded = lengths.min() < lengths.max()
-        mask = (
-            send((np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64), device)
-            if padded
-            else None
-        )
-        dtype = PRECISIONS[self.precision]
-        autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
-        if encoder.model.training != learn:
-            encoder.model.train(learn)
-        with autocast, _rows_of_embeddings(encoder) if learn else contextlib.nullcontext():
-            if recompute:
-                return checkpoint(encoder, send(ids, device), mask, use_reentrant=False)
-            return encoder(send(ids, device), mask)
+        inputs = send(ids, device), None if mask is None else send(mask.astype(np.int64), device)
+        if recompute:
+            return checkpoint(encoder, *inputs, use_reentrant=False)
+        return encoder(*inputs)
 
     def learns(self) -> bool:
         """Choose the weights that learn in the next step.

@@ -26,7 +26,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
 from ..models.shim import EncoderShim
-from ..models.transformer import RaggedBatch
+from ..models.vectors import RaggedBatch
 from ..storage import readable, replacing
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
