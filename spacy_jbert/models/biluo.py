@@ -6,7 +6,6 @@ left open or closed by another label's tag. Documents run together, one NumPy st
 position."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -174,18 +173,21 @@ def _viterbi(moves: Moves, table: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         whether the best way to each state behind a token was inside an entity before it, `[inside,
         label, row]`.
     """
-    ended = np.empty((moves.width, moves.n_rows))
-    inside_won = np.empty((2, moves.width, moves.n_rows), dtype=bool)
     best_before = _BestBefore(table)
-    closed, inside = np.full((2, moves.width, moves.n_docs), -np.inf)
-    closed[0] = 0.0
-    for a, b in pairwise(moves.offsets.tolist()):
-        ended[:, a:b] = closed[:, : b - a]
-        begin = moves.scores[0, ..., a:b] + best_before(ended[:, a:b])
-        stay = moves.scores[1, ..., a:b] + inside[:, : b - a]
-        np.greater(stay, begin, out=inside_won[..., a:b])
-        closed, inside = np.maximum(begin, stay)
-    return ended, inside_won
+    # Before each token, `[inside, label, row]`, without and with transitions.
+    states = np.full((2, moves.width, moves.n_rows), -np.inf)
+    states[0, 0, : moves.n_docs] = 0.0
+    ways = np.empty((2, moves.width, moves.n_rows))
+    offsets = moves.offsets.tolist()
+    for a, b, c in zip(offsets[:-1], offsets[1:], [*offsets[2:], moves.n_rows], strict=True):
+        before = ways[..., a:b]
+        before[0] = best_before(states[0, :, a:b])
+        before[1] = states[1, :, a:b]
+        moved = moves.scores[..., a:b] + before[:, None]
+        going = c - b
+        np.maximum(moved[0, ..., :going], moved[1, ..., :going], out=states[..., b:c])
+    moved = moves.scores + ways[:, None]
+    return states[0], moved[1] > moved[0]
 
 
 class _BestBefore:

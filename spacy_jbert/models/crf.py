@@ -290,34 +290,38 @@ def _scaled(moves: Moves, scores: Floats, transitions: Floats) -> _Sums:
     factors = np.exp(transitions)
     # Of both directions what is multiplied: `[direction, from, to, label, row]`.
     row_max = scores.max(axis=(0, 1, 2))
-    forward = np.exp(scores - row_max)
-    both = np.stack((forward, forward.swapaxes(0, 1)[..., mirrored]))
-    each_step = np.stack((row_max, row_max[mirrored]))
+    both = np.empty((2, 2, 2, width, n_rows))
+    np.exp(scores - row_max, out=both[0])
+    np.take(both[0].swapaxes(0, 1), mirrored, axis=-1, out=both[1])
     through = np.stack((factors.T, factors))
-    state = np.zeros((2, 2, width, n_docs))
-    state[0, 0], state[1, 0, 0] = factors[0][:, None], 1.0
-    base = np.zeros((2, n_docs))
-    # Before each token and, in parts, behind it; what has been divided by, in logarithms.
-    states, results = np.empty((2, 2, 2, width, n_rows))
-    bases = np.empty((2, n_rows))
-    for t, (a, b) in enumerate(zip(moves.offsets[:-1], moves.offsets[1:], strict=True)):
-        n = b - a
-        state, base = state[..., :n], base[:, :n]
-        states[..., a:b] = state
-        bases[:, a:b] = base
-        moved = both[..., a:b] * state[:, :, None]
+    # Before each token and, in parts, behind it: `[direction, inside, label, row]`.
+    states, results = np.zeros((2, 2, 2, width, n_rows))
+    states[0, 0, :, :n_docs], states[1, 0, 0, :n_docs] = factors[0][:, None], 1.0
+    # What has been divided by, in logarithms.
+    divided = np.stack((row_max, row_max[mirrored]))
+    offsets = moves.offsets.tolist()
+    for t, (a, b, c) in enumerate(
+        zip(offsets[:-1], offsets[1:], [*offsets[2:], n_rows], strict=True)
+    ):
+        moved = both[..., a:b] * states[:, :, None, :, a:b]
         result = np.add(moved[:, 0], moved[:, 1], out=results[..., a:b])
-        state = result.copy()
-        np.matmul(through, result[:, 0], out=state[:, 0])
-        base = base + each_step[:, a:b]
         if t % _RESCALE == _RESCALE - 1:
-            largest = state.max(axis=(1, 2))
-            state /= largest[:, None, None]
-            base += np.log(largest)
+            largest = result.max(axis=(1, 2))
+            result /= largest[:, None, None]
+            divided[:, a:b] += np.log(largest)
+        going = c - b
+        np.matmul(through, result[:, 0, :, :going], out=states[:, 0, :, b:c])
+        states[:, 1, :, b:c] = result[:, 1, :, :going]
+    # Behind a token, all that has been divided by up to it.
+    by_doc = np.cumsum(divided[:, moves.by_doc], axis=1)
+    first = np.cumsum(moves.lengths) - moves.lengths
+    by_doc -= np.repeat((by_doc - divided[:, moves.by_doc])[:, first], moves.lengths, axis=1)
+    behind = np.empty((2, n_rows))
+    behind[:, moves.by_doc] = by_doc
     np.log(states, out=states)
-    states += bases[:, None, None]
+    states += (behind - divided)[:, None, None]
     ways = np.log(results[:, 0])
-    ways += (bases + each_step)[:, None]
+    ways += behind[:, None]
     log_total = ways[0, 0, moves.closing]
     ended = np.full((width, n_rows), -np.inf)
     ended[0, :n_docs] = 0.0

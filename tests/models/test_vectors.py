@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ def made() -> DocVectors:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))])
-def test_a_copy_is_what_spacy_transformers_knows(copied) -> None:
+def test_a_copy_is_what_spacy_transformers_knows(
+    copied: Callable[[DocVectors], TransformerData],
+) -> None:
     data, other = made(), copied(made())
     assert type(other) is TransformerData
     for of in (data, other, TransformerData.empty().from_bytes(data.to_bytes())):
