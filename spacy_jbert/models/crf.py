@@ -35,7 +35,7 @@ _WIDEST = 600.0
 _RESCALE = 4
 # Tokens whose tables are in memory at once: as many as a processor's cache holds, but with hundreds
 # of labels enough to read the table of transitions seldom, as far as memory allows.
-_MOST_CELLS = 2**17
+_MOST_CELLS = 2**18
 _ENOUGH_POSITIONS = 2**10
 _MOST_CELLS_OF_MANY = 2**19
 

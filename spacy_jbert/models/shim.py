@@ -3,6 +3,8 @@ bytes.
 """
 
 import contextlib
+import copy
+import dataclasses
 import logging
 import os
 import re
@@ -81,6 +83,8 @@ class EncoderShim(Shim):
 
     def _forget(self) -> None:
         """Training begins anew."""
+        # The weights in the precision of predictions, and the versions they are of.
+        self._cast: tuple[list[tuple[int, int, int]], Encoder] | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._scaler: torch.amp.GradScaler | None = None
         self._steps = 0
@@ -91,6 +95,7 @@ class EncoderShim(Shim):
             **self.__dict__,
             "_segmenter": None,
             "_strings": None,
+            "_cast": None,
             "_optimizer": None,
             "_scaler": None,
             "_steps": 0,
@@ -155,34 +160,64 @@ class EncoderShim(Shim):
         return device
 
     @contextlib.contextmanager
-    def running(self, learn: bool) -> Iterator[None]:
+    def running(self, learn: bool) -> Iterator[Encoder]:
         """Around all batches of one call.
 
         learn (bool): With dropout.
+        YIELDS (Encoder): What to run, with weights of the precision.
         """
         encoder = self.require_encoder()
         dtype = PRECISIONS[self.precision]
         if encoder.model.training != learn:
             encoder.model.train(learn)
-        with (
-            torch.autocast(encoder.model.device.type, dtype=dtype)
-            if dtype
-            else contextlib.nullcontext(),
-            _rows_of_embeddings(encoder) if learn else contextlib.nullcontext(),
-        ):
-            yield
+        with contextlib.ExitStack() as stack:
+            if learn:
+                stack.enter_context(_rows_of_embeddings(encoder))
+            elif dtype:
+                encoder = self._in_precision(encoder, dtype)
+            if dtype:
+                stack.enter_context(torch.autocast(encoder.model.device.type, dtype=dtype))
+            yield encoder
+
+    def _in_precision(self, encoder: Encoder, dtype: torch.dtype) -> Encoder:
+        """The encoder with the weights of its linear layers cast, as autocast would do for each
+        batch. All others are the encoder's own.
+        """
+        linear = [
+            weight
+            for module in encoder.model.modules()
+            if isinstance(module, torch.nn.Linear)
+            for weight in module.parameters(recurse=False)
+        ]
+        # Whoever changes a weight counts up its version.
+        version = [(id(weight), weight._version, weight.data_ptr()) for weight in linear]
+        if self._cast is None or self._cast[0] != version:
+            own: dict[int, Any] = {
+                id(tensor): tensor
+                for tensor in (*encoder.model.parameters(), *encoder.model.buffers())
+            }
+            for weight in linear:
+                own[id(weight)] = torch.nn.Parameter(weight.detach().to(dtype), requires_grad=False)
+            model = copy.deepcopy(encoder.model, own)
+            self._cast = version, dataclasses.replace(encoder, model=model)
+        return self._cast[1]
 
     def run(
-        self, ids: np.ndarray, mask: np.ndarray | None, *, recompute: bool = False
+        self,
+        encoder: Encoder,
+        ids: np.ndarray,
+        mask: np.ndarray | None,
+        *,
+        recompute: bool = False,
     ) -> torch.Tensor:
-        """Run one batch of windows, inside `running`.
+        """Run one batch of windows.
 
+        encoder (Encoder): From `running`.
         ids (ndarray): Special ones and padding included. *Shape:* `(n_windows, longest)`.
         mask (ndarray | None): What is no padding; None where nothing is.
         recompute (bool): Keep nothing for the backward pass, which runs the batch once more.
         RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise.
         """
-        encoder = self.require_encoder()
         device = encoder.model.device
         inputs = send(ids, device), None if mask is None else send(mask.astype(np.int64), device)
         if recompute:

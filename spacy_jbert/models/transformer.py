@@ -360,7 +360,7 @@ def _run(
     hidden = torch.empty((len(layout.table), encoder.width), device=device)
     graph, kept = [], 0
     overhead = _overhead(encoder)
-    with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn):
+    with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
         for batch in batch_windows(layout.lengths.tolist(), budget, overhead=overhead):
             lengths = layout.lengths[batch]
             size = len(batch) * int(lengths[0])
@@ -372,7 +372,7 @@ def _run(
             ids = np.where(real, layout.inputs[place], encoder.pad_id)
             # A mask costs time even when it masks nothing.
             mask = None if lengths[-1] == lengths[0] else real
-            output = shim.run(ids, mask, recompute=recompute)
+            output = shim.run(runs, ids, mask, recompute=recompute)
             row = np.where(real, layout.row_of_input[place], -1).reshape(-1)
             own = np.flatnonzero(row >= 0)
             target = send(row[own], device)
@@ -395,15 +395,13 @@ def _overhead(encoder: Encoder) -> int:
 
 def _cuts(doc: Doc, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
     """The pieces at which a token, a sentence begins."""
-    starts, _ = token_offsets(doc)
+    starts, ends = token_offsets(doc)
     first = np.searchsorted(pieces.starts, starts, side="left")
     if doc.has_annotation("SENT_START"):
         begins = doc.to_array(SENT_START).astype(np.int64) == 1
     else:
-        ended = np.fromiter(
-            (token.text[-1] in _SENTENCE_ENDS for token in doc), dtype=bool, count=len(doc)
-        )
-        begins = np.concatenate(([True], ended[:-1]))
+        text = doc.text
+        begins = np.array([True, *(text[end - 1] in _SENTENCE_ENDS for end in ends[:-1].tolist())])
     return np.unique(first), np.unique(first[begins])
 
 
