@@ -85,6 +85,7 @@ class EncoderShim(Shim):
         """Training begins anew."""
         # The weights in the precision of predictions, and the versions they are of.
         self._cast: tuple[list[tuple[int, int, int]], Encoder] | None = None
+        self._placed: list[tuple[torch.nn.Parameter, int]] | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._scaler: torch.amp.GradScaler | None = None
         self._steps = 0
@@ -96,6 +97,7 @@ class EncoderShim(Shim):
             "_segmenter": None,
             "_strings": None,
             "_cast": None,
+            "_placed": None,
             "_optimizer": None,
             "_scaler": None,
             "_steps": 0,
@@ -233,11 +235,21 @@ class EncoderShim(Shim):
         n_layers = encoder.depth + 1 if self.train_layers is None else self.train_layers
         if self.unfreeze_steps:
             n_layers = min(n_layers, self._steps // self.unfreeze_steps)
-        layers = _layers(encoder)
-        top = max(layers.values())
-        for name, weight in encoder.model.named_parameters():
-            weight.requires_grad_(top - layers[name] < n_layers)
+        for weight, below_top in self._weights:
+            weight.requires_grad_(below_top < n_layers)
         return n_layers > 0 or encoder.mix is not None
+
+    @property
+    def _weights(self) -> list[tuple[torch.nn.Parameter, int]]:
+        """RETURNS: Each weight of the encoder, and how many layers its own is below the last."""
+        if self._placed is None:
+            encoder = self.require_encoder()
+            layers = _layers(encoder)
+            top = max(layers.values())
+            self._placed = [
+                (weight, top - layers[name]) for name, weight in encoder.model.named_parameters()
+            ]
+        return self._placed
 
     def backward(self, output: torch.Tensor, gradient: torch.Tensor) -> None:
         """Add to the gradients of the weights. output, gradient: *Shape:* `(n, width)`."""
@@ -259,7 +271,7 @@ class EncoderShim(Shim):
         if self._encoder is None:
             return
         self._steps += 1
-        weights = [p for p in self._encoder.model.parameters() if p.grad is not None]
+        weights = [weight for weight, _ in self._weights if weight.grad is not None]
         if not weights and (self._encoder.mix is None or self._encoder.mix.grad is None):
             return
         adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(
@@ -284,12 +296,9 @@ class EncoderShim(Shim):
     def _groups(self) -> list[dict[str, Any]]:
         encoder = self.require_encoder()
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-        layers = _layers(encoder)
-        top = max(layers.values())
-        for name, weight in encoder.model.named_parameters():
-            groups.setdefault(
-                (self.layer_decay ** (top - layers[name]), weight.ndim > 1), []
-            ).append(weight)
+        for weight, below_top in self._weights:
+            scale, decayed = self.layer_decay**below_top, weight.ndim > 1
+            groups.setdefault((scale, decayed), []).append(weight)
         if encoder.mix is not None:
             groups[_MIX_RATE, False] = [encoder.mix]
         return [
