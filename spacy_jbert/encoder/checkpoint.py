@@ -43,6 +43,7 @@ from transformers.utils import cached_file
 from ..errors import DataError, Errors
 from ..saving import GENERATION_FILE
 from ..storage import replacing_folder
+from .forward import run_model
 from .settings import (
     check_config,
     check_size,
@@ -175,10 +176,8 @@ class Encoder:
             width)`.
         """
         if self.mix is None:
-            return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        output = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
-        )
+            return run_model(self.model, input_ids, attention_mask).last_hidden_state
+        output = run_model(self.model, input_ids, attention_mask, all_layers=True)
         # Of some models the last of the hidden states has not been through the final norm.
         layers = (*output.hidden_states[:-1], output.last_hidden_state)
         weighted = (

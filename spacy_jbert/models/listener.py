@@ -2,7 +2,7 @@
 whole batch at once.
 """
 
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from spacy.tokens import Doc
@@ -11,11 +11,11 @@ from spacy_transformers.layers import TransformerListener
 from spacy_transformers.layers.listener import forward as forward_stock
 from thinc.api import Model, Ops, chain
 from thinc.types import Floats2d, Ragged
-from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
 from ..types import ListenerModel, Tok2VecModel, UnitVectors
 from ..wordpieces.units import units
+from .vectors import DocVectors, Gradient
 
 # The attribute of a document's vectors with the name of the transformer that made them.
 SOURCE = "jbert_source"
@@ -84,10 +84,16 @@ def listen(
             source = getattr(data, SOURCE, None)
             if source not in (None, listener.upstream_name):
                 raise ValueError(Errors.J099.format(wanted=listener.upstream_name, found=source))
-    if not datas or any(hidden.size for data in datas for hidden in data.model_output.values()):
+    if not datas or any(map(_has_vectors, datas)):
         return datas, backprop
     # Of documents without tokens nobody could tell the width.
     return [_no_tokens(listener), *datas[1:]], lambda d_datas: backprop([])
+
+
+def _has_vectors(data: TransformerData) -> bool:
+    if _is_bare(data):
+        return bool(data.rows.size)
+    return any(hidden.size for hidden in data.model_output.values())
 
 
 def _no_tokens(listener: TransformerListener) -> TransformerData:
@@ -137,7 +143,7 @@ def forward(
     model: Model, datas: list[TransformerData], is_train: bool
 ) -> tuple[list[Floats2d], Any]:
     ops, pooling = model.ops, model.attrs["pooling"]
-    hidden = [data.model_output.get("last_hidden_state") for data in datas]
+    hidden = [_hidden(data) for data in datas]
     # Stock empties (a document without tokens, a disabled transformer) have no vectors, or none of
     # any width.
     rows = [h.reshape(-1, h.shape[-1]) for h in hidden if h is not None and h.size]
@@ -164,12 +170,7 @@ def forward(
         for data, h in zip(datas, hidden, strict=True):
             if h is not None and h.size:
                 n = h.shape[-2] * h.shape[0]
-                d_hidden = d_flat[at : at + n].reshape(h.shape)
-                d_datas.append(
-                    TransformerData(
-                        data.wordpieces, ModelOutput(last_hidden_state=d_hidden), data.align
-                    )
-                )
+                d_datas.append(Gradient(d_flat[at : at + n].reshape(h.shape), data))
                 at += n
         return d_datas
 
@@ -185,7 +186,7 @@ def _rows_to_pool(
     index, lengths, counts, at = [], [], [], 0
     for data, h in zip(datas, hidden, strict=True):
         if pooling == "cls":
-            window = data.wordpieces.token_type_ids
+            window = data.table[:, 3] if _is_bare(data) else data.wordpieces.token_type_ids
             begins = (
                 np.unique(window, return_index=True)[1]
                 if window is not None
@@ -195,8 +196,9 @@ def _rows_to_pool(
             lengths.append(np.ones(len(begins), dtype=np.int32))
         else:
             aligned, per_token = (
-                _as_numpy(data.align.data).reshape(-1),
-                _as_numpy(data.align.lengths),
+                (data.aligned, data.per_token)
+                if _is_bare(data)
+                else (_as_numpy(data.align.data).reshape(-1), _as_numpy(data.align.lengths))
             )
             if pooling == "first":
                 firsts = (np.cumsum(per_token) - per_token)[per_token > 0]
@@ -206,6 +208,16 @@ def _rows_to_pool(
         counts.append(len(lengths[-1]))
         at += h.shape[-2] * h.shape[0] if h is not None and h.size else 0
     return np.concatenate(index).astype(np.int64), np.concatenate(lengths).astype(np.int32), counts
+
+
+def _is_bare(data: TransformerData) -> TypeGuard[DocVectors]:
+    """RETURNS (bool): Whether the arrays can be read in place of the objects made of them."""
+    return isinstance(data, DocVectors) and data.untouched
+
+
+def _hidden(data: TransformerData) -> Any:
+    """*Shape:* `(n_windows, n_rows, width)`; None if there is none."""
+    return data.rows[None] if _is_bare(data) else data.model_output.get("last_hidden_state")
 
 
 def _as_numpy(array: Any) -> np.ndarray:

@@ -3,6 +3,8 @@ bytes.
 """
 
 import contextlib
+import copy
+import dataclasses
 import logging
 import os
 import re
@@ -81,6 +83,9 @@ class EncoderShim(Shim):
 
     def _forget(self) -> None:
         """Training begins anew."""
+        # The weights in the precision of predictions, and the versions they are of.
+        self._cast: tuple[list[tuple[int, int, int]], Encoder] | None = None
+        self._placed: list[tuple[torch.nn.Parameter, int]] | None = None
         self._optimizer: torch.optim.AdamW | None = None
         self._scaler: torch.amp.GradScaler | None = None
         self._steps = 0
@@ -91,6 +96,8 @@ class EncoderShim(Shim):
             **self.__dict__,
             "_segmenter": None,
             "_strings": None,
+            "_cast": None,
+            "_placed": None,
             "_optimizer": None,
             "_scaler": None,
             "_steps": 0,
@@ -130,15 +137,20 @@ class EncoderShim(Shim):
             self._segmenter = make_segmenter(self.require_encoder().tokenizer, self.words)
         return self._segmenter
 
-    def strings(self, ids: np.ndarray) -> list[str]:
-        """The strings of wordpiece ids."""
+    @property
+    def vocabulary(self) -> np.ndarray:
+        """RETURNS (ndarray): The strings of all wordpiece ids."""
         if self._strings is None:
             vocabulary = self.require_encoder().tokenizer.get_vocab()
             # Ids may have gaps.
             strings = np.full(max(vocabulary.values()) + 1, "", dtype=object)
             strings[list(vocabulary.values())] = list(vocabulary)
             self._strings = strings
-        return cast(list[str], self._strings[ids].tolist())
+        return self._strings
+
+    def strings(self, ids: np.ndarray) -> list[str]:
+        """The strings of wordpiece ids."""
+        return cast(list[str], self.vocabulary[ids].tolist())
 
     def _device(self) -> torch.device:
         if self.device == "auto":
@@ -149,37 +161,70 @@ class EncoderShim(Shim):
             return torch.device("cpu")
         return device
 
+    @contextlib.contextmanager
+    def running(self, learn: bool) -> Iterator[Encoder]:
+        """Around all batches of one call.
+
+        learn (bool): With dropout.
+        YIELDS (Encoder): What to run, with weights of the precision.
+        """
+        encoder = self.require_encoder()
+        dtype = PRECISIONS[self.precision]
+        if encoder.model.training != learn:
+            encoder.model.train(learn)
+        with contextlib.ExitStack() as stack:
+            if learn:
+                stack.enter_context(_rows_of_embeddings(encoder))
+            elif dtype:
+                encoder = self._in_precision(encoder, dtype)
+            if dtype:
+                stack.enter_context(torch.autocast(encoder.model.device.type, dtype=dtype))
+            yield encoder
+
+    def _in_precision(self, encoder: Encoder, dtype: torch.dtype) -> Encoder:
+        """The encoder with the weights of its linear layers cast, as autocast would do for each
+        batch. All others are the encoder's own.
+        """
+        linear = [
+            weight
+            for module in encoder.model.modules()
+            if isinstance(module, torch.nn.Linear)
+            for weight in module.parameters(recurse=False)
+        ]
+        # Whoever changes a weight counts up its version.
+        version = [(id(weight), weight._version, weight.data_ptr()) for weight in linear]
+        if self._cast is None or self._cast[0] != version:
+            own: dict[int, Any] = {
+                id(tensor): tensor
+                for tensor in (*encoder.model.parameters(), *encoder.model.buffers())
+            }
+            for weight in linear:
+                own[id(weight)] = torch.nn.Parameter(weight.detach().to(dtype), requires_grad=False)
+            model = copy.deepcopy(encoder.model, own)
+            self._cast = version, dataclasses.replace(encoder, model=model)
+        return self._cast[1]
+
     def run(
-        self, windows: list[np.ndarray], *, learn: bool = False, recompute: bool = False
+        self,
+        encoder: Encoder,
+        ids: np.ndarray,
+        mask: np.ndarray | None,
+        *,
+        recompute: bool = False,
     ) -> torch.Tensor:
         """Run one batch of windows.
 
-        windows (list[ndarray]): Ids, special ones included. *Shape:* `(n_pieces,)` each.
-        learn (bool): With dropout.
+        encoder (Encoder): From `running`.
+        ids (ndarray): Special ones and padding included. *Shape:* `(n_windows, longest)`.
+        mask (ndarray | None): What is no padding; None where nothing is.
         recompute (bool): Keep nothing for the backward pass, which runs the batch once more.
         RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise.
         """
-        encoder = self.require_encoder()
         device = encoder.model.device
-        lengths = np.array([len(ids) for ids in windows])
-        ids = np.full((len(windows), lengths.max()), encoder.pad_id, dtype=np.int64)
-        for row, window in zip(ids, windows, strict=True):
-            row[: len(window)] = window
-        # A mask costs time even when it masks nothing.
-        padded = lengths.min() < lengths.max()
-        mask = (
-            send((np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64), device)
-            if padded
-            else None
-        )
-        dtype = PRECISIONS[self.precision]
-        autocast = torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
-        if encoder.model.training != learn:
-            encoder.model.train(learn)
-        with autocast, _rows_of_embeddings(encoder) if learn else contextlib.nullcontext():
-            if recompute:
-                return checkpoint(encoder, send(ids, device), mask, use_reentrant=False)
-            return encoder(send(ids, device), mask)
+        inputs = send(ids, device), None if mask is None else send(mask.astype(np.int64), device)
+        if recompute:
+            return checkpoint(encoder, *inputs, use_reentrant=False)
+        return encoder(*inputs)
 
     def learns(self) -> bool:
         """Choose the weights that learn in the next step.
@@ -190,11 +235,21 @@ class EncoderShim(Shim):
         n_layers = encoder.depth + 1 if self.train_layers is None else self.train_layers
         if self.unfreeze_steps:
             n_layers = min(n_layers, self._steps // self.unfreeze_steps)
-        layers = _layers(encoder)
-        top = max(layers.values())
-        for name, weight in encoder.model.named_parameters():
-            weight.requires_grad_(top - layers[name] < n_layers)
+        for weight, below_top in self._weights:
+            weight.requires_grad_(below_top < n_layers)
         return n_layers > 0 or encoder.mix is not None
+
+    @property
+    def _weights(self) -> list[tuple[torch.nn.Parameter, int]]:
+        """RETURNS: Each weight of the encoder, and how many layers its own is below the last."""
+        if self._placed is None:
+            encoder = self.require_encoder()
+            layers = _layers(encoder)
+            top = max(layers.values())
+            self._placed = [
+                (weight, top - layers[name]) for name, weight in encoder.model.named_parameters()
+            ]
+        return self._placed
 
     def backward(self, output: torch.Tensor, gradient: torch.Tensor) -> None:
         """Add to the gradients of the weights. output, gradient: *Shape:* `(n, width)`."""
@@ -216,7 +271,7 @@ class EncoderShim(Shim):
         if self._encoder is None:
             return
         self._steps += 1
-        weights = [p for p in self._encoder.model.parameters() if p.grad is not None]
+        weights = [weight for weight, _ in self._weights if weight.grad is not None]
         if not weights and (self._encoder.mix is None or self._encoder.mix.grad is None):
             return
         adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(
@@ -241,12 +296,9 @@ class EncoderShim(Shim):
     def _groups(self) -> list[dict[str, Any]]:
         encoder = self.require_encoder()
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-        layers = _layers(encoder)
-        top = max(layers.values())
-        for name, weight in encoder.model.named_parameters():
-            groups.setdefault(
-                (self.layer_decay ** (top - layers[name]), weight.ndim > 1), []
-            ).append(weight)
+        for weight, below_top in self._weights:
+            scale, decayed = self.layer_decay**below_top, weight.ndim > 1
+            groups.setdefault((scale, decayed), []).append(weight)
         if encoder.mix is not None:
             groups[_MIX_RATE, False] = [encoder.mix]
         return [

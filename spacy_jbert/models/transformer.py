@@ -6,24 +6,28 @@ length-sorted batches of windows and puts the vectors back into document order. 
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import torch
 from spacy.attrs import SENT_START
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
+from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import CupyOps, Model, chain
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
+from ..encoder.checkpoint import Encoder
 from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
+from ..wordpieces.alignment import ragged_ranges
 from ..wordpieces.segmentation import WORDS, align_docs, token_offsets
 from ..wordpieces.windows import Window, batch_windows, plan_windows
 from .listener import pool
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
+from .vectors import DocVectors, RaggedBatch
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its
 # own.
@@ -32,6 +36,10 @@ _SENTENCE_ENDS = frozenset("。．！？!?\n」』")
 # What a batch costs a GPU whatever is in it, in wordpieces: the launches of some hundred kernels,
 # 12 ms for 12 layers forward, in which an H200 pretrains 2,800 pieces of the same encoder.
 _LAUNCHES = 2048
+# What it costs a CPU: so many pieces at least, and of a narrow encoder this by the square of its
+# width.
+_LEAST_OVERHEAD = 32
+_CALLS = 2**22
 # Of a rate from one layer to the next: with less, a layer learns nothing at all.
 _LEAST_DECAY = 0.01
 
@@ -202,27 +210,6 @@ def _replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any])
     }
 
 
-class RaggedBatch(FullTransformerBatch):
-    """The vectors of a batch of documents, unpadded: `last_hidden_state` is `(1, n_rows, width)`,
-    document after document.
-    """
-
-    def unsplit_by_doc(self, arrays: list[list[Any]]) -> "RaggedBatch":
-        """Put gradients of single documents together.
-
-        Documents without pieces may be missing: they have no rows.
-        """
-        if not arrays:  # no document has rows, or its head sends nothing back
-            return self._with_output(np.zeros((1, 0, 0), dtype="f"))
-        xp = np if isinstance(arrays[0][0], np.ndarray) else CupyOps.xp
-        return self._with_output(xp.concatenate([doc[0] for doc in arrays], axis=1))
-
-    def _with_output(self, hidden: Any) -> "RaggedBatch":
-        return RaggedBatch(
-            self.spans, self.wordpieces, ModelOutput(last_hidden_state=hidden), self.align
-        )
-
-
 def init(model: TransformerModel, X: Any = None, Y: Any = None) -> None:
     shim = cast(EncoderShim, model.shims[0])
     if shim.encoder is not None:
@@ -248,52 +235,27 @@ def forward(
         raise ValueError(Errors.J011.format(overlap=overlap, limit=limit))
 
     pieces = shim.segmenter(docs)
-    windows: list[Window] = []
+    planned: list[Window] = []
     for i, (doc, doc_pieces) in enumerate(zip(docs, pieces, strict=True)):
-        planned = plan_windows(
-            i, len(doc_pieces.ids), limit, overlap, *_cuts(doc, doc_pieces, limit)
-        )
-        if not planned and len(doc):
-            # White space alone: heads want vectors for it too.
-            planned = [Window(i, 0, 0, 0, 0)]
-        windows += planned
-    data = [
-        _doc_data(shim, doc_pieces, doc_windows, *aligned)
-        for doc_pieces, doc_windows, aligned in zip(
-            pieces, _by_doc(windows, len(docs)), align_docs(docs, pieces), strict=True
-        )
-    ]
-    wordpieces = _join([doc_data.wordpieces for doc_data in data])
+        n = len(doc_pieces.ids)
+        if n > limit:
+            planned += plan_windows(i, n, limit, overlap, *_cuts(doc, doc_pieces))
+        elif n or len(doc):
+            # White space alone has no pieces, but heads want vectors for it too.
+            planned.append(Window(i, 0, n, 0, n))
+    layout = _Layout(encoder, pieces, planned)
     hidden, graph = _run(
         shim,
-        pieces,
-        windows,
+        layout,
         budget=model.attrs["max_batch_pieces"],
         learn=is_train and shim.learns(),
     )
     rows = _to_array(model, hidden)
-    at = 0
-    for doc_data in data:
-        n = doc_data.wordpieces.input_ids.size
-        if n or not is_train:
-            # A Doc that is kept must not keep the vectors of its whole batch alive.
-            own = rows[at : at + n] if is_train or n == len(rows) else rows[at : at + n].copy()
-            doc_data.model_output = ModelOutput(
-                last_hidden_state=own[None], **doc_data.model_output
-            )
-        at += n
-    batch = RaggedBatch(
-        spans=[[doc[:]] if len(doc) else [] for doc in docs],
-        wordpieces=wordpieces,
-        model_output=ModelOutput(last_hidden_state=rows[None]),
-        align=_join_align(
-            [doc_data.align for doc_data in data], [d.wordpieces.input_ids.size for d in data]
-        ),
-        cached_doc_data=data,
-    )
+    data = _split(rows, layout, align_docs(docs, pieces), shim.vocabulary, is_train=is_train)
+    batch = RaggedBatch(docs, rows, data)
 
     def backprop(d_batch: RaggedBatch) -> list[Doc]:
-        d_rows = d_batch.model_output["last_hidden_state"][0]
+        d_rows = d_batch.rows
         if graph and len(d_rows):
             d_hidden = (
                 send(d_rows, hidden.device)
@@ -309,8 +271,82 @@ def forward(
     return batch, backprop
 
 
+class _Layout:
+    """Where everything lies: what goes into the encoder, window after window, and what comes out of
+    it, which are the rows that windows answer for and their special rows.
+
+    encoder (Encoder): Whose special ids are around each window.
+    pieces (list[Pieces]): Of each document.
+    windows (list[Window]): In the order of documents.
+
+    inputs: Ids of all windows. *Shape:* `(n_inputs,)`.
+    begins, lengths: Each window's part of these. *Shape:* `(n_windows,)`.
+    row_of_input: The row that each input's vector becomes, -1 for none.
+    table: Of each row what `DocVectors.table` says.
+    row_of_piece: The row of each piece of all documents.
+    n_pieces: How many each document has.
+    rows_of_doc: Where the rows of each document begin, and where the last ones end.
+    """
+
+    def __init__(self, encoder: Encoder, pieces: list[Pieces], windows: list[Window]) -> None:
+        doc, start, end, own_start, own_end = (
+            np.array(windows, dtype=np.int64).reshape(-1, 5).T if windows else np.zeros((5, 0), int)
+        )
+        ids, starts, ends = (
+            np.concatenate([of[column] for of in pieces]) if pieces else np.zeros(0, int)
+            for column in range(3)
+        )
+        self.n_pieces = [len(of.ids) for of in pieces]
+        n_pieces = np.array(self.n_pieces, dtype=np.int64)
+        first_piece = np.cumsum(n_pieces) - n_pieces
+        prefix, suffix = (np.array(ids, dtype=np.int64) for ids in encoder.special_ids)
+        n_before = np.full(len(doc), len(prefix))
+        if not len(prefix) and not len(suffix):
+            # Where pieces are missing too, one that stands for white space.
+            n_before[end == start] = 1
+            prefix = np.array([encoder.pad_id])
+        special = n_before + len(suffix)
+        self.lengths = end - start + special
+        self.begins = np.cumsum(self.lengths) - self.lengths
+        n_rows = own_end - own_start + special
+        row_begins = np.cumsum(n_rows) - n_rows
+
+        # Inside a document windows follow one another, so all pieces do.
+        body = row_begins + n_before
+        first_own = first_piece[doc] + own_start
+        self.row_of_piece = np.arange(len(ids)) + np.repeat(body - first_own, own_end - own_start)
+        self.table = np.full((int(n_rows.sum()), 4), -1, dtype=np.int32)
+        self.table[self.row_of_piece, :3] = np.stack((ids, starts, ends), axis=1)
+        first_window = np.searchsorted(doc, doc)
+        self.table[:, 3] = np.repeat(np.arange(len(doc)) - first_window, n_rows)
+        self.rows_of_doc = np.concatenate(
+            ([0], np.cumsum(np.bincount(doc, weights=n_rows, minlength=len(pieces)))),
+        ).astype(np.int64)
+
+        self.inputs = np.empty(int(self.lengths.sum()), dtype=np.int64)
+        self.row_of_input = np.empty(len(self.inputs), dtype=np.int64)
+        at = ragged_ranges(self.begins + n_before, end - start)
+        piece = ragged_ranges(first_piece[doc] + start, end - start)
+        self.inputs[at] = ids[piece]
+        inside = ragged_ranges(start, end - start)
+        is_own = inside >= np.repeat(own_start, end - start)
+        is_own &= inside < np.repeat(own_end, end - start)
+        self.row_of_input[at] = np.where(is_own, self.row_of_piece[piece], -1)
+        for before, special_ids, offset in (
+            (n_before, prefix, 0),
+            (np.full(len(doc), len(suffix)), suffix, self.lengths - len(suffix)),
+        ):
+            at = ragged_ranges(self.begins + offset, before)
+            number = ragged_ranges(np.zeros(len(doc), dtype=np.int64), before)
+            to = row_begins if before is n_before else row_begins + n_rows - len(suffix)
+            row = ragged_ranges(to, before)
+            self.inputs[at] = special_ids[number]
+            self.row_of_input[at] = row
+            self.table[row, 0] = special_ids[number]
+
+
 def _run(
-    shim: EncoderShim, pieces: list[Pieces], windows: list[Window], *, budget: int, learn: bool
+    shim: EncoderShim, layout: _Layout, *, budget: int, learn: bool
 ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
     """Run the encoder over all windows, a batch of at most `budget` pieces at a time, and keep the
     rows that windows answer for.
@@ -320,147 +356,90 @@ def _run(
         among all, `(n_batch_rows,)`.
     """
     encoder = shim.require_encoder()
-    around = [_special_ids(shim, pieces[w.doc]) for w in windows]
-    ids = [
-        np.concatenate((prefix, pieces[w.doc].ids[w.start : w.end], suffix)).astype(np.int64)
-        for w, (prefix, suffix) in zip(windows, around, strict=True)
-    ]
-    counts = np.array(
-        [
-            len(prefix) + w.own_end - w.own_start + len(suffix)
-            for w, (prefix, suffix) in zip(windows, around, strict=True)
-        ],
-        int,
-    )
-    first = np.cumsum(counts) - counts
-    hidden = torch.empty((int(counts.sum()), encoder.width), device=encoder.model.device)
+    device = encoder.model.device
+    hidden = torch.empty((len(layout.table), encoder.width), device=device)
     graph, kept = [], 0
-    with torch.enable_grad() if learn else torch.inference_mode():
-        lengths = [len(window) for window in ids]
-        on_cpu = encoder.model.device.type == "cpu"
-        for batch in (
-            batch_windows(lengths, budget)
-            if on_cpu
-            else batch_windows(lengths, budget, overhead=_LAUNCHES)
-        ):
-            size = len(batch) * len(ids[batch[0]])
+    overhead = _overhead(encoder)
+    with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
+        for batch in batch_windows(layout.lengths.tolist(), budget, overhead=overhead):
+            lengths = layout.lengths[batch]
+            size = len(batch) * int(lengths[0])
             recompute = learn and kept > 0 and kept + size > budget
             kept += 0 if recompute else size
-            output = shim.run([ids[i] for i in batch], learn=learn, recompute=recompute)
-            own = np.zeros(output.shape[:2], dtype=bool)
-            for row, i in zip(own, batch, strict=True):
-                w, (prefix, suffix) = windows[i], around[i]
-                row[: len(ids[i])] = True
-                row[len(prefix) : len(prefix) + w.own_start - w.start] = False
-                row[len(prefix) + w.own_end - w.start : len(ids[i]) - len(suffix)] = False
-            rows = output.flatten(0, 1)[send(np.flatnonzero(own), hidden.device)]
-            target = send(
-                np.concatenate([np.arange(first[i], first[i] + counts[i]) for i in batch]),
-                hidden.device,
-            )
+            column = np.arange(lengths[0])
+            real = column < lengths[:, None]
+            place = np.where(real, layout.begins[batch][:, None] + column, 0)
+            ids = np.where(real, layout.inputs[place], encoder.pad_id)
+            # A mask costs time even when it masks nothing.
+            mask = None if lengths[-1] == lengths[0] else real
+            output = shim.run(runs, ids, mask, recompute=recompute)
+            row = np.where(real, layout.row_of_input[place], -1).reshape(-1)
+            own = np.flatnonzero(row >= 0)
+            target = send(row[own], device)
+            rows = output.flatten(0, 1)
+            if len(own) < len(row):
+                rows = rows[send(own, device)]
             hidden[target] = rows.detach().float()
             if learn:
                 graph.append((rows, target))
     return hidden, graph
 
 
-def _special_ids(shim: EncoderShim, pieces: Pieces) -> tuple[list[int], list[int]]:
-    """The special ids around each window of a document.
-
-    Where both these and pieces are missing, one that stands for white space.
-    """
-    encoder = shim.require_encoder()
-    prefix, suffix = encoder.special_ids
-    return (prefix, suffix) if len(pieces.ids) or prefix or suffix else ([encoder.pad_id], [])
+def _overhead(encoder: Encoder) -> int:
+    """What a batch costs whatever is in it, in wordpieces."""
+    if encoder.model.device.type != "cpu":
+        return _LAUNCHES
+    # A narrow encoder's arithmetic takes less time than the calls.
+    return min(_LAUNCHES, max(_LEAST_OVERHEAD, _CALLS // encoder.width**2))
 
 
-def _cuts(doc: Doc, pieces: Pieces, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pieces at which a token, a sentence begins; empty where the document fits one window."""
-    if len(pieces.ids) <= limit:
-        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32)
-    starts, _ = token_offsets(doc)
+def _cuts(doc: Doc, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
+    """The pieces at which a token, a sentence begins."""
+    starts, ends = token_offsets(doc)
     first = np.searchsorted(pieces.starts, starts, side="left")
     if doc.has_annotation("SENT_START"):
         begins = doc.to_array(SENT_START).astype(np.int64) == 1
     else:
-        ended = np.fromiter(
-            (token.text[-1] in _SENTENCE_ENDS for token in doc), dtype=bool, count=len(doc)
-        )
-        begins = np.concatenate(([True], ended[:-1]))
+        text = doc.text
+        begins = np.array([True, *(text[end - 1] in _SENTENCE_ENDS for end in ends[:-1].tolist())])
     return np.unique(first), np.unique(first[begins])
 
 
-def _by_doc(windows: list[Window], n_docs: int) -> list[list[Window]]:
-    grouped: list[list[Window]] = [[] for _ in range(n_docs)]
-    for window in windows:
-        grouped[window.doc].append(window)
-    return grouped
+def _split(
+    rows: Floats2d,
+    layout: _Layout,
+    aligned: list[tuple[Ints, Ints]],
+    vocabulary: np.ndarray,
+    *,
+    is_train: bool,
+) -> list[TransformerData]:
+    """Each document's share of the rows.
 
-
-def _doc_data(
-    shim: EncoderShim, pieces: Pieces, windows: list[Window], indices: Ints, lengths: Ints
-) -> TransformerData:
-    """Everything of a TransformerData but the vectors. `indices` and `lengths` are those of
-    `align`.
-
-    Beside the vectors, `model_output["offsets"]` has the characters that each row stands for, -1
-    for special pieces: `(n_rows, 2)`."""
-    if not windows:
-        data = TransformerData.empty()
-        data.align = Ragged(np.zeros((0,), dtype="i"), np.zeros((len(lengths),), dtype="i"))
-        return data
-    prefix, suffix = _special_ids(shim, pieces)
-    ids = np.concatenate(
-        [part for w in windows for part in (prefix, pieces.ids[w.own_start : w.own_end], suffix)]
-    ).astype(np.int32)
-    # Row of each piece: the special rows of its window and of those before it come first.
-    special = len(prefix) + len(suffix)
-    row = np.arange(len(pieces.ids)) + np.repeat(
-        [len(prefix) + i * special for i in range(len(windows))],
-        [w.own_end - w.own_start for w in windows],
-    )
-    offsets = np.full((len(ids), 2), -1, dtype=np.int32)
-    offsets[row, 0], offsets[row, 1] = pieces.starts, pieces.ends
-    if not len(row):  # white space alone: its tokens take the vector of the first special piece
-        row, indices, lengths = (
-            np.zeros(1, dtype=np.int32),
-            np.zeros_like(lengths),
-            np.ones_like(lengths),
-        )
-    return TransformerData(
-        wordpieces=WordpieceBatch(
-            strings=[shim.strings(ids)],
-            input_ids=ids[None],
-            attention_mask=np.ones((1, len(ids)), dtype="f"),
-            lengths=[len(ids)],
-            # Which window a row belongs to; the encoder itself was given none.
-            token_type_ids=np.repeat(
-                np.arange(len(windows)), [w.own_end - w.own_start + special for w in windows]
-            )[None],
-        ),
-        model_output=ModelOutput(offsets=offsets),
-        align=Ragged(row[indices].astype(np.int32), lengths),
-    )
-
-
-def _join(batches: list[WordpieceBatch]) -> WordpieceBatch:
-    ids = [batch.input_ids for batch in batches if len(batch)]
-    joined = np.concatenate(ids, axis=1) if ids else np.zeros((1, 0), dtype=np.int32)
-    return WordpieceBatch(
-        strings=[strings for batch in batches for strings in batch.strings],
-        input_ids=joined,
-        attention_mask=np.ones(joined.shape, dtype="f"),
-        lengths=[length for batch in batches for length in batch.lengths],
-        token_type_ids=None,
-    )
-
-
-def _join_align(aligns: list[Ragged], n_rows: list[int]) -> Ragged:
-    bases = np.concatenate(([0], np.cumsum(n_rows)[:-1])).astype(np.int32)
-    data = np.concatenate(
-        [align.data.reshape(-1) + base for align, base in zip(aligns, bases, strict=True)]
-    )
-    return Ragged(data.astype(np.int32), np.concatenate([align.lengths for align in aligns]))
+    aligned: From `align_docs`.
+    """
+    data: list[TransformerData] = []
+    borders = layout.rows_of_doc.tolist()
+    first_piece = 0
+    for (a, b), (indices, lengths), n_pieces in zip(
+        pairwise(borders), aligned, layout.n_pieces, strict=True
+    ):
+        if a == b:
+            empty = TransformerData.empty()
+            empty.align = Ragged(np.zeros((0,), dtype="i"), np.zeros((len(lengths),), dtype="i"))
+            if not is_train:
+                empty.model_output = ModelOutput(last_hidden_state=rows[a:b][None])
+            data.append(empty)
+            continue
+        if n_pieces:
+            of_token = layout.row_of_piece[first_piece : first_piece + n_pieces][indices] - a
+            of_token = of_token.astype(np.int32)
+        else:  # white space alone: its tokens take the vector of the first special piece
+            of_token, lengths = np.zeros(len(lengths), dtype=np.int32), np.ones_like(lengths)
+        first_piece += n_pieces
+        # A Doc that is kept must not keep the vectors of its whole batch alive.
+        own = rows[a:b] if is_train or b - a == len(rows) else rows[a:b].copy()
+        data.append(DocVectors(own, layout.table[a:b].copy(), of_token, lengths.copy(), vocabulary))
+    return data
 
 
 def _to_array(model: TransformerModel, hidden: torch.Tensor) -> Floats2d:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SPACY
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
@@ -23,7 +23,7 @@ from ..evaluation.confidence import get_confidence, register, set_confidence
 from ..evaluation.scorers import judge, score_ner
 from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
 from ..models.crf import log_shares, require_temperature
-from ..models.finite import finite_weights
+from ..models.finite import finite, finite_weights
 from ..models.listener import is_units
 from ..saving import save_whole
 from ..types import Ints, TaggerModel, TagScores
@@ -115,6 +115,8 @@ class Found(NamedTuple):
     entities: list[Entity]
     candidates: list[Entity]
     ends: Ints | None
+    # Whether there are entities, or blocked tokens, of something else.
+    beside_others: bool = True
 
 
 class Judged(NamedTuple):
@@ -134,10 +136,45 @@ class Judged(NamedTuple):
     transitions: NDArray | None
 
 
-def _of_each(doc: Doc, attribute: int, ends: Ints | None) -> NDArray:
-    """An attribute of each token, or, if these end at `ends`, of each unit's token."""
-    values: NDArray = doc.to_array([attribute])
-    return values if ends is None else values[np.searchsorted(token_offsets(doc)[1], ends)]
+def _of_all(docs: Sequence[Doc], attribute: int, all_ends: Sequence[Ints | None]) -> NDArray:
+    """An attribute of each token of all documents, or, of documents whose units are known, of each
+    unit's token. *Shape:* `(n,)`.
+    """
+    values = [doc.to_array([attribute]) for doc in docs]
+    for i, ends in enumerate(all_ends):
+        if ends is not None:
+            values[i] = values[i][np.searchsorted(token_offsets(docs[i])[1], ends)]
+    return np.concatenate(values)
+
+
+def _gold_of_same_tokens(eg: Example) -> NDArray | None:
+    """`ENT_IOB`, `ENT_TYPE` and `IS_SPACE` of each token of the annotation, if it has the tokens of
+    the prediction; None if not: then spaCy has to align them.
+    """
+    if len(eg.predicted) != len(eg.reference):
+        return None
+    gold: NDArray = eg.reference.to_array([ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SPACY])
+    same = np.array_equal(gold[:, 3:], eg.predicted.to_array([ORTH, SPACY]))
+    return gold[:, :3] if same else None
+
+
+def _tags_of_tokens(gold: NDArray, label_numbers: dict[int, int]) -> NDArray:
+    """What `Example.get_aligned_ner` says of tokens that are the same on both sides, as numbers of
+    tags; -1 for what nothing is known of.
+
+    gold: From `_gold_of_same_tokens`.
+    """
+    iob, types, is_space = gold.T
+    if not iob.any():
+        return np.full(len(iob), -1)
+    labels = np.array([label_numbers.get(type_, -1) for type_ in types.tolist()])
+    inside = iob == 1
+    goes_on = np.append(inside[1:], False)
+    # B, I, L or U of the first label.
+    kind = np.where(inside, np.where(goes_on, 2, 3), np.where(goes_on, 1, 4))
+    tags = np.where(labels < 0, -1, 4 * labels + kind)
+    tags[(iob == 2) | ((is_space == 1) & (types == 0))] = 0
+    return tags
 
 
 def _among(ent: Span, ends: Ints | None) -> tuple[int, int]:
@@ -300,20 +337,29 @@ class JBertNER(TrainablePipe):
         if not any(len(doc) for doc in docs):
             return [Found([], [], None)] * len(docs)
         scores, transitions, ends = self._scores(docs)
-        for doc, doc_scores, doc_ends in zip(docs, scores, ends, strict=True):
-            # What something else has found stays, and blocked tokens stay free.
-            doc_scores[np.isin(_of_each(doc, ENT_IOB, doc_ends), (1, 3)), 1:] = -np.inf
+        # What something else has found stays, and blocked tokens stay free.
+        iob = _of_all(docs, ENT_IOB, ends)
+        taken = (iob == 1) | (iob == 3)
+        beside = [False] * len(docs)
+        if taken.any():
+            borders = np.cumsum([len(of) for of in scores])[:-1]
+            for i, of_doc in enumerate(np.split(taken, borders)):
+                beside[i] = bool(of_doc.any())
+                scores[i][of_doc, 1:] = -np.inf
         threshold = self.candidates_threshold if self.candidates_key is not None else None
         found = decode(
             scores, transitions, temperature=self.cfg["temperature"], threshold=threshold
         )
-        return [Found(*spans, doc_ends) for spans, doc_ends in zip(found, ends, strict=True)]
+        return [
+            Found(*spans, doc_ends, doc_beside)
+            for spans, doc_ends, doc_beside in zip(found, ends, beside, strict=True)
+        ]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: list[Found]) -> None:
         """Write `doc.ents` and `ent._.jbert_score` beside the entities that are there, and the
         candidates; split tokens if an entity needs it.
         """
-        for doc, (entities, candidates, ends) in zip(docs, predictions, strict=True):
+        for doc, (entities, candidates, ends, beside_others) in zip(docs, predictions, strict=True):
             if ends is not None:
                 starts = unit_starts(*token_offsets(doc), ends)
                 split_tokens(
@@ -330,9 +376,13 @@ class JBertNER(TrainablePipe):
             spans = self._spans(doc, entities)
             for span, entity in zip(spans, entities, strict=True):
                 set_confidence(span, entity.score)
-            iob, label = doc.to_array([ENT_IOB, ENT_TYPE]).T
-            blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (label == 0)).tolist()]
-            doc.set_ents([*doc.ents, *spans], blocked=blocked)
+            if beside_others:
+                iob, label = doc.to_array([ENT_IOB, ENT_TYPE]).T
+                no_label = np.flatnonzero((iob == 3) & (label == 0)).tolist()
+                blocked = [doc[i : i + 1] for i in no_label]
+                doc.set_ents([*doc.ents, *spans], blocked=blocked)
+            else:
+                doc.set_ents(spans)
             if self.candidates_key is not None:
                 scores = np.array([entity.score for entity in candidates], dtype="f")
                 group = SpanGroup(
@@ -364,7 +414,7 @@ class JBertNER(TrainablePipe):
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
-        self._require_finite(scores)
+        self._require_finite(self.model.ops.xp.concatenate(scores.tokens), scores.transitions)
         loss, d_scores = self.get_loss(examples, scores)
         if not np.isfinite(loss):
             raise ValueError(Errors.J054.format(name=self.name, what=f"its loss is {loss},"))
@@ -513,7 +563,7 @@ class JBertNER(TrainablePipe):
             examples = [
                 self._with_units(eg, ends) for eg, ends in zip(examples, scores.ends, strict=True)
             ]
-        tags = [self._known_tags(eg) for eg in examples]
+        tags = self._known_tags(examples)
         flat = xp.concatenate(scores.tokens)
         incorrect = [
             (i, self._only(span))
@@ -526,15 +576,19 @@ class JBertNER(TrainablePipe):
         else:
             loss, d_flat = 0.0, xp.zeros_like(flat)
             every = np.arange(flat.shape[1])
+            # Where all tags are known that is a single sequence.
             right = [
-                (i, (known[:, None] == every) | (known[:, None] < 0))
+                (i, known if known.min() >= 0 else (known[:, None] == every) | (known[:, None] < 0))
                 for i, known in enumerate(tags)
                 if (known >= 0).any()
             ]
         d_transitions = None if scores.transitions is None else xp.zeros_like(scores.transitions)
         if right or incorrect:
-            tokens = self._to_numpy(scores.tokens)
-            shares, gradient = log_shares(tokens, self._transitions(scores), [*right, *incorrect])
+            shares, gradient = log_shares(
+                self._by_doc(self.model.ops.to_numpy(flat), scores),
+                self._transitions(scores),
+                [*right, *incorrect],
+            )
             d_shares = np.full(len(shares), -1.0)
             # -log(1 - p) and its derivative by log p, finite where p is 1.
             wrong = np.minimum(shares[len(right) :], -1e-9)
@@ -586,11 +640,20 @@ class JBertNER(TrainablePipe):
                 )
         return Example(predicted, eg.reference)
 
-    def _known_tags(self, eg: Example) -> NDArray:
+    def _known_tags(self, examples: Sequence[Example]) -> list[NDArray]:
         """The number of each token's tag; -1 where the annotation says nothing, or an entity starts
         or ends inside the token.
         """
         numbers = {tag: i for i, tag in enumerate(tag_names(self.labels))}
+        label_numbers = {self.vocab.strings[label]: i for i, label in enumerate(self.labels)}
+        return [
+            self._aligned_tags(eg, numbers)
+            if (gold := _gold_of_same_tokens(eg)) is None
+            else _tags_of_tokens(gold, label_numbers)
+            for eg in examples
+        ]
+
+    def _aligned_tags(self, eg: Example, numbers: dict[str, int]) -> NDArray:
         tags = np.array([numbers.get(tag, -1) for tag in eg.get_aligned_ner()], dtype=np.int64)
         if self.misaligned == "expand":
             for ent in eg.reference.ents:
@@ -613,11 +676,9 @@ class JBertNER(TrainablePipe):
 
         RAISES: ValueError J051.
         """
-        spans = (
-            eg.reference.spans.get(self.incorrect_spans_key, [])
-            if self.incorrect_spans_key is not None
-            else []
-        )
+        if self.incorrect_spans_key is None or self.incorrect_spans_key not in eg.reference.spans:
+            return
+        spans = eg.reference.spans[self.incorrect_spans_key]
         entities = {(ent.start_char, ent.end_char, ent.label_) for ent in eg.reference.ents}
         for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
             if (span.start_char, span.end_char, span.label_) in entities:
@@ -648,21 +709,19 @@ class JBertNER(TrainablePipe):
         """What the model says, as arrays one may write to, and where units end. No entity begins or
         ends with white space: O and I are all that it can be."""
         scores = self.model.predict(docs)
-        self._require_finite(scores)
-        tokens = self._to_numpy(scores.tokens)
-        borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
+        flat = np.array(self.model.ops.to_numpy(self.model.ops.xp.concatenate(scores.tokens)))
+        transitions = self._transitions(scores)
+        self._require_finite(flat, transitions)
         ends = scores.ends or [None] * len(docs)
-        for doc, doc_scores, doc_ends in zip(docs, tokens, ends, strict=True):
-            (spaces,) = np.nonzero(_of_each(doc, IS_SPACE, doc_ends))
-            doc_scores[spaces[:, None], borders] = -np.inf
-        return tokens, self._transitions(scores), ends
+        borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
+        (spaces,) = np.nonzero(_of_all(docs, IS_SPACE, ends))
+        flat[spaces[:, None], borders] = -np.inf
+        return self._by_doc(flat, scores), transitions, ends
 
-    def _require_finite(self, scores: TagScores) -> None:
+    def _require_finite(self, *arrays: Any) -> None:
         """RAISES: ValueError J054 if the model says something that is no number."""
-        xp = self.model.ops.xp
-        for array in (*scores.tokens, scores.transitions):
-            if array is not None and not xp.isfinite(array).all():
-                raise ValueError(Errors.J054.format(name=self.name, what="its scores are"))
+        if not all(array is None or finite(array) for array in arrays):
+            raise ValueError(Errors.J054.format(name=self.name, what="its scores are"))
 
     def _require_sound(self) -> None:
         """What is saved or was loaded can be predicted with.
@@ -673,9 +732,8 @@ class JBertNER(TrainablePipe):
         if not finite_weights(self.model):
             raise ValueError(Errors.J054.format(name=self.name, what="its weights are"))
 
-    def _to_numpy(self, tokens: Sequence[Floats2d]) -> list[NDArray]:
-        flat = np.array(self.model.ops.to_numpy(self.model.ops.xp.concatenate(tokens)))
-        return np.split(flat, np.cumsum([len(doc) for doc in tokens])[:-1])
+    def _by_doc(self, flat: NDArray, scores: TagScores) -> list[NDArray]:
+        return np.split(flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1])
 
     def _transitions(self, scores: TagScores) -> NDArray | None:
         return (

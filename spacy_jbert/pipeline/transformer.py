@@ -27,7 +27,7 @@ from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
 from ..models.listener import SOURCE, mend
 from ..models.shim import EncoderShim
-from ..models.transformer import RaggedBatch
+from ..models.vectors import RaggedBatch
 from ..saving import save_whole
 from ..storage import readable, replacing
 from ..types import TransformerModel

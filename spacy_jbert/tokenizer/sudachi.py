@@ -542,31 +542,28 @@ def _separate(text: str, surfaces: list[str]) -> tuple[list[str], list[bool], li
     if all(surfaces) and text.split() == [text]:
         return surfaces, [False] * len(surfaces), None
     words: list[str] = []
-    spaces: list[bool] = []
     order: list[int] = []
+    spaced: list[int] = []
     gap: list[str] = []
-
-    def close_gap() -> None:
-        if words and gap[0] == " ":
-            spaces[-1] = True
-            del gap[0]
-        if gap:
-            words.append("".join(gap))
-            spaces.append(False)
-            order.append(-1)
-            gap.clear()
-
-    for i, surface in enumerate(surfaces):
-        if surface.isspace():
-            gap.append(surface)
-        elif surface:
+    start = 0
+    blank = [i for i, surface in enumerate(surfaces) if not surface or surface.isspace()]
+    for end in [*blank, len(surfaces)]:
+        # From one white space to the next.
+        if start < end or end == len(surfaces):
+            if gap and words and gap[0] == " ":
+                spaced.append(len(words) - 1)
+                del gap[0]
             if gap:
-                close_gap()
-            words.append(surface)
-            spaces.append(False)
-            order.append(i)
-    if gap:
-        close_gap()
+                words.append("".join(gap))
+                order.append(-1)
+                gap = []
+            words += surfaces[start:end]
+            order += range(start, end)
+        gap += filter(None, surfaces[end : end + 1])
+        start = end + 1
+    spaces = [False] * len(words)
+    for i in spaced:
+        spaces[i] = True
     return words, spaces, order
 
 

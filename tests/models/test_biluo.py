@@ -1,9 +1,19 @@
 """Decoding against the enumeration of every well-formed sequence of tags."""
 
+import time
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from spacy_jbert.models.biluo import decode, entity_tags, span_probabilities, tag_names
+from spacy_jbert.models.biluo import (
+    _viterbi,
+    decode,
+    entity_tags,
+    span_probabilities,
+    tag_names,
+)
+from spacy_jbert.models.crf import Moves
 
 from .sequences import entities, weight, well_formed
 
@@ -72,8 +82,68 @@ def test_batching_makes_no_difference(learned: bool, monkeypatch: pytest.MonkeyP
     assert rounded(together) == rounded(
         [decode([doc], transitions, threshold=0.1)[0] for doc in scores]
     )
-    monkeypatch.setattr("spacy_jbert.models.crf._MOST_POSITIONS", 40)
+    monkeypatch.setattr("spacy_jbert.models.crf._ENOUGH_POSITIONS", 40)
+    monkeypatch.setattr("spacy_jbert.models.crf._MOST_CELLS", 40)
     assert rounded(together) == rounded(decode(scores, transitions, threshold=0.1))
+
+
+def best_path(scores: NDArray, transitions: NDArray) -> list[tuple[int, int, int]]:
+    """Viterbi over all pairs, a token and a state at a time; of equal ones the first."""
+    width = len(transitions)
+    closed, inside = np.full(width, -np.inf), np.full(width, -np.inf)
+    closed[0] = 0.0
+    steps = []
+    for row in scores.astype(float):
+        ways = closed[:, None] + transitions
+        begin = ways.max(axis=0)
+        single = np.concatenate((row[:1], row[4::4])) + begin
+        b, i, last = (np.concatenate(([-np.inf], row[tag::4])) for tag in (1, 2, 3))
+        steps.append((ways.argmax(axis=0), last + inside > single, i + inside > b + begin))
+        closed, inside = (
+            np.maximum(single, last + inside),
+            np.maximum(b + begin, i + inside),
+        )
+    spans, t = [], len(scores) - 1
+    label = int((closed + transitions[:, 0]).argmax())
+    while t >= 0:
+        end = t + 1
+        if steps[t][1][label]:
+            t -= 1
+            while steps[t][2][label]:
+                t -= 1
+        if label:
+            spans.append((t, end, label - 1))
+        label = int(steps[t][0][label])
+        t -= 1
+    return spans[::-1]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0, 10.0])
+@pytest.mark.parametrize("whole_numbers", [False, True])
+@pytest.mark.parametrize("n_labels", [3, 60])
+def test_against_all_pairs(n_labels: int, whole_numbers: bool, spread: float) -> None:
+    """Whole numbers have ties: then the same way is taken. Many labels are searched otherwise."""
+    rng = np.random.default_rng(0)
+    scores = [rng.normal(0, 2, (length, 1 + 4 * n_labels)) for length in (30, 0, 7, 30, 1)]
+    transitions = rng.normal(0, spread, (1 + n_labels, 1 + n_labels))
+    scores[3][:] = 0.0
+    if whole_numbers:
+        scores, transitions = [doc.round() for doc in scores], transitions.round()
+    found = decode(scores, transitions)
+    assert [[entity[:3] for entity in doc.entities] for doc in found] == [
+        best_path(doc, transitions) for doc in scores
+    ]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0])
+def test_work_with_many_labels_stays_in_proportion(spread: float) -> None:
+    """All pairs of 1,000 labels, for 2,000 tokens, would be 2e9."""
+    rng = np.random.default_rng(0)
+    scores = [np.zeros((20, 4001), dtype="f") for _ in range(100)]
+    transitions = rng.normal(0, spread, (1001, 1001))
+    started = time.process_time()
+    _viterbi(Moves(scores), transitions)
+    assert time.process_time() - started < 6
 
 
 def test_long_entities() -> None:

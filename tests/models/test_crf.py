@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spacy_jbert.models.crf import Lattice, log_shares, pad, unpad
+from spacy_jbert.models import crf
+from spacy_jbert.models.crf import Lattice, Moves, log_shares
 
 from .sequences import weight, well_formed
 
 LENGTHS = (4, 1, 3)
+
+
+def longest_first(scores: list[NDArray]) -> list[NDArray]:
+    return sorted(scores, key=len, reverse=True)
 
 
 def random(seed: int, n_labels: int) -> tuple[list[NDArray], NDArray]:
@@ -76,17 +81,19 @@ def test_gradient_is_the_difference_quotient(seed: int, n_labels: int) -> None:
 
 def test_tags_are_marginals() -> None:
     scores, transitions = random(0, 2)
-    lattice = Lattice(pad(scores), transitions)
+    scores = longest_first(scores)
+    lattice = Lattice(Moves(scores), transitions)
+    found = lattice.moves.of_tags(lattice.tags())
     for i, doc in enumerate(scores):
         ways = well_formed(len(doc), 2)
         weights = np.exp([weight(tags, doc, transitions) for tags in ways])
         expected = np.zeros(doc.shape)
         for tags, part in zip(ways, weights / weights.sum(), strict=True):
             expected[np.arange(len(tags)), list(tags)] += part
-        assert unpad(lattice.tags()[:, :, :, i], len(doc)) == pytest.approx(expected, abs=1e-9)
-        # One transition at each beginning: all there are but the padding's own.
+        assert found[i] == pytest.approx(expected, abs=1e-9)
+        # One transition at each beginning, and one at the end.
         assert lattice.pairs(np.eye(len(scores))[i]).sum() == pytest.approx(
-            expected[:, [0, 1, 4, 5, 8]].sum() + len(pad(scores)) - len(doc)
+            expected[:, [0, 1, 4, 5, 8]].sum() + 1
         )
 
 
@@ -118,13 +125,12 @@ def test_sums_where_transitions_leave_the_range_of_a_float(highest: float) -> No
     assert all(np.isfinite(array).all() for array in (*d_scores, d_transitions))
     # Each token of a document has a tag, in the subset as in all sequences.
     assert d_scores[0].sum(axis=1) == pytest.approx(0.0, abs=1e-9)
-    found = Lattice(pad(scores), transitions)
+    scores = longest_first(scores)
+    found = Lattice(Moves(scores), transitions)
     for i, doc in enumerate(scores):
         ways = well_formed(len(doc), 2)
         weights = np.array([weight(tags, doc, transitions) for tags in ways])
-        padding = transitions[0, 0] * (max(LENGTHS) - len(doc))
-        expected = np.logaddexp.reduce(weights) + padding
-        assert found.log_total[i] == pytest.approx(expected, rel=1e-12)
+        assert found.log_total[i] == pytest.approx(np.logaddexp.reduce(weights), rel=1e-12)
 
 
 def test_a_single_sequence_needs_no_lattice_of_its_own() -> None:
@@ -136,17 +142,22 @@ def test_a_single_sequence_needs_no_lattice_of_its_own() -> None:
     same = path.copy()
     same[0, 3] = True
     for learned in (None, transitions):
-        found = [log_shares(scores, learned, [(0, allowed)]) for allowed in (path, same)]
-        assert found[0][0] == pytest.approx(found[1][0], abs=2e-13)
+        found = [
+            log_shares(scores, learned, [(0, allowed)])
+            for allowed in (path, same, path.argmax(axis=1))
+        ]
         gradients = [gradient(np.array([-1.0])) for _, gradient in found]
-        assert gradients[0][0][0] == pytest.approx(gradients[1][0][0], abs=2e-13)
-        assert gradients[0][1] == pytest.approx(gradients[1][1], abs=2e-13)
+        for other in (1, 2):
+            assert found[0][0] == pytest.approx(found[other][0], abs=2e-13)
+            assert gradients[0][0][0] == pytest.approx(gradients[other][0][0], abs=2e-13)
+            assert gradients[0][1] == pytest.approx(gradients[other][1], abs=2e-13)
 
 
 def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, transitions = random(2, 2)
     whole, gradient = log_shares(scores, transitions, subsets(2, 2))
-    monkeypatch.setattr("spacy_jbert.models.crf._MOST_POSITIONS", 1)
+    monkeypatch.setattr("spacy_jbert.models.crf._ENOUGH_POSITIONS", 1)
+    monkeypatch.setattr("spacy_jbert.models.crf._MOST_CELLS", 1)
     apart, other = log_shares(scores, transitions, subsets(2, 2))
     assert apart == pytest.approx(whole, abs=1e-12)
     d_shares = np.arange(-5.0, 0.0)
@@ -159,7 +170,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
     scores, transitions = random(0, 1)
     with pytest.raises(ValueError, match="J056"):
-        Lattice(pad(scores), transitions, temperature)
+        Lattice(Moves(longest_first(scores)), transitions, temperature)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -167,9 +178,9 @@ def test_sums_that_are_no_numbers_are_refused(value: float) -> None:
     scores, transitions = random(0, 1)
     scores[1][0, 1] = value
     with pytest.raises(ValueError, match="J055"):
-        Lattice(pad(scores), transitions)
+        Lattice(Moves(longest_first(scores)), transitions)
     with pytest.raises(ValueError, match="J055"):
-        Lattice(pad(random(0, 1)[0]), np.full((2, 2), value))
+        Lattice(Moves(longest_first(random(0, 1)[0])), np.full((2, 2), value))
 
 
 def test_work_with_many_labels_stays_in_proportion() -> None:
@@ -183,3 +194,52 @@ def test_work_with_many_labels_stays_in_proportion() -> None:
     gradient(np.full(100, -1.0))
     assert np.isfinite(shares).all()
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_scaled_sums_are_those_of_logarithms(seed: int, masked: bool) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = sorted(rng.integers(0, 40, 6).tolist(), reverse=True)
+    scores = [rng.normal(0, 5, (length, 1 + 4 * 3)) for length in lengths]
+    for doc in scores if masked else ():
+        borders = [tag for tag in range(1, 13) if (tag - 1) % 4 != 1]
+        doc[np.ix_(np.flatnonzero(rng.random(len(doc)) < 0.2), borders)] = -np.inf
+    moves, transitions = Moves(scores), rng.normal(0, 2, (4, 4))
+    assert not crf._is_wide(moves, moves.scores, transitions)
+    with np.errstate(divide="ignore"):
+        scaled = crf._scaled(moves, moves.scores, transitions)
+        exact = crf._logarithmic(moves, moves.scores, transitions)
+    for found, expected in zip(scaled, exact, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_what_leaves_the_range_of_a_float_is_summed_in_logarithms() -> None:
+    table = np.zeros((2, 2))
+    scores = [np.zeros((40, 5))]
+    scores[0][:, 2] = 120.0
+    moves = Moves(scores)
+    assert crf._is_wide(moves, moves.scores, table)
+    # A run of tokens that can only be inside or outside adds up.
+    scores = [np.zeros((40, 5))]
+    scores[0][:, 0] = 20.0
+    assert not crf._is_wide(Moves(scores), Moves(scores).scores, table)
+    scores[0][2:38, [1, 3, 4]] = -np.inf
+    assert crf._is_wide(Moves(scores), Moves(scores).scores, table)
+
+
+def test_subsets_count_as_tables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is partly known has sums of its own, within the same budget of memory."""
+    sizes = []
+    init = Lattice.__init__
+
+    def counted(self: Lattice, moves: Moves, *args: object) -> None:
+        sizes.append(moves.n_rows)
+        init(self, moves, *args)
+
+    monkeypatch.setattr(Lattice, "__init__", counted)
+    monkeypatch.setattr("spacy_jbert.models.crf._ENOUGH_POSITIONS", 1)
+    monkeypatch.setattr("spacy_jbert.models.crf._MOST_CELLS", 3 * 25)
+    scores, transitions = random(0, 2)
+    log_shares(scores, transitions, subsets(0, 2) * 20)
+    assert max(sizes) <= 25
