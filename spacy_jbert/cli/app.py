@@ -7,7 +7,10 @@ import typer
 from spacy.cli import app as spacy_app
 
 from .convert import convert_cli
+from .crossval import crossval_cli
+from .demo import demo_cli
 from .errors import errors_cli
+from .init import init_cli
 from .pieces import pieces_cli
 
 app = typer.Typer(
@@ -17,6 +20,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("convert")(convert_cli)
+app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
+app.command("demo")(demo_cli)
+# What follows are settings of the config.
+overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command("crossval", context_settings=overriding)(crossval_cli)
 spacy_app.add_typer(app)
