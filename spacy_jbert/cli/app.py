@@ -11,14 +11,15 @@ from .crossval import crossval_cli
 from .demo import demo_cli
 from .errors import errors_cli
 from .init import init_cli
+from .output import show_tracebacks
 from .pieces import pieces_cli
 
 app = typer.Typer(
     name="jbert",
-    help="Commands for pipelines with a Japanese BERT.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.callback()(show_tracebacks)
 app.command("convert")(convert_cli)
 app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)

@@ -5,11 +5,24 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import DataError
+
+DEBUG = False
+"""Whether errors show where they come from: `python -m spacy jbert --debug …`."""
+
+
+def show_tracebacks(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from (the traceback)")
+    ] = False,
+) -> None:
+    """Commands for pipelines with a Japanese BERT."""
+    global DEBUG
+    DEBUG = debug
 
 
 @contextmanager
@@ -20,7 +33,9 @@ def coded_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
-        if not isinstance(error, DataError) and not re.match(r"\[[A-Z]+\d+\]", str(error)):
+        if DEBUG or (
+            not isinstance(error, DataError) and not re.match(r"\[[A-Z]+\d+\]", str(error))
+        ):
             raise
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None

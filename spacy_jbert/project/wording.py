@@ -63,8 +63,9 @@ _WORDS = {
         "--encoder tohoku-nlp/bert-base-japanese-v3（重み 1 億 1,100 万、ダウンロード約 450 MB、"
         "計算量は 1 文あたり約 50 倍。GPU 向き。pip install 'spacy-jbert[mecab]' が必要）",
         "encoder: jbert-mini, which comes along (4.9 million weights; minutes on a CPU). For "
-        "better scores name a larger one, such as --encoder tohoku-nlp/bert-base-japanese-v3 (111 million "
-        "weights, a download of about 450 MB, some 50 times the computation a text; best on a GPU; "
+        "better scores name a larger one, such as --encoder "
+        "tohoku-nlp/bert-base-japanese-v3 "
+        "(111 million weights, a download of about 450 MB, some 50 times the computation a text; best on a GPU; "
         "needs pip install 'spacy-jbert[mecab]')",
     ),
     "encoder": ("エンコーダー: {name}", "encoder: {name}"),
