@@ -33,9 +33,8 @@ def coded_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
-        if DEBUG or (
-            not isinstance(error, DataError) and not re.match(r"\[[A-Z]+\d+\]", str(error))
-        ):
+        coded = isinstance(error, DataError) or re.match(r"\[[A-Z]+\d+\]", str(error))
+        if DEBUG or not coded:
             raise
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None

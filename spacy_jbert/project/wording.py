@@ -65,7 +65,8 @@ _WORDS = {
         "encoder: jbert-mini, which comes along (4.9 million weights; minutes on a CPU). For "
         "better scores name a larger one, such as --encoder "
         "tohoku-nlp/bert-base-japanese-v3 "
-        "(111 million weights, a download of about 450 MB, some 50 times the computation a text; best on a GPU; "
+        "(111 million weights, a download of about 450 MB, some 50 times the computation a text; "
+        "best on a GPU; "
         "needs pip install 'spacy-jbert[mecab]')",
     ),
     "encoder": ("エンコーダー: {name}", "encoder: {name}"),
