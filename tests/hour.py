@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -116,12 +117,13 @@ def play(folder: Path, *, steps: int, shapes: list[str]) -> dict[str, float]:
         work = folder / name
         work.mkdir()
         data = SHAPES[name](work)
-        run(python, "-m", "spacy", "jbert", "init", "mine", "--data", data, cwd=work)
-        short = ["--vars.steps", steps, "--vars.name", f"mine_{name}"]
+        project = work / f"my-{name}"
+        run(python, "-m", "spacy", "jbert", "init", project.name, "--data", data, cwd=work)
+        short = ["--vars.steps", steps]
         if name == "multilabel":
             short += ["--vars.folds", 3]
-        run(python, "-m", "spacy", "project", "run", "all", ".", *short, cwd=work / "mine")
-        (wheel,) = work.glob("mine/packages/*/dist/*.whl")
+        run(python, "-m", "spacy", "project", "run", "all", ".", *short, cwd=project)
+        (wheel,) = project.glob("packages/*/dist/*.whl")
         run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=work)
         run(python, "-c", LOAD, wheel.name.split("-")[0], cwd=work)
         minutes[name] = (time.monotonic() - start) / 60
@@ -132,8 +134,15 @@ def play(folder: Path, *, steps: int, shapes: list[str]) -> dict[str, float]:
 def installed(folder: Path) -> Path:
     """RETURNS (Path): The Python of an environment with the wheel of this checkout in it."""
     wheels, environment = folder / "wheels", folder / "venv"
+    # From a copy, as a build leaves files where it builds.
+    source = folder / "source"
+    for part in ("spacy_jbert", "configs", "project/assets/jbert-mini"):
+        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ROOT.iterdir():
+        if file.suffix in (".py", ".toml", ".md", ".in") or file.name == "LICENSE":
+            shutil.copy(file, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation"]
-    run(sys.executable, "-m", "pip", "wheel", *options, "-w", wheels, ROOT, cwd=folder)
+    run(sys.executable, "-m", "pip", "wheel", *options, "-w", wheels, source, cwd=folder)
     run(sys.executable, "-m", "venv", environment, cwd=folder)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
     (wheel,) = wheels.glob("*.whl")

@@ -19,27 +19,25 @@ def project(
     task: str,
     config: str,
     convert: str,
-    data: str,
     local_encoder: bool,
     crossval: bool,
 ) -> str:
     """Write project.yml.
 
     title (str): Of the project.
-    variables (dict[str, Any]): name, version, encoder, steps, gpu_id …: what steps read.
+    variables (dict[str, Any]): name, version, data, encoder, steps, gpu_id …: what steps read.
     task (str): ner, textcat, textcat_multilabel, joint or text.
     config (str): The config's path, within the project.
     convert (str): The command line of the conversion.
-    data (str): What it reads, seen from the project.
     local_encoder (bool): Whether the encoder is a file to watch, and no name on a hub.
     crossval (bool): Whether scores come from cross-validation, not from one test part.
     RETURNS (str): YAML.
     """
     encoder = ["${vars.encoder}"] if local_encoder else []
     if task == "text":
-        steps = _adaptation(config, convert, data, encoder)
+        steps = _adaptation(config, convert, encoder)
     else:
-        steps = _fine_tuning(config, convert, data, encoder, crossval)
+        steps = _fine_tuning(config, convert, encoder, crossval)
     content = {
         "title": title,
         "vars": variables,
@@ -51,7 +49,7 @@ def project(
 
 
 def _fine_tuning(
-    config: str, convert: str, data: str, encoder: list[str], crossval: bool
+    config: str, convert: str, encoder: list[str], crossval: bool
 ) -> list[dict[str, Any]]:
     parts = ["corpus/train.spacy", "corpus/dev.spacy"]
     held_out = "corpus/dev.spacy" if crossval else "corpus/test.spacy"
@@ -91,7 +89,7 @@ def _fine_tuning(
             "convert",
             "Read the data, and share it out by labels",
             convert,
-            [data],
+            ["${vars.data}"],
             parts if crossval else [*parts, held_out],
         ),
         _step(
@@ -121,7 +119,7 @@ def _fine_tuning(
     ]
 
 
-def _adaptation(config: str, convert: str, data: str, encoder: list[str]) -> list[dict[str, Any]]:
+def _adaptation(config: str, convert: str, encoder: list[str]) -> list[dict[str, Any]]:
     pipeline = "training/pipeline"
     adapt = (
         f"python -m spacy assemble {config} {pipeline} --paths.encoder ${{vars.encoder}} "
@@ -129,7 +127,7 @@ def _adaptation(config: str, convert: str, data: str, encoder: list[str]) -> lis
         "--initialize.after_init.steps ${vars.steps} --initialize.after_init.batch_size 2048 -V"
     )
     return [
-        _step("convert", "Clean the text", convert, [data], ["corpus/text.txt"]),
+        _step("convert", "Clean the text", convert, ["${vars.data}"], ["corpus/text.txt"]),
         _step(
             "train",
             "Go on pretraining the encoder; before and after are in training/metrics.json",

@@ -170,6 +170,7 @@ def contents(plan: Plan) -> dict[str, bytes]:
     variables: dict[str, Any] = {
         "name": plan.name,
         "version": "0.1.0",
+        "data": data,
         "encoder": encoder,
         "steps": plan.steps,
         "gpu_id": -1,
@@ -183,7 +184,6 @@ def contents(plan: Plan) -> dict[str, bytes]:
             task=plan.task,
             config=config,
             convert=convert_command(plan, data),
-            data=data,
             local_encoder=bool(copied) or _is_folder(plan.encoder),
             crossval=plan.crossval,
         ),
@@ -198,7 +198,7 @@ def convert_command(plan: Plan, data: str) -> str:
     """RETURNS (str): The command line that converts the data."""
     seen = plan.data
     out = "corpus/text.txt" if plan.task == "text" else "corpus"
-    words = ["python", "-m", "spacy", "jbert", "convert", data, "--out", out, "--task", plan.task]
+    words = ["--out", out, "--task", plan.task]
     if plan.task != "text":
         words += ["--split", "80/20/0" if plan.crossval else "80/10/10"]
         words += ["--format", seen.format]
@@ -215,7 +215,8 @@ def convert_command(plan: Plan, data: str) -> str:
     for option, value in options.items():
         if has_fields and value:
             words += [option, value]
-    return " ".join(map(quoted, words))
+    source = quoted(data).replace(data, "${vars.data}")
+    return f"python -m spacy jbert convert {source} {' '.join(map(quoted, words))}"
 
 
 def quoted(word: str) -> str:

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 import srsly
 from spacy.cli import app
+from spacy.tokens import Span
 from spacy.util import load_config
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from spacy_jbert.cli.app import app as jbert
+from spacy_jbert.cli.demo import said
 from spacy_jbert.corpora.inspection import inspect
+from spacy_jbert.corpora.records import convert_records
 from spacy_jbert.errors import DataError
-from spacy_jbert.project import create, shipped
+from spacy_jbert.project import create, crossval, shipped
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"第{n}回の会議は東京で開かれました。" for n in range(30)]
@@ -173,7 +176,8 @@ def test_a_project_says_what_it_is(lang: str, tmp_path: Path) -> None:
         assert expected in done.output
     made = project_of(tmp_path / "私の project")
     convert = made["commands"][0]["script"][0]
-    assert '"../my data.csv"' in convert
+    assert '"${vars.data}"' in convert
+    assert made["vars"]["data"] == "../my data.csv"
     assert "--encoding cp932" in convert
     # 30 texts: cross-validation.
     assert made["workflows"]["all"] == ["convert", "train", "crossval", "report", "package"]
@@ -201,10 +205,49 @@ def test_an_encoder_of_ones_own(tmp_path: Path) -> None:
 def test_without_data_a_task_is_asked_for(tmp_path: Path) -> None:
     assert init(tmp_path / "a").exit_code == 1
     assert init(tmp_path / "a", "--task", "ner").exit_code == 0
-    assert "assets/data.jsonl" in project_of(tmp_path / "a")["commands"][0]["deps"]
+    assert project_of(tmp_path / "a")["vars"]["data"] == "assets/data.jsonl"
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     words = ["init", str(tmp_path / "a"), "--data", str(tmp_path / "nothing.csv")]
     assert isinstance(CliRunner().invoke(jbert, ["--debug", *words]).exception, DataError)
     assert isinstance(CliRunner().invoke(jbert, words).exception, SystemExit)
+
+
+def test_folds_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_csv(tmp_path / "data.csv", "utf-8")
+    convert_records(
+        data, out=tmp_path / "corpus", task="textcat", text_field="本文", label_field="分類"
+    )
+    trained: list[str] = []
+
+    def scores(config: Path, parts: Path, *_: Any) -> dict[str, Any]:
+        trained.append(parts.name)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return {"cats_macro_f": len(trained) / 10, "cats_f_per_type": {"経済": {"f": 0.5}}}
+
+    monkeypatch.setattr(crossval, "_scores", scores)
+    config = shipped.configs() / "textcat.cfg"
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        crossval.crossvalidate(config, tmp_path / "corpus", out, count=3)
+    assert not (out / "scores.json").exists()
+    means = crossval.crossvalidate(config, tmp_path / "corpus", out, count=3)
+    assert len(trained) == 4
+    assert means["cats_macro_f"] == pytest.approx((0.7 / 3, 0.1528), abs=1e-3)
+    assert means["cats_f_per_type.経済.f"] == (0.5, 0.0)
+    # Other settings are other scores.
+    crossval.crossvalidate(config, tmp_path / "corpus", out, count=3, overrides={"x": 1})
+    assert len(trained) == 7
+    with pytest.raises(DataError, match="J328"):
+        crossval.crossvalidate(config, tmp_path / "corpus", out, count=31)
+
+
+def test_the_demo_shows_entities_and_categories(make_doc: Any) -> None:
+    doc = make_doc("東京に行く")
+    doc.ents = [Span(doc, 0, 1, label="地名")]
+    doc.cats = {"旅": 0.9, "食": 0.1}
+    lines = "\n".join(said(doc))
+    assert "東京\t地名" in lines
+    assert lines.index("旅") < lines.index("食")
