@@ -159,6 +159,8 @@ def run(*command: object, cwd: Path) -> None:
     """Run a command; what it printed is shown if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
+    # `spacy package` builds in an environment of its own if pip can fill it.
+    environment["PIP_NO_INDEX"] = "1"
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
