@@ -502,6 +502,10 @@ class Errors(metaclass=_WithCodes):
         "holds the entities, and name it by --entities-field."
     )
     J330 = "A project's name is made of letters, digits, - and _, not '{name}': give --name."
+    J331 = (
+        "The first row of a table has to name its columns, and this one looks like data: "
+        "{fields}. Put a row with names, such as text and label, above it."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -7,7 +7,7 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -82,6 +82,8 @@ class Inspection:
     lengths: list[int] = field(default_factory=list)
     unlike: list[str] = field(default_factory=list)
     """Labels with white space at an end, which conversion leaves out."""
+    overlapping: int = 0
+    """Texts with entities that overlap."""
     hashes: set[int] = field(default_factory=set, repr=False)
     """Of the texts so far."""
 
@@ -251,6 +253,9 @@ def _look_at_records(
         seen.separator = _separator(values) or ","
     for row in _rows(seen):
         _count_record(seen, row)
+    # A table without names begins with data: its first row has a label for the label's name.
+    if seen.format in ("csv", "tsv", "excel") and seen.label_field in seen.labels:
+        raise DataError(Errors.J331.format(fields=", ".join(columns)), path=seen.path, line=1)
 
 
 def _rows(seen: Inspection) -> Iterator[Row]:
@@ -383,6 +388,7 @@ def _count_record(seen: Inspection, row: Row) -> None:
         value = _optional(row, seen.entities_field)
         annotated = value is not None and value != ""
         labels += _entity_labels(_parsed(value))
+        seen.overlapping += _overlap(_parsed(value))
     if seen.label_field is not None:
         value = _parsed(_optional(row, seen.label_field))
         given = value if isinstance(value, list) else [value]
@@ -404,12 +410,34 @@ def _optional(row: Row, name: str) -> Any:
 
 
 def _entity_labels(value: Any) -> list[str]:
-    found = value if isinstance(value, list) else []
-    return [
-        str(entity.get("label", entity.get("type")) if isinstance(entity, dict) else entity[-1])
-        for entity in found
-        if entity
-    ]
+    return [label for _, label in _entities(value)]
+
+
+def _entities(value: Any) -> Iterator[tuple[list[Any], str]]:
+    """YIELDS (tuple): The start and end, and the label, of what looks like an entity; what doesn't
+    is for the conversion to refuse, with its line."""
+    for entity in value if isinstance(value, list) else []:
+        if isinstance(entity, dict):
+            names = ("start", "end")
+            ends = [entity.get(name, entity.get(f"{name}_offset")) for name in names]
+            span = entity.get("span", ends)
+            yield (
+                span if isinstance(span, list) else ends,
+                str(entity.get("label", entity.get("type"))),
+            )
+        elif isinstance(entity, list) and len(entity) == 3:
+            yield entity[:2], str(entity[2])
+
+
+def _overlap(value: Any) -> bool:
+    spans = sorted(
+        {
+            (*span, label)
+            for span, label in _entities(value)
+            if [type(bound) for bound in span] == [int, int]
+        }
+    )
+    return any(second[0] < first[1] for first, second in pairwise(spans))
 
 
 def _count(seen: Inspection, text: str, labels: list[str], *, annotated: bool) -> None:

@@ -92,7 +92,7 @@ def described(plan: Plan) -> Iterator[str]:
         yield say("file", lang, path=data.path, format=data.format, encoding=data.encoding_name)
         longest = max(data.lengths, default=0)
         yield say("records", lang, records=data.records, median=data.median, longest=longest)
-        for key in ("empty", "unlabelled", "repeated"):
+        for key in ("empty", "unlabelled", "repeated", "overlapping"):
             if count := getattr(data, key):
                 yield say(key, lang, count=count)
         if data.fields:
@@ -206,6 +206,8 @@ def convert_command(plan: Plan, data: str) -> str:
             words += ["--encoding", seen.encoding]
         if seen.unlabelled:
             words += ["--skip-unlabelled"]
+        if seen.overlapping:
+            words += ["--overlaps", "longest"]
     has_fields = bool(seen.fields) or not seen.records
     options = {"--text-field": seen.text_field}
     if plan.task != "text":

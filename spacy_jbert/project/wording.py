@@ -31,6 +31,10 @@ _WORDS = {
         "同じ本文が {count:,} 件あります。学習用と評価用に分かれないようにします",
         "{count:,} texts are there before; the same text never stands on both sides of a split",
     ),
+    "overlapping": (
+        "固有表現の重なる文が {count:,} 件あります。長いほうを残します（--overlaps longest）",
+        "{count:,} texts have entities that overlap: the longest stay (--overlaps longest)",
+    ),
     "spaces": (
         "前後に空白のあるラベルの空白は取り除きます: {labels}",
         "white space at the ends of labels is left out: {labels}",

@@ -251,3 +251,28 @@ def test_the_demo_shows_entities_and_categories(make_doc: Any) -> None:
     lines = "\n".join(said(doc))
     assert "東京\t地名" in lines
     assert lines.index("旅") < lines.index("食")
+
+
+def test_a_table_without_names(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    rows = [f"{text},{TOPICS[n % 2]}" for n, text in enumerate(TEXTS)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(DataError, match="J331"):
+        inspect(path)
+
+
+def test_entities_that_overlap(tmp_path: Path) -> None:
+    entities: list[Any] = [[0, 2, "地名"], {"start": 0, "end": 4, "label": "施設"}]
+    records = [{"text": f"東京都庁{n}", "entities": entities} for n in range(30)]
+    assert inspect(write_jsonl(tmp_path / "x.jsonl", records)).overlapping == 30
+    init(tmp_path / "made", "--data", tmp_path / "x.jsonl")
+    script = project_of(tmp_path / "made")["commands"][0]["script"][0]
+    assert "--overlaps longest" in script
+    records = [{"text": f"東京都庁{n}", "entities": entities[:1] * 2} for n in range(30)]
+    assert inspect(write_jsonl(tmp_path / "x.jsonl", records)).overlapping == 0
+
+
+@pytest.mark.parametrize("entity", [None, 3, "x", [], {}, {"span": 3}, [0, 2], ["a", "b", "c"]])
+def test_what_is_no_entity_is_left_to_the_conversion(entity: Any, tmp_path: Path) -> None:
+    records = [{"text": text, "entities": [[0, 2, "地名"], entity]} for text in TEXTS]
+    assert inspect(write_jsonl(tmp_path / "x.jsonl", records)).labels["地名"] == 30
