@@ -30,6 +30,11 @@ EXTRAS["dev"] = sorted(
     }
 )
 
+SHIPPED = {
+    "spacy_jbert.project.configs": "configs",
+    "spacy_jbert.project.jbert_mini": "project/assets/jbert-mini",
+}
+
 setup(
     name="spacy-jbert",
     version="0.1.0",
@@ -39,8 +44,14 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=find_packages(include=["spacy_jbert", "spacy_jbert.*"]),
-    package_data={"spacy_jbert": ["py.typed"]},
+    # `jbert init` copies the repository's configs and its small encoder: the wheel holds both.
+    packages=[*find_packages(include=["spacy_jbert", "spacy_jbert.*"]), *SHIPPED],
+    package_dir=SHIPPED,
+    package_data={
+        "spacy_jbert": ["py.typed"],
+        "spacy_jbert.project.configs": ["*.cfg"],
+        "spacy_jbert.project.jbert_mini": ["*"],
+    },
     python_requires=">=3.11,<3.14",
     install_requires=[
         "spacy>=3.8,<3.9",

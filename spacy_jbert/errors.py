@@ -507,6 +507,42 @@ class Errors(metaclass=_WithCodes):
         "The text on stdin is UTF-8, but was cut inside a character (byte {position}). Cut by "
         "characters or lines, not by bytes (head -c), or send it whole."
     )
+    J320 = "No field of these holds text: {fields}. Name the one that does: --text-field NAME."
+    J321 = (
+        "It can't be told which field holds the {wanted}. The fields are: {fields}. Name it, or "
+        "another --task."
+    )
+    J322 = (
+        "There are {count} texts with annotation, and 10 is the least to learn anything from: "
+        "annotate more. If annotation is there, name its field (--label-field, --entities-field)."
+    )
+    J323 = (
+        "All {count} texts have the same label, '{label}', so there is nothing to tell apart. Add "
+        "texts of other labels, or name another field by --label-field."
+    )
+    J324 = (
+        "'{path}' is there already, and nothing was written. Give another folder, or --force to "
+        "write the project's files anew (yours stay)."
+    )
+    J325 = (
+        "No encoder came along with this installation. Name one: --encoder FOLDER, or a name on "
+        "the Hugging Face hub, such as --encoder tohoku-nlp/bert-base-japanese-v3."
+    )
+    J326 = "Give your data by --data FILE; or, if there are none yet, the --task they will be for."
+    J327 = (
+        "'{encoder}' is no folder with an encoder (config.json), and no name on the Hugging Face "
+        "hub has this form. Give a folder, or OWNER/NAME."
+    )
+    J328 = "{count} texts can't be divided into {folds} folds: give fewer by --folds, 3 at least."
+    J329 = (
+        "None of the {count} texts has an entity, so there is nothing to learn. Check which field "
+        "holds the entities, and name it by --entities-field."
+    )
+    J330 = "A project's name is made of letters, digits, - and _, not '{name}': give --name."
+    J331 = (
+        "The first row of a table has to name its columns, and this one looks like data: "
+        "{fields}. Put a row with names, such as text and label, above it."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
@@ -668,3 +704,4 @@ class Warnings(metaclass=_WithCodes):
         "The pipeline doesn't know these {kind} of the data, so each of them counts as missed: "
         "{labels}"
     )
+    JW320 = "Labels with fewer than 5 examples can hardly be learned: {labels}"

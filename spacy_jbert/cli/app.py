@@ -7,20 +7,27 @@ import typer
 from spacy.cli import app as spacy_app
 
 from .convert import convert_cli
+from .crossval import crossval_cli
 from .debug_data import debug_data_cli
+from .demo import demo_cli
 from .errors import errors_cli
+from .init import init_cli
+from .output import show_tracebacks
 from .pieces import pieces_cli
 
 app = typer.Typer(
     name="jbert",
-    help="Commands for pipelines with a Japanese BERT.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.callback()(show_tracebacks)
 app.command("convert")(convert_cli)
+app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
-app.command(
-    "debug-data", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(debug_data_cli)
+app.command("demo")(demo_cli)
+# What follows are settings of the config.
+overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
+app.command("crossval", context_settings=overriding)(crossval_cli)
+app.command("debug-data", context_settings=overriding)(debug_data_cli)
 spacy_app.add_typer(app)

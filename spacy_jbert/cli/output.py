@@ -8,11 +8,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import DataError, Errors
+
+DEBUG = False
+"""Whether errors show where they come from: `python -m spacy jbert --debug …`."""
+
+
+def show_tracebacks(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from (the traceback)")
+    ] = False,
+) -> None:
+    """Commands for pipelines with a Japanese BERT."""
+    global DEBUG
+    DEBUG = debug
 
 
 @contextmanager
@@ -27,6 +40,8 @@ def coded_errors() -> Iterator[None]:
     except BrokenPipeError:  # whoever reads has seen enough
         raise
     except (ValueError, ImportError, OSError) as error:
+        if DEBUG:
+            raise
         message = str(error)
         if not isinstance(error, DataError) and not re.match(r"\[[A-Z]+\d+\]", message):
             if not isinstance(error, OSError) or error.errno is None:

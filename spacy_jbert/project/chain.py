@@ -1,0 +1,163 @@
+"""What a project runs: the steps of project.yml, for one corpus and one task."""
+
+from typing import Any
+
+import srsly
+
+HEADER = """\
+# Written by `python -m spacy jbert init`; it is yours to change.
+#   python -m spacy project run all                        every step whose inputs have changed
+#   python -m spacy project run all . --vars.gpu_id 0      on a GPU
+"""
+TRAINED = "training/model-best"
+
+
+def project(
+    *,
+    title: str,
+    variables: dict[str, Any],
+    task: str,
+    config: str,
+    convert: str,
+    local_encoder: bool,
+    crossval: bool,
+) -> str:
+    """Write project.yml.
+
+    title (str): Of the project.
+    variables (dict[str, Any]): name, version, data, encoder, steps, gpu_id …: what steps read.
+    task (str): ner, textcat, textcat_multilabel, joint or text.
+    config (str): The config's path, within the project.
+    convert (str): The command line of the conversion.
+    local_encoder (bool): Whether the encoder is a file to watch, and no name on a hub.
+    crossval (bool): Whether scores come from cross-validation, not from one test part.
+    RETURNS (str): YAML.
+    """
+    encoder = ["${vars.encoder}"] if local_encoder else []
+    if task == "text":
+        steps = _adaptation(config, convert, encoder)
+    else:
+        steps = _fine_tuning(config, convert, encoder, crossval)
+    content = {
+        "title": title,
+        "vars": variables,
+        "directories": ["corpus", "training", "metrics", "reports", "packages"],
+        "workflows": {"all": [step["name"] for step in steps if step["name"] != "demo"]},
+        "commands": steps,
+    }
+    return HEADER + "\n" + srsly.yaml_dumps(content, indent_mapping=2, indent_sequence=4)
+
+
+def _fine_tuning(
+    config: str, convert: str, encoder: list[str], crossval: bool
+) -> list[dict[str, Any]]:
+    parts = ["corpus/train.spacy", "corpus/dev.spacy"]
+    held_out = "corpus/dev.spacy" if crossval else "corpus/test.spacy"
+    # The paths and settings that every training is given.
+    settings = "--paths.encoder ${vars.encoder} --training.max_steps ${vars.steps}"
+    train = (
+        f"python -m spacy train {config} --output training --gpu-id ${{vars.gpu_id}} "
+        f"--paths.train {parts[0]} --paths.dev {parts[1]} {settings}"
+    )
+    validate = (
+        f"python -m spacy jbert crossval {config} corpus --out metrics/crossval "
+        f"--folds ${{vars.folds}} --gpu-id ${{vars.gpu_id}} {settings}"
+    )
+    accuracy = (
+        f"python -m spacy benchmark accuracy {TRAINED} {held_out} --output metrics/test.json "
+        "--gpu-id ${vars.gpu_id}"
+    )
+    evaluate = (
+        _step(
+            "crossval",
+            "Train and test on each fold in turn: the mean scores, and how far they vary",
+            validate,
+            [config, *parts, *encoder],
+            ["metrics/crossval/scores.json"],
+        )
+        if crossval
+        else _step(
+            "evaluate",
+            "Score the pipeline on texts that it has not seen",
+            accuracy,
+            [TRAINED, held_out],
+            ["metrics/test.json"],
+        )
+    )
+    return [
+        _step(
+            "convert",
+            "Read the data, and share it out by labels",
+            convert,
+            ["${vars.data}"],
+            parts if crossval else [*parts, held_out],
+        ),
+        _step(
+            "train",
+            "Fine-tune the encoder",
+            train,
+            [config, *parts, *encoder],
+            [TRAINED],
+        ),
+        evaluate,
+        _step(
+            "report",
+            "Write a page of the mistakes, those that it was surest of first",
+            f"python -m spacy jbert errors {TRAINED} {held_out} --html reports/mistakes.html "
+            "--gpu-id ${vars.gpu_id}",
+            [TRAINED, held_out],
+            ["reports/mistakes.html"],
+        ),
+        _package(TRAINED),
+        _step(
+            "demo",
+            "Type texts, and see what the pipeline says",
+            f"python -m spacy jbert demo {TRAINED}",
+            [TRAINED],
+            [],
+        ),
+    ]
+
+
+def _adaptation(config: str, convert: str, encoder: list[str]) -> list[dict[str, Any]]:
+    pipeline = "training/pipeline"
+    adapt = (
+        f"python -m spacy assemble {config} {pipeline} --paths.encoder ${{vars.encoder}} "
+        "--paths.text corpus/text.txt --paths.output training "
+        "--initialize.after_init.steps ${vars.steps} --initialize.after_init.batch_size 2048 -V"
+    )
+    return [
+        _step("convert", "Clean the text", convert, ["${vars.data}"], ["corpus/text.txt"]),
+        _step(
+            "train",
+            "Go on pretraining the encoder; before and after are in training/metrics.json",
+            adapt,
+            [config, "corpus/text.txt", *encoder],
+            ["training/encoder", pipeline],
+        ),
+        _package(pipeline),
+        _step(
+            "demo",
+            "Type a text, end it (Ctrl-D), and see what the encoder sees of it",
+            f"python -m spacy jbert pieces - --model {pipeline}",
+            [pipeline],
+            [],
+        ),
+    ]
+
+
+def _package(pipeline: str) -> dict[str, Any]:
+    package = "packages/ja_${vars.name}-${vars.version}"
+    return _step(
+        "package",
+        "Build a wheel: pip install it anywhere, then spacy.load",
+        f"python -m spacy package {pipeline} packages --name ${{vars.name}} "
+        "--version ${vars.version} --build wheel --force",
+        [pipeline],
+        [f"{package}/dist/ja_${{vars.name}}-${{vars.version}}-py3-none-any.whl"],
+    )
+
+
+def _step(name: str, help: str, script: str, deps: list[str], outputs: list[str]) -> dict[str, Any]:
+    step: dict[str, Any] = {"name": name, "help": help, "script": [script], "deps": deps}
+    return step | ({"outputs": outputs} if outputs else {"no_skip": True})
