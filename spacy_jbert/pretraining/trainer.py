@@ -37,6 +37,7 @@ from . import curve
 from .batches import Batches
 from .objective import MaskedLM, perplexity
 from .once import MANIFEST, read_manifest, write_manifest
+from .parallel import cores
 from .progress import progress
 
 logger = logging.getLogger(__name__)
@@ -337,7 +338,7 @@ class Checkpoints(TrainerCallback):
             and len(list(checkpoint.glob("rng_state*"))) == args.world_size
         ):
             try:
-                write_manifest(checkpoint, self.run)
+                write_manifest(checkpoint, self.run, threads=torch.get_num_threads())
             except OSError as error:
                 self.trainer.give_up_checkpoint(error)
 
@@ -415,6 +416,33 @@ def last_checkpoint(folder: Path, run: str | None) -> Path | None:
         else:
             return checkpoint
     return None
+
+
+@contextmanager
+def threads_of(checkpoint: Path | None, device: str) -> Iterator[None]:
+    """Go on with as many threads as the checkpoint was trained with: on a CPU their number decides
+    in which order sums are taken, and so the last bits. Where there are fewer cores than that,
+    the number stays, with a warning (JW138).
+
+    checkpoint (Path | None): None: training begins, and the number stays.
+    device (str): The setting.
+    """
+    manifest = (read_manifest(checkpoint) if checkpoint else None) or {}
+    own = torch.get_num_threads()
+    trained = manifest.get("threads", own)
+    if trained == own or not runs_on_cpu(device):
+        yield
+        return
+    if trained > max(cores(), own):
+        logger.warning(Warnings.JW138.format(path=checkpoint, trained=trained, own=own))
+        yield
+        return
+    logger.info("%d torch threads, as the checkpoint was trained with", trained)
+    torch.set_num_threads(trained)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:

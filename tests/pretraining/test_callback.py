@@ -150,9 +150,10 @@ def test_a_resumed_run_is_bit_exact(
 def test_a_run_that_was_killed_goes_on_bit_exact(
     pipeline: Language, pipe: Any, text: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL between two checkpoints; afterwards with processes that build the batches, which must
-    make no difference.
+    """SIGKILL between two checkpoints; afterwards with processes that build the batches, and with
+    another number of threads, which must make no difference. A process made by fork has one.
     """
+    torch.set_num_threads(1)
     start = weights(pipe)
     pretrain_mlm(str(text), str(tmp_path / "whole"), **SMALL)(pipeline)
     whole = weights(pipe)
@@ -169,8 +170,28 @@ def test_a_run_that_was_killed_goes_on_bit_exact(
     assert process.exitcode == -signal.SIGKILL
     (run,) = (tmp_path / "parts" / "runs").iterdir()
     assert {path.name for path in run.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+    torch.set_num_threads(2)
     pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"loader_workers": 2})(pipeline)
+    assert torch.get_num_threads() == 2
     assert same(weights(pipe), whole)
+
+
+@pytest.mark.parametrize(("trained", "within"), [(2, 2), (10_000, 1), (None, 1)])
+def test_a_checkpoint_goes_on_with_its_own_number_of_threads(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    trained: int | None,
+    within: int,
+) -> None:
+    monkeypatch.setattr(trainer, "cores", lambda: 4)
+    torch.set_num_threads(1)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    write_manifest(tmp_path, "this", **({"threads": trained} if trained else {}))
+    with trainer.threads_of(tmp_path, "cpu"):
+        assert torch.get_num_threads() == within
+    assert torch.get_num_threads() == 1
+    assert ("[JW138]" in caplog.text) == (trained == 10_000)
 
 
 @pytest.mark.parametrize(
