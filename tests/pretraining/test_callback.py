@@ -510,6 +510,42 @@ def test_a_loss_that_is_not_finite_stops_training(
     assert batch["labels"].shape == batch["positions"].shape
 
 
+@pytest.mark.parametrize("check_every", [1, 64])
+def test_losses_are_read_together(
+    pipeline: Language,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    check_every: int,
+) -> None:
+    """As on a GPU: not at each step, but a checkpoint never comes before them."""
+    looks: list[int] = []
+
+    class Patient(trainer.PretrainingTrainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            assert self.check_every == 1  # a CPU
+            self.check_every = check_every
+
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            loss = super().training_step(*args, **kwargs)
+            step, _, inputs = self.unchecked[-1]
+            self.unchecked[-1] = step, loss * (float("nan") if step == 3 else 1), inputs
+            return loss
+
+        def check_losses(self) -> None:
+            looks.append(len(self.unchecked))
+            super().check_losses()
+
+    monkeypatch.setattr(trainer, "PretrainingTrainer", Patient)
+    with pytest.raises(FloatingPointError, match=r"\[J106\].*step 3 is nan"):
+        pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 5})(pipeline)
+    assert looks == ([1, 1, 1] if check_every == 1 else [5])
+    (run,) = (tmp_path / "runs").iterdir()
+    assert last_checkpoint(run, run.name) is None
+    assert torch.load(run / "not-finite-3-0.pt")["loss"].isnan()
+
+
 def test_weights_that_are_no_numbers_are_not_saved(
     pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
