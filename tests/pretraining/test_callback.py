@@ -278,10 +278,10 @@ def test_a_full_disk_at_the_manifest_costs_a_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def full(folder: Path, run: str) -> None:
+    def full(folder: Path, run: str, **facts: Any) -> None:
         if folder.name == "checkpoint-4":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_manifest(folder, run)
+        write_manifest(folder, run, **facts)
 
     monkeypatch.setattr(trainer, "write_manifest", full)
     pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 2})(pipeline)
