@@ -623,6 +623,11 @@ class Warnings(metaclass=_WithCodes):
         "There was no room for the checkpoint at step {step} ({reason}): all older ones but {last} "
         "are removed, and it is tried once more."
     )
+    JW138 = (
+        "The checkpoint '{path}' was trained with {trained} torch threads, more than there are "
+        "cores here, so training goes on with {own}: the result will not be the same to the bit. "
+        "If it has to be, go on on a machine with {trained} cores."
+    )
     JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
     # --- JW2xx: data ------------------------------------------------------------------------------
     JW201 = (

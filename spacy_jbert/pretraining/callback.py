@@ -311,7 +311,13 @@ def _run(
     from . import curve
     from .batches import Batches
     from .objective import MaskedLM
-    from .trainer import CANNOT_WRITE, PretrainingTrainer, last_checkpoint, training_arguments
+    from .trainer import (
+        CANNOT_WRITE,
+        PretrainingTrainer,
+        last_checkpoint,
+        threads_of,
+        training_arguments,
+    )
 
     folder, key = run.parents[1], run.name
     if settings["resume"] == "never":
@@ -359,20 +365,23 @@ def _run(
     logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
     start, first = time.monotonic(), _step(checkpoint)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if trainer.state.global_step < steps:
-            saved = last_checkpoint(run, key)
-            raise SystemExit(
-                Errors.J110.format(
-                    signal=stopped.name if (stopped := trainer.checkpoints.signal) else "a signal",
-                    steps=steps,
-                    step=_step(saved),
+        with threads_of(checkpoint, settings["device"]):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if trainer.state.global_step < steps:
+                saved = last_checkpoint(run, key)
+                raise SystemExit(
+                    Errors.J110.format(
+                        signal=stopped.name
+                        if (stopped := trainer.checkpoints.signal)
+                        else "a signal",
+                        steps=steps,
+                        step=_step(saved),
+                    )
                 )
-            )
-        evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-        if evaluation and (not evaluations or evaluations[-1]["step"] < steps):
-            trainer.evaluate()
-            evaluations.append(trainer.state.log_history[-1])
+            evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+            if evaluation and (not evaluations or evaluations[-1]["step"] < steps):
+                trainer.evaluate()
+                evaluations.append(trainer.state.log_history[-1])
     finally:
         if settings["shard"]:
             if weights := trainer.accelerator.get_state_dict(

@@ -90,14 +90,17 @@ def intact(folder: Path, expected: Any) -> bool:
         return False
 
 
-def write_manifest(folder: Path, run: str) -> None:
-    """Name the run and the files of a folder with their hashes, once they are on the disk."""
+def write_manifest(folder: Path, run: str, **facts: Any) -> None:
+    """Name the run and the files of a folder with their hashes, once they are on the disk.
+
+    facts (Any): What else is written into it.
+    """
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     with replacing(folder / MANIFEST) as (new,):
-        manifest = {"run": run, "files": hashes(folder)}
+        manifest = {"run": run, **facts, "files": hashes(folder)}
         new.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 

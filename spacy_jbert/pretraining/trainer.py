@@ -3,6 +3,7 @@ checkpoints that count only if whole.
 """
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -37,6 +38,7 @@ from . import curve
 from .batches import Batches
 from .objective import MaskedLM, perplexity
 from .once import MANIFEST, read_manifest, write_manifest
+from .parallel import cores
 from .progress import progress
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _STOP = (signal.SIGTERM, signal.SIGINT)
 # What a full disk is to Python, safetensors and torch.save.
 CANNOT_WRITE = (OSError, SafetensorError, RuntimeError)
+
+# On a GPU losses are looked at whenever so many batches are done, and before a checkpoint.
+_CHECK_EVERY = 64
 
 
 class PretrainingTrainer(Trainer):
@@ -75,7 +80,9 @@ class PretrainingTrainer(Trainer):
         self.add_callback(LearningCurve())
         self.remove_callback(PrinterCallback)
         self.add_callback(Progress())
-        self.last: tuple[Tensor, dict[str, Tensor]] | None = None
+        # Steps, losses and batches that have not been looked at. Reading a loss waits for the GPU.
+        self.unchecked: list[tuple[int, Tensor, dict[str, Tensor]]] = []
+        self.check_every = 1 if args.device.type == "cpu" else _CHECK_EVERY
         # Pieces (padding counted) since the last entry of the log, and its time, put off by what
         # evaluations and checkpoints took since.
         self.pieces, self.clock = 0, 0.0
@@ -107,35 +114,32 @@ class PretrainingTrainer(Trainer):
     ) -> Tensor:
         """As Trainer's, but stops at a loss that isn't finite.
 
-        It is looked at when the next step begins: no GPU is waited for.
+        On a GPU, which computes while this process runs ahead, many losses are looked at together.
         """
-        self.check_last()
+        if len(self.unchecked) >= self.check_every:
+            self.check_losses()
         self.clock = self.clock or time.perf_counter()
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self.last = loss, inputs
+        self.unchecked.append((self.state.global_step + 1, loss, inputs))
         self.pieces += inputs["input_ids"].numel()
         return loss
 
-    def check_last(self) -> None:
-        """Look at the loss of the last batch.
+    def check_losses(self) -> None:
+        """Look at the losses since the last look, in a single copy from the device.
 
-        RAISES: FloatingPointError J106; the batch is in a file then.
+        RAISES: FloatingPointError J106; the first bad batch is in a file then.
         """
-        if self.last is None:
+        if not self.unchecked:
             return
-        (loss, inputs), self.last = self.last, None
-        if not torch.isfinite(loss):
-            path = (
-                Path(self.args.output_dir)
-                / f"not-finite-{self.state.global_step}-{self.args.process_index}.pt"
-            )
-            torch.save(
-                {"loss": loss.cpu(), **{name: tensor.cpu() for name, tensor in inputs.items()}},
-                path,
-            )
-            raise FloatingPointError(
-                Errors.J106.format(step=self.state.global_step, loss=float(loss), path=path)
-            )
+        unchecked, self.unchecked = self.unchecked, []
+        losses = torch.stack([loss for _, loss, _ in unchecked]).tolist()
+        for loss, (step, _, inputs) in zip(losses, unchecked, strict=True):
+            if math.isfinite(loss):
+                continue
+            path = Path(self.args.output_dir) / f"not-finite-{step}-{self.args.process_index}.pt"
+            batch = {name: tensor.cpu() for name, tensor in inputs.items()}
+            torch.save({"loss": torch.tensor(loss), **batch}, path)
+            raise FloatingPointError(Errors.J106.format(step=step, loss=loss, path=path))
 
     def check_weights(self) -> None:
         """Look at the weights: a loss can be finite and the step that follows from it not.
@@ -218,7 +222,7 @@ class PretrainingTrainer(Trainer):
         """Go on training where a checkpoint can't be written, for example on a full disk: the next
         one may be. All checkpoints but one make room for it first.
         """
-        self.check_last()
+        self.check_losses()
         self.check_weights()
         begun = time.perf_counter()
         try:
@@ -323,7 +327,7 @@ class Checkpoints(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.trainer.check_last()
+        self.trainer.check_losses()
         self.trainer.check_weights()
 
     def on_save(
@@ -337,7 +341,7 @@ class Checkpoints(TrainerCallback):
             and len(list(checkpoint.glob("rng_state*"))) == args.world_size
         ):
             try:
-                write_manifest(checkpoint, self.run)
+                write_manifest(checkpoint, self.run, threads=torch.get_num_threads())
             except OSError as error:
                 self.trainer.give_up_checkpoint(error)
 
@@ -417,6 +421,33 @@ def last_checkpoint(folder: Path, run: str | None) -> Path | None:
     return None
 
 
+@contextmanager
+def threads_of(checkpoint: Path | None, device: str) -> Iterator[None]:
+    """Go on with as many threads as the checkpoint was trained with: on a CPU their number decides
+    in which order sums are taken, and so the last bits. Where there are fewer cores than that,
+    the number stays, with a warning (JW138).
+
+    checkpoint (Path | None): None: training begins, and the number stays.
+    device (str): The setting.
+    """
+    manifest = (read_manifest(checkpoint) if checkpoint else None) or {}
+    own = torch.get_num_threads()
+    trained = manifest.get("threads", own)
+    if trained == own or not runs_on_cpu(device):
+        yield
+        return
+    if trained > max(cores(), own):
+        logger.warning(Warnings.JW138.format(path=checkpoint, trained=trained, own=own))
+        yield
+        return
+    logger.info("%d torch threads, as the checkpoint was trained with", trained)
+    torch.set_num_threads(trained)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
+
+
 def _checkpoints(folder: Path) -> dict[int, Path]:
     """RETURNS (dict[int, Path]): Those in a folder, whole or not, by their steps."""
     return {
@@ -485,6 +516,8 @@ def training_arguments(
         torch_compile=torch_compile,
         use_cpu=runs_on_cpu(device),
         dataloader_pin_memory=not runs_on_cpu(device),
+        # From pinned memory: the process doesn't wait for a batch to arrive on the GPU.
+        accelerator_config={"non_blocking": not runs_on_cpu(device)},
         eval_strategy="steps" if eval_steps else "no",
         eval_steps=eval_steps,
         eval_on_start=bool(eval_steps) and not resumed,

@@ -150,9 +150,10 @@ def test_a_resumed_run_is_bit_exact(
 def test_a_run_that_was_killed_goes_on_bit_exact(
     pipeline: Language, pipe: Any, text: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL between two checkpoints; afterwards with processes that build the batches, which must
-    make no difference.
+    """SIGKILL between two checkpoints; afterwards with processes that build the batches, and with
+    another number of threads, which must make no difference. A process made by fork has one.
     """
+    torch.set_num_threads(1)
     start = weights(pipe)
     pretrain_mlm(str(text), str(tmp_path / "whole"), **SMALL)(pipeline)
     whole = weights(pipe)
@@ -169,8 +170,28 @@ def test_a_run_that_was_killed_goes_on_bit_exact(
     assert process.exitcode == -signal.SIGKILL
     (run,) = (tmp_path / "parts" / "runs").iterdir()
     assert {path.name for path in run.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+    torch.set_num_threads(2)
     pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"loader_workers": 2})(pipeline)
+    assert torch.get_num_threads() == 2
     assert same(weights(pipe), whole)
+
+
+@pytest.mark.parametrize(("trained", "within"), [(2, 2), (10_000, 1), (None, 1)])
+def test_a_checkpoint_goes_on_with_its_own_number_of_threads(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    trained: int | None,
+    within: int,
+) -> None:
+    monkeypatch.setattr(trainer, "cores", lambda: 4)
+    torch.set_num_threads(1)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    write_manifest(tmp_path, "this", **({"threads": trained} if trained else {}))
+    with trainer.threads_of(tmp_path, "cpu"):
+        assert torch.get_num_threads() == within
+    assert torch.get_num_threads() == 1
+    assert ("[JW138]" in caplog.text) == (trained == 10_000)
 
 
 @pytest.mark.parametrize(
@@ -270,10 +291,10 @@ def test_a_full_disk_at_the_manifest_costs_a_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def full(folder: Path, run: str) -> None:
+    def full(folder: Path, run: str, **facts: Any) -> None:
         if folder.name == "checkpoint-4":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_manifest(folder, run)
+        write_manifest(folder, run, **facts)
 
     monkeypatch.setattr(trainer, "write_manifest", full)
     pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 2})(pipeline)
@@ -500,6 +521,42 @@ def test_a_loss_that_is_not_finite_stops_training(
     batch = torch.load(next(run.glob("not-finite-2-0.pt")))
     assert batch["loss"].isnan()
     assert batch["labels"].shape == batch["positions"].shape
+
+
+@pytest.mark.parametrize("check_every", [1, 64])
+def test_losses_are_read_together(
+    pipeline: Language,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    check_every: int,
+) -> None:
+    """As on a GPU: not at each step, but a checkpoint never comes before them."""
+    looks: list[int] = []
+
+    class Patient(trainer.PretrainingTrainer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            assert self.check_every == 1  # a CPU
+            self.check_every = check_every
+
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            loss = super().training_step(*args, **kwargs)
+            step, _, inputs = self.unchecked[-1]
+            self.unchecked[-1] = step, loss * (float("nan") if step == 3 else 1), inputs
+            return loss
+
+        def check_losses(self) -> None:
+            looks.append(len(self.unchecked))
+            super().check_losses()
+
+    monkeypatch.setattr(trainer, "PretrainingTrainer", Patient)
+    with pytest.raises(FloatingPointError, match=r"\[J106\].*step 3 is nan"):
+        pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 5})(pipeline)
+    assert looks == ([1, 1, 1] if check_every == 1 else [5])
+    (run,) = (tmp_path / "runs").iterdir()
+    assert last_checkpoint(run, run.name) is None
+    assert torch.load(run / "not-finite-3-0.pt")["loss"].isnan()
 
 
 def test_weights_that_are_no_numbers_are_not_saved(
