@@ -100,7 +100,8 @@ setup(
             "jbert = spacy_jbert.cli.app:app",
         ],
         "spacy_callbacks": [
-            "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.callback:pretrain_mlm",
+            "spacy-jbert.pretrain_mlm.v2 = spacy_jbert.pretraining.callback:pretrain_mlm",
+            "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.deprecated:pretrain_mlm_v1",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",

@@ -334,7 +334,7 @@ class Errors(metaclass=_WithCodes):
         "of {steps}. Run the same command again to go on from there."
     )
     J130 = (
-        "shard = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and "
+        "fsdp = true needs several CUDA GPUs, a process for each (torchrun --nproc-per-node), and "
         "an encoder whose layers have weights of their own."
     )
     J131 = "report_to = '{package}' needs a package: pip install {package}"
@@ -627,6 +627,10 @@ class Warnings(metaclass=_WithCodes):
         "The checkpoint '{path}' was trained with {trained} torch threads, more than there are "
         "cores here, so training goes on with {own}: the result will not be the same to the bit. "
         "If it has to be, go on on a machine with {trained} cores."
+    )
+    JW139 = (
+        "spacy-jbert.pretrain_mlm.v1 is spacy-jbert.pretrain_mlm.v2 now, with the field's names: "
+        "{names}. The old config trains the same."
     )
     JW132 = "No learning curve will be drawn: pip install 'spacy-jbert[report]'"
     # --- JW2xx: data ------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.ner_scorer.v1": lambda build: build(),
     "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
+    "spacy-jbert.pretrain_mlm.v2": lambda build: build(path="text", output="out"),
 }
 
 

@@ -1,4 +1,4 @@
-"""`spacy-jbert.pretrain_mlm.v1`: pretrains the pipeline's encoder in place when `nlp` is
+"""`spacy-jbert.pretrain_mlm.v2`: pretrains the pipeline's encoder in place when `nlp` is
 initialised.
 """
 
@@ -36,32 +36,51 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OLD_NAMES = {
+    "decay_ratio": "decay",
+    "final_mlm_probability": "final_rate",
+    "fsdp": "shard",
+    "gradient_accumulation_steps": "accumulate",
+    "logging_steps": "log_steps",
+    "max_epochs": "epochs",
+    "max_grad_norm": "clip",
+    "max_length": "max_pieces",
+    "max_steps": "steps",
+    "mlm_probability": "rate",
+    "num_workers": "loader_workers",
+    "preprocessing_workers": "workers",
+    "save_total_limit": "keep",
+    "validation_fraction": "held_out",
+    "warmup_ratio": "warmup",
+}
+"""What the settings were called in `spacy-jbert.pretrain_mlm.v1`. Keys of runs and corpora are made
+with these, so that what was trained with them is still found."""
 # Settings that change neither what comes out nor how a checkpoint goes on; of the text its content
-# counts, not its path. Of `accumulate` and the processes their product counts: eight GPUs can go on
-# with what four began.
+# counts, not its path. Of `gradient_accumulation_steps` and the processes their product counts:
+# eight GPUs can go on with what four began.
 _INDIFFERENT = {
     "path",
     "output",
     "corpus",
-    "steps",  # stand in the key by their number
-    "epochs",
+    "max_steps",  # stand in the key by their number
+    "max_epochs",
     "enabled",
     "component",
     "device",
     "resume",
     "report_to",
     "portable",
-    "accumulate",
-    "shard",
+    "gradient_accumulation_steps",
+    "fsdp",
 }
 _INDIFFERENT |= {
     "eval_steps",
     "eval_samples",
     "save_steps",
-    "log_steps",
-    "keep",
-    "workers",
-    "loader_workers",
+    "logging_steps",
+    "save_total_limit",
+    "preprocessing_workers",
+    "num_workers",
 }
 # What keeps each it on this machine unless the user has said otherwise.
 _REPORTERS: dict[str, dict[str, str]] = {
@@ -82,26 +101,26 @@ _REPORTERS: dict[str, dict[str, str]] = {
 _PATIENCE = 10.0  # seconds
 _MANY = 10**9
 _RANGES = {
-    "epochs": (0.001, _MANY),
+    "max_epochs": (0.001, _MANY),
     **dict.fromkeys(
         (
-            "steps",
+            "max_steps",
             "batch_size",
-            "accumulate",
+            "gradient_accumulation_steps",
             "eval_steps",
             "eval_samples",
             "save_steps",
-            "log_steps",
-            "keep",
-            "workers",
+            "logging_steps",
+            "save_total_limit",
+            "preprocessing_workers",
         ),
         (1, _MANY),
     ),
-    **dict.fromkeys(("held_out", "warmup", "decay"), (0, 1)),
-    **dict.fromkeys(("rate", "final_rate"), (0.01, 0.99)),
-    **dict.fromkeys(("learn_rate", "weight_decay", "clip", "loader_workers"), (0, _MANY)),
+    **dict.fromkeys(("validation_fraction", "warmup_ratio", "decay_ratio"), (0, 1)),
+    **dict.fromkeys(("mlm_probability", "final_mlm_probability"), (0.01, 0.99)),
+    **dict.fromkeys(("learn_rate", "weight_decay", "max_grad_norm", "num_workers"), (0, _MANY)),
     **dict.fromkeys(("seed", "min_characters"), (0, 2**32 - 1)),
-    "max_pieces": (8, _MANY),
+    "max_length": (8, _MANY),
 }
 
 
@@ -114,33 +133,33 @@ def pretrain_mlm(
     normalization: Literal["NFC", "NFKC"] | None = None,
     min_characters: int = 10,
     text_field: str = "text",
-    workers: int | None = None,
-    max_pieces: int | None = None,
-    held_out: float = 0.02,
-    rate: float = 0.30,
-    final_rate: float = 0.15,
+    preprocessing_workers: int | None = None,
+    max_length: int | None = None,
+    validation_fraction: float = 0.02,
+    mlm_probability: float = 0.30,
+    final_mlm_probability: float = 0.15,
     sentence_objective: Literal["none", "nsp", "sop"] = "none",
-    steps: int | None = None,
-    epochs: float = 1.0,
+    max_steps: int | None = None,
+    max_epochs: float = 1.0,
     batch_size: int = 8192,
     batch_by: Literal["pieces", "samples"] = "pieces",
-    accumulate: int = 1,
+    gradient_accumulation_steps: int = 1,
     learn_rate: float = 5e-4,
-    warmup: float = 0.05,
-    decay: float = 0.2,
+    warmup_ratio: float = 0.05,
+    decay_ratio: float = 0.2,
     weight_decay: float = 0.01,
-    clip: float = 1.0,
+    max_grad_norm: float = 1.0,
     precision: Literal["fp32", "bf16"] = "fp32",
     torch_compile: bool = False,
     device: Literal["auto", "cpu"] = "auto",
-    shard: bool = False,
-    loader_workers: int = 0,
+    fsdp: bool = False,
+    num_workers: int = 0,
     seed: int = 0,
     eval_steps: int | None = None,
     eval_samples: int = 500,
     save_steps: int = 500,
-    log_steps: int = 50,
-    keep: int = 2,
+    logging_steps: int = 50,
+    save_total_limit: int = 2,
     resume: Literal["auto", "never"] = "auto",
     report_to: str | list[str] = "none",
     portable: bool = False,
@@ -150,9 +169,9 @@ def pretrain_mlm(
 
     The encoder goes on from the weights it has: new ones, or a checkpoint's (domain adaptation).
     Where the output folder holds a finished run with the same settings and text, its result is
-    loaded; where it holds an unfinished one, that run goes on. Where `steps` or `epochs` are more
-    than those of an earlier run that is the same in all else, it is prolonged: training goes on
-    from its last checkpoint, with the learning rate and the masking of the longer run.
+    loaded; where it holds an unfinished one, that run goes on. Where `max_steps` or `max_epochs`
+    are more than those of an earlier run that is the same in all else, it is prolonged: training
+    goes on from its last checkpoint, with the learning rate and the masking of the longer run.
 
     path (str | list[str]): Text, JSONL, CSV, Parquet and wikiextractor's files, or folders of them;
         packed (.gz, .xz) or not. In plain text a line is a sentence or a paragraph, a blank line
@@ -167,39 +186,39 @@ def pretrain_mlm(
         pipeline will see it.
     min_characters (int): Shorter lines are dropped.
     text_field (str): The field of a record that holds its text.
-    workers (int | None): Processes that cut the text into words and pieces; None: one for each
-        core.
-    max_pieces (int | None): The length of a sample, special pieces included; None: as much as the
+    preprocessing_workers (int | None): Processes that cut the text into words and pieces; None: one
+        for each core.
+    max_length (int | None): The length of a sample, special pieces included; None: as much as the
         encoder takes.
-    held_out (float): The share of the text, in whole documents, that is evaluated on.
-    rate, final_rate (float): The share of pieces that is masked at the beginning and, changing
-        linearly, at the end.
+    validation_fraction (float): The share of the text, in whole documents, that is evaluated on.
+    mlm_probability, final_mlm_probability (float): The share of pieces that is masked at the
+        beginning and, changing linearly, at the end.
     sentence_objective (str): nsp: next sentence prediction, sop: sentence order prediction, beside
         the masked pieces.
-    steps (int | None): Updates in all; None: as many as `epochs` passes over the text take.
-    epochs (float): See `steps`.
+    max_steps (int | None): Updates in all; None: as many as `max_epochs` passes over the text take.
+    max_epochs (float): See `max_steps`.
     batch_size (int): The pieces (padding counted) or samples of a batch, as `batch_by` says, on
         each device.
-    accumulate (int): Batches for one update.
-    learn_rate (float): Its highest value, after the share `warmup` of all steps; it falls in the
-        last share, `decay` (Hu et al. 2024, arXiv:2404.06395).
+    gradient_accumulation_steps (int): Batches for one update.
+    learn_rate (float): Its highest value, after the share `warmup_ratio` of all steps; it falls in
+        the last share, `decay_ratio` (Hu et al. 2024, arXiv:2404.06395).
     weight_decay (float): Of AdamW; not on biases and LayerNorm.
-    clip (float): The largest norm of a gradient.
+    max_grad_norm (float): The largest norm of a gradient.
     precision (str): bf16 computes in bfloat16 where that is safe; weights stay fp32.
     torch_compile (bool): Compile the model first: minutes at the beginning, faster afterwards.
     device (str): auto takes a CUDA GPU if there is one; several by torchrun.
-    shard (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold.
-        False: a copy on each (DDP).
-    loader_workers (int): Processes that build batches; 0: the training process itself. The batches
-        are the same.
+    fsdp (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold. False:
+        a copy on each (DDP).
+    num_workers (int): Processes that build batches; 0: the training process itself. The batches are
+        the same.
     seed (int): For everything random.
     eval_steps (int | None): Evaluate whenever so many steps are done; None: ten times in all, but
         at most every 100 steps. There is one evaluation before the first step and one after the
         last anyway.
-    save_steps, log_steps (int): The same for checkpoints and the log.
+    save_steps, logging_steps (int): The same for checkpoints and the log.
     eval_samples (int): The most samples of the held-out part that are evaluated on, spread evenly
         over it.
-    keep (int): The latest checkpoints that are kept, two at least.
+    save_total_limit (int): The latest checkpoints that are kept, two at least.
     resume (str): never: train anew whatever there is.
     report_to (str | list[str]): none, tensorboard, wandb or mlflow. Nothing leaves the machine
         unless WANDB_MODE or MLFLOW_TRACKING_URI says so.
@@ -249,7 +268,7 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
     n_special = sum(map(len, encoder.special_ids)) + (
         len(encoder.between_ids) if sentences != "none" else 0
     )
-    longest = min(settings["max_pieces"] or encoder.max_pieces, encoder.max_pieces)
+    longest = min(settings["max_length"] or encoder.max_pieces, encoder.max_pieces)
     prepared = corpora.prepare(
         nlp,
         encoder.tokenizer,
@@ -260,26 +279,28 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
             normalization=settings["normalization"], min_characters=settings["min_characters"]
         ),
         length=longest - n_special,
-        held_out=settings["held_out"],
+        held_out=settings["validation_fraction"],
         text_field=settings["text_field"],
-        workers=settings["workers"] or cores(),
+        workers=settings["preprocessing_workers"] or cores(),
     )
     PartialState(cpu=runs_on_cpu(settings["device"]))
-    together = settings["accumulate"] * _processes()  # batches of an update
+    together = settings["gradient_accumulation_steps"] * _processes()  # batches of an update
     train = Batches(
         prepared.train,
         encoder,
-        rate=settings["rate"],
-        final_rate=settings["final_rate"],
+        rate=settings["mlm_probability"],
+        final_rate=settings["final_mlm_probability"],
         size=settings["batch_size"],
         size_by=settings["batch_by"],
         sentence_objective=sentences,
         seed=settings["seed"],
     )
-    steps = settings["steps"] or max(1, -(-int(settings["epochs"] * train.per_pass) // together))
+    steps = settings["max_steps"] or max(
+        1, -(-int(settings["max_epochs"] * train.per_pass) // together)
+    )
     train.n_batches = steps * together
     kind = fingerprint(
-        {name: value for name, value in settings.items() if name not in _INDIFFERENT},
+        {OLD_NAMES.get(n, n): value for n, value in settings.items() if n not in _INDIFFERENT},
         prepared.key,
         together,
         _origin(nlp, settings["component"]),
@@ -333,23 +354,23 @@ def _run(
     evaluation = Batches(held_out, encoder, **shape, **shared) if n_evaluated else None
     every = (settings["eval_steps"] or max(100, -(-steps // 10))) if evaluation else None
     names = {
-        "accumulate",
+        "gradient_accumulation_steps",
         "learn_rate",
-        "warmup",
-        "decay",
+        "warmup_ratio",
+        "decay_ratio",
         "weight_decay",
-        "clip",
+        "max_grad_norm",
         "precision",
         "torch_compile",
         "device",
         "seed",
     }
-    names |= {"save_steps", "log_steps", "keep", "loader_workers"}
+    names |= {"save_steps", "logging_steps", "save_total_limit", "num_workers"}
     arguments = training_arguments(
         run,
-        steps=steps,
+        max_steps=steps,
         eval_steps=every,
-        shard=_layers(encoder) if settings["shard"] else [],
+        fsdp=_layers(encoder) if settings["fsdp"] else [],
         report_to=_reporters(settings["report_to"], run / "logs"),
         resumed=checkpoint is not None,
         **{name: settings[name] for name in names},
@@ -358,7 +379,7 @@ def _run(
     model = whole = MaskedLM(
         encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"]
     )
-    if settings["shard"]:
+    if settings["fsdp"]:
         whole = copy.deepcopy(model)  # of the other, each process will have a part only
     trainer = PretrainingTrainer(model, arguments, train, evaluation, key)
     begin = f"Going on from {checkpoint.relative_to(run.parent)}" if checkpoint else "Pretraining"
@@ -383,7 +404,7 @@ def _run(
                 trainer.evaluate()
                 evaluations.append(trainer.state.log_history[-1])
     finally:
-        if settings["shard"]:
+        if settings["fsdp"]:
             if weights := trainer.accelerator.get_state_dict(
                 trainer.model_wrapped
             ):  # in the first process
@@ -586,8 +607,10 @@ def _check(settings: dict[str, Any]) -> None:
         value = settings[name]
         if value is not None and not low <= value <= high:
             raise _unusable(name, value, f"it has to be between {low} and {high}.")
-    if settings["warmup"] + settings["decay"] > 1:
-        raise _unusable("decay", settings["decay"], "together with warmup it is more than 1.")
+    if settings["warmup_ratio"] + settings["decay_ratio"] > 1:
+        raise _unusable(
+            "decay_ratio", settings["decay_ratio"], "together with warmup_ratio it is more than 1."
+        )
     for name in ("path", "output", "corpus", "component", "text_field"):
         value = settings[name]
         entries = value if isinstance(value, list) else [value]

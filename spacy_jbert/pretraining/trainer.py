@@ -470,29 +470,29 @@ def runs_on_cpu(device: str) -> bool:
 def training_arguments(
     folder: Path,
     *,
-    steps: int,
-    accumulate: int,
+    max_steps: int,
+    gradient_accumulation_steps: int,
     learn_rate: float,
-    warmup: float,
-    decay: float,
+    warmup_ratio: float,
+    decay_ratio: float,
     weight_decay: float,
-    clip: float,
+    max_grad_norm: float,
     precision: str,
     torch_compile: bool,
     device: str,
     seed: int,
     eval_steps: int | None,
     save_steps: int,
-    log_steps: int,
-    keep: int,
+    logging_steps: int,
+    save_total_limit: int,
     report_to: list[str],
-    loader_workers: int,
-    shard: list[str],
+    num_workers: int,
+    fsdp: list[str],
     resumed: bool,
 ) -> TrainingArguments:
     """What transformers' Trainer is told; the settings are those of `pretrain_mlm`.
 
-    shard (list[str]): The classes of layers whose weights are shared out among the GPUs; none: each
+    fsdp (list[str]): The classes of layers whose weights are shared out among the GPUs; none: each
         has a copy of all.
     """
     arguments = TrainingArguments(
@@ -500,18 +500,18 @@ def training_arguments(
         logging_dir=str(folder / "logs"),
         run_name=folder.name,
         disable_tqdm=True,  # see Progress
-        max_steps=steps,
+        max_steps=max_steps,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=accumulate,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         optim="adamw_torch_fused",  # decays neither biases nor LayerNorm
         adam_beta2=0.98,  # RoBERTa
         adam_epsilon=1e-6,
         learning_rate=learn_rate,
         weight_decay=weight_decay,
-        max_grad_norm=clip,
+        max_grad_norm=max_grad_norm,
         lr_scheduler_type="warmup_stable_decay",
-        warmup_steps=round(warmup * steps),
-        lr_scheduler_kwargs={"num_decay_steps": round(decay * steps)},
+        warmup_steps=round(warmup_ratio * max_steps),
+        lr_scheduler_kwargs={"num_decay_steps": round(decay_ratio * max_steps)},
         bf16=precision == "bf16",
         torch_compile=torch_compile,
         use_cpu=runs_on_cpu(device),
@@ -524,13 +524,13 @@ def training_arguments(
         save_strategy="steps",
         save_steps=save_steps,
         # One is deleted before its successor's manifest is written.
-        save_total_limit=max(keep, 2),
-        logging_steps=log_steps,
+        save_total_limit=max(save_total_limit, 2),
+        logging_steps=logging_steps,
         logging_nan_inf_filter=False,
         report_to=report_to,
-        dataloader_num_workers=loader_workers,
-        fsdp="full_shard auto_wrap" if shard else "",
-        fsdp_config={"transformer_layer_cls_to_wrap": shard} if shard else None,
+        dataloader_num_workers=num_workers,
+        fsdp="full_shard auto_wrap" if fsdp else "",
+        fsdp_config={"transformer_layer_cls_to_wrap": fsdp} if fsdp else None,
         remove_unused_columns=False,
         average_tokens_across_devices=int(os.environ.get("WORLD_SIZE", "1")) > 1,
         seed=seed,

@@ -54,7 +54,7 @@ def trained_vocabulary(
 ) -> VocabularyLoader:
     """Train a vocabulary on text: `@misc = "spacy-jbert.TrainedVocabulary.v1"`.
 
-    path (str | list[str]): Files or folders of text, as for `spacy-jbert.pretrain_mlm.v1`.
+    path (str | list[str]): Files or folders of text, as for `spacy-jbert.pretrain_mlm.v2`.
     size (int): The number of wordpieces, special ones included, rounded up to a multiple of 64. A
         small text may give fewer.
     kind (str): wordpiece (Devlin et al. 2019, arXiv:1810.04805) or unigram (Kudo 2018,

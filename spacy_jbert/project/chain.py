@@ -124,7 +124,7 @@ def _adaptation(config: str, convert: str, encoder: list[str]) -> list[dict[str,
     adapt = (
         f"python -m spacy assemble {config} {pipeline} --paths.encoder ${{vars.encoder}} "
         "--paths.text corpus/text.txt --paths.output training "
-        "--initialize.after_init.steps ${vars.steps} --initialize.after_init.batch_size 2048 -V"
+        "--initialize.after_init.max_steps ${vars.steps} --initialize.after_init.batch_size 2048 -V"
     )
     return [
         _step("convert", "Clean the text", convert, ["${vars.data}"], ["corpus/text.txt"]),

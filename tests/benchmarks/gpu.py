@@ -173,19 +173,23 @@ def fine_tune(sizes: Sizes, kind: str, words: int, precision: str | None) -> dic
 
 def pretrain(sizes: Sizes, pieces: int | None) -> dict[str, Any]:
     """The registered callback; with None exactly its defaults, otherwise bf16 and workers."""
-    callback = registry.callbacks.get("spacy-jbert.pretrain_mlm.v1")
-    settings: dict[str, Any] = {"steps": sizes.pretrain_steps, "held_out": 0.0}
+    callback = registry.callbacks.get("spacy-jbert.pretrain_mlm.v2")
+    settings: dict[str, Any] = {"max_steps": sizes.pretrain_steps, "validation_fraction": 0.0}
     if pieces is not None:
-        settings |= {"batch_size": pieces, "precision": "bf16", "loader_workers": 8}
+        settings |= {"batch_size": pieces, "precision": "bf16", "num_workers": 8}
         if device() == "cpu":
-            settings["loader_workers"] = 1
+            settings["num_workers"] = 1
     nlp = pipeline(sizes.pretrained, "fp32", heads=False)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         text.write_text("\n".join(real_lines(sizes.characters)), encoding="utf-8")
         log_steps = max(1, sizes.pretrain_steps // 10)
         callback(
-            path=str(text), output=f"{folder}/run", max_pieces=128, log_steps=log_steps, **settings
+            path=str(text),
+            output=f"{folder}/run",
+            max_length=128,
+            logging_steps=log_steps,
+            **settings,
         )(nlp)
         metrics = srsly.read_json(Path(folder) / "run" / "metrics.json")
     found = metrics["pieces_per_second"]

@@ -106,30 +106,30 @@ def _training(size: str, data: SimpleNamespace, folder: Path, settings: Settings
         data.ours, encoder, size=samples * _LENGTH, rate=_RATE, final_rate=_RATE, n_batches=steps
     )
     shared: dict[str, Any] = {
-        "steps": steps,
-        "accumulate": 1,
+        "max_steps": steps,
+        "gradient_accumulation_steps": 1,
         "learn_rate": 1e-4,
-        "warmup": 0.0,
-        "decay": 0.0,
+        "warmup_ratio": 0.0,
+        "decay_ratio": 0.0,
         "weight_decay": 0.01,
     }
     shared |= {
-        "clip": 1.0,
+        "max_grad_norm": 1.0,
         "precision": "fp32",
         "torch_compile": False,
         "device": "cpu",
         "seed": 0,
         "eval_steps": None,
-        "keep": 2,
+        "save_total_limit": 2,
     }
     ours_arguments = training_arguments(
         folder,
         **shared,
         save_steps=1000,
-        log_steps=1000,
+        logging_steps=1000,
         report_to=[],
-        loader_workers=0,
-        shard=[],
+        num_workers=0,
+        fsdp=[],
         resumed=False,
     )
     ours_arguments.save_strategy, ours_arguments.disable_tqdm = IntervalStrategy.NO, True

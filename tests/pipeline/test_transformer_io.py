@@ -260,12 +260,12 @@ def test_pretraining_within_spacys_commands_is_done_once(make_nlp: MakeNLP, tmp_
     (tmp_path / "text.txt").write_text("\n\n".join(SENTENCES * 2), encoding="utf-8")
     config = load_config(path)
     config["initialize"]["after_init"] = {
-        "@callbacks": "spacy-jbert.pretrain_mlm.v1",
+        "@callbacks": "spacy-jbert.pretrain_mlm.v2",
         "path": str(tmp_path / "text.txt"),
         "output": str(tmp_path / "pretrained"),
-        "steps": 2,
+        "max_steps": 2,
         "min_characters": 1,
-        "workers": 1,
+        "preprocessing_workers": 1,
     }
     config.to_disk(path)
 

@@ -1,4 +1,5 @@
 import errno
+import inspect
 import json
 import multiprocessing
 import os
@@ -22,7 +23,8 @@ from transformers import TrainerCallback
 
 from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.pretraining import callback, trainer
-from spacy_jbert.pretraining.callback import pretrain_mlm
+from spacy_jbert.pretraining.callback import OLD_NAMES, pretrain_mlm
+from spacy_jbert.pretraining.deprecated import pretrain_mlm_v1
 from spacy_jbert.pretraining.objective import MaskedLM
 from spacy_jbert.pretraining.once import tokenizer_identity, write_manifest
 from spacy_jbert.pretraining.trainer import last_checkpoint
@@ -47,12 +49,12 @@ def pipe(pipeline: Language) -> Any:
 
 
 SMALL: dict[str, Any] = {
-    "steps": 6,
+    "max_steps": 6,
     "batch_size": 512,
     "learn_rate": 1e-2,
-    "held_out": 0.2,
+    "validation_fraction": 0.2,
     "device": "cpu",
-    "log_steps": 2,
+    "logging_steps": 2,
     "eval_steps": 3,
 }
 
@@ -88,9 +90,9 @@ def test_it_learns_and_writes_what_it_learnt(
 ) -> None:
     before = weights(pipe)
     settings = SMALL | {
-        "steps": 120,
+        "max_steps": 120,
         "eval_steps": 60,
-        "held_out": 0.06,
+        "validation_fraction": 0.06,
         "batch_size": 1024,
         "learn_rate": 5e-3,
     }
@@ -111,7 +113,10 @@ def test_it_learns_and_writes_what_it_learnt(
 
 @pytest.mark.parametrize(
     "more",
-    [{"loader_workers": 2}, {"accumulate": 2, "sentence_objective": "sop", "batch_size": 200}],
+    [
+        {"num_workers": 2},
+        {"gradient_accumulation_steps": 2, "sentence_objective": "sop", "batch_size": 200},
+    ],
 )
 def test_a_resumed_run_is_bit_exact(
     pipeline: Language,
@@ -171,7 +176,7 @@ def test_a_run_that_was_killed_goes_on_bit_exact(
     (run,) = (tmp_path / "parts" / "runs").iterdir()
     assert {path.name for path in run.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     torch.set_num_threads(2)
-    pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"loader_workers": 2})(pipeline)
+    pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"num_workers": 2})(pipeline)
     assert torch.get_num_threads() == 2
     assert same(weights(pipe), whole)
 
@@ -240,9 +245,7 @@ def test_ctrl_c_is_an_order_to_save_and_stop(
     with monkeypatch.context() as patch:
         send_at(patch, 3, signal.SIGINT)
         with pytest.raises(SystemExit, match=r"\[J110\].*SIGINT.*step 3 of 6"):
-            pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"loader_workers": 1})(
-                pipeline
-            )
+            pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL | {"num_workers": 1})(pipeline)
     assert signal.getsignal(signal.SIGINT) is handler
     pretrain_mlm(str(text), str(tmp_path / "parts"), **SMALL)(pipeline)
     assert same(weights(pipe), whole)
@@ -318,7 +321,9 @@ def test_older_checkpoints_make_room(
         write(value, path, *args, **kwargs)
 
     monkeypatch.setattr(torch, "save", full)
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 2, "keep": 3})(pipeline)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"save_steps": 2, "save_total_limit": 3})(
+        pipeline
+    )
     assert "[JW137]" in caplog.text
     assert "[JW131]" not in caplog.text
     (run,) = (tmp_path / "runs").iterdir()
@@ -341,7 +346,7 @@ def test_a_run_is_prolonged(
     pipeline: Language, pipe: Any, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = weights(pipe)
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"log_steps": 1})(pipeline)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"logging_steps": 1})(pipeline)
     short = weights(pipe)
     trained: list[int] = []
     step = trainer.PretrainingTrainer.training_step
@@ -351,7 +356,9 @@ def test_a_run_is_prolonged(
         return step(self, *args)
 
     monkeypatch.setattr(trainer.PretrainingTrainer, "training_step", recorded)
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"steps": 10, "log_steps": 1})(pipeline)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"max_steps": 10, "logging_steps": 1})(
+        pipeline
+    )
     assert trained == [6, 7, 8, 9]
     assert not same(weights(pipe), short)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -371,9 +378,11 @@ def test_speed_is_that_of_the_run_itself(
     with monkeypatch.context() as patch:
         send_at(patch, 4, signal.SIGTERM)
         with pytest.raises(SystemExit):
-            pretrain_mlm(str(text), str(tmp_path), **SMALL | {"log_steps": 1})(pipeline)
+            pretrain_mlm(str(text), str(tmp_path), **SMALL | {"logging_steps": 1})(pipeline)
     begun = time.perf_counter()
-    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"log_steps": 1, "save_steps": 1})(pipeline)
+    pretrain_mlm(str(text), str(tmp_path), **SMALL | {"logging_steps": 1, "save_steps": 1})(
+        pipeline
+    )
     seconds = time.perf_counter() - begun
     (state,) = tmp_path.glob("runs/*/checkpoint-6/trainer_state.json")
     log = json.loads(state.read_text())["log_history"]
@@ -425,7 +434,7 @@ def test_the_sentence_objective_is_measured(
 
 
 def test_the_evaluated_part_is_bounded(pipeline: Language, text: Path, tmp_path: Path) -> None:
-    settings = SMALL | {"held_out": 0.4, "eval_steps": None, "max_pieces": 32}
+    settings = SMALL | {"validation_fraction": 0.4, "eval_steps": None, "max_length": 32}
     pretrain_mlm(str(text), str(tmp_path / "whole"), **settings)(pipeline)
     pretrain_mlm(str(text), str(tmp_path / "some"), **settings | {"eval_samples": 2})(pipeline)
     whole, some = (
@@ -462,9 +471,9 @@ def test_a_finished_run_is_loaded(
     pipe.encoder.model.load_state_dict(start)
     with monkeypatch.context() as patch:
         patch.setattr(callback, "_run", None)
-        pretrain_mlm(str(text), str(tmp_path), **SMALL | {"log_steps": 3})(pipeline)
+        pretrain_mlm(str(text), str(tmp_path), **SMALL | {"logging_steps": 3})(pipeline)
         assert same(weights(pipe), trained)
-        for changed in ({"seed": 1}, {"resume": "never"}, {"held_out": 0.3}):
+        for changed in ({"seed": 1}, {"resume": "never"}, {"validation_fraction": 0.3}):
             with pytest.raises(TypeError):
                 pretrain_mlm(str(text), str(tmp_path), **SMALL | changed)(pipeline)
     pipe.encoder.model.load_state_dict(start)
@@ -481,7 +490,7 @@ def test_not_enabled(pipeline: Language, pipe: Any, tmp_path: Path) -> None:
 
 def test_bf16(pipeline: Language, pipe: Any, text: Path, tmp_path: Path) -> None:
     pretrain_mlm(
-        str(text), str(tmp_path), **SMALL | {"precision": "bf16", "steps": 2, "device": "auto"}
+        str(text), str(tmp_path), **SMALL | {"precision": "bf16", "max_steps": 2, "device": "auto"}
     )(pipeline)
     assert all(tensor.dtype == torch.float32 for tensor in weights(pipe).values())
 
@@ -641,7 +650,12 @@ def test_errors(
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"\[J107\].*file"):
         pretrain_mlm(str(text), str(tmp_path / "file"))(pipeline)
-    for name, value in {"rate": 1.5, "batch_size": 0, "report_to": "paper", "decay": 0.99}.items():
+    for name, value in {
+        "mlm_probability": 1.5,
+        "batch_size": 0,
+        "report_to": "paper",
+        "decay_ratio": 0.99,
+    }.items():
         with pytest.raises(ValueError, match=rf"\[J108\] {name}"):
             pretrain_mlm(str(text), str(tmp_path), **{name: value})
     with pytest.raises(ValueError, match=r"\[J104\]"):
@@ -658,7 +672,7 @@ def test_in_a_pipeline(text: Path, tmp_path: Path) -> None:
         "paths.output": str(tmp_path / "out"),
         "initialize.components.transformer.encoder.size": "tiny",
         "initialize.components.transformer.encoder.vocabulary.size": 512,
-        "initialize.after_init.epochs": 1,
+        "initialize.after_init.max_epochs": 1,
     }
     nlp = util.load_model_from_config(util.load_config(CONFIG, overrides=overrides), auto_fill=True)
     nlp.initialize()
@@ -690,12 +704,12 @@ def configure(encoder: Encoder, text: Path, tmp_path: Path) -> Callable[..., Pat
         }
         config["initialize"]["components"]["transformer"]["encoder"] = loader
         config["initialize"]["after_init"] |= {
-            "steps": 4,
+            "max_steps": 4,
             "device": "cpu",
-            "held_out": 0.1,
-            "log_steps": 1,
+            "validation_fraction": 0.1,
+            "logging_steps": 1,
             "batch_size": 400,
-            "workers": 1,
+            "preprocessing_workers": 1,
         }
         config["initialize"]["after_init"] |= settings
         config.to_disk(tmp_path / f"{name}.cfg")
@@ -888,3 +902,31 @@ def test_the_contents_of_dictionaries_count(tmp_path: Path) -> None:
 def test_odd_metrics_are_no_result(tmp_path: Path, odd: str) -> None:
     (tmp_path / "metrics.json").write_text(odd)
     assert not callback._finished(tmp_path, "key")
+
+
+def test_configs_of_before_train_the_same_and_find_what_was_trained(
+    pipeline: Language, text: Path, tmp_path: Path
+) -> None:
+    old = {
+        "steps": 2, "batch_size": 512, "held_out": 0.2, "device": "cpu", "log_steps": 1,
+        "max_pieces": 32, "rate": 0.2, "final_rate": 0.2, "clip": 0.5, "workers": 1, "keep": 3,
+        "accumulate": 2, "warmup": 0.1, "decay": 0.1, "loader_workers": 0, "epochs": 2.0,
+        "shard": False,
+    }  # fmt: skip
+    with pytest.warns(FutureWarning, match="JW139"):
+        callback = pretrain_mlm_v1(str(text), str(tmp_path), **old)
+    callback(pipeline)
+    written = (tmp_path / "metrics.json").stat().st_mtime_ns
+    new_names = {before: now for now, before in OLD_NAMES.items()}
+    assert set(new_names) == set(old) - {"batch_size", "device"}
+    new = {new_names.get(name, name): value for name, value in old.items()}
+    pretrain_mlm(str(text), str(tmp_path), **new)(pipeline)
+    assert (tmp_path / "metrics.json").stat().st_mtime_ns == written
+
+
+def test_the_names_of_before_had_the_same_defaults() -> None:
+    old, new = (
+        {name: found.default for name, found in inspect.signature(callback).parameters.items()}
+        for callback in (pretrain_mlm_v1, pretrain_mlm)
+    )
+    assert {OLD_NAMES.get(name, name): default for name, default in new.items()} == old

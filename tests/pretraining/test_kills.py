@@ -24,14 +24,14 @@ from spacy_jbert.pretraining.parallel import Part, in_processes, parts
 from spacy_jbert.pretraining.text import Document
 
 SETTINGS: dict[str, Any] = {
-    "steps": 12,
+    "max_steps": 12,
     "batch_size": 512,
-    "held_out": 0.2,
+    "validation_fraction": 0.2,
     "device": "cpu",
-    "log_steps": 1,
+    "logging_steps": 1,
     "eval_steps": 6,
     "save_steps": 1,
-    "workers": 1,
+    "preprocessing_workers": 1,
 }
 Weights = dict[str, torch.Tensor]
 Run = Callable[..., Weights]
@@ -105,16 +105,16 @@ def test_a_killed_second_run_never_passes_for_the_first(run: Run, tmp_path: Path
 def test_killed_between_the_encoder_and_its_figures(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = run(tmp_path, steps=2)
+    first = run(tmp_path, max_steps=2)
 
     def second() -> None:
         with pytest.MonkeyPatch.context() as patch:
             kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
             patch.setattr(callback, "replacing", kill)
-            run(tmp_path, steps=2, seed=1)
+            run(tmp_path, max_steps=2, seed=1)
 
     assert killed(second, 100)
-    assert same(run(tmp_path, steps=2), first)
+    assert same(run(tmp_path, max_steps=2), first)
     assert "[JW135]" in caplog.text
 
 
@@ -151,7 +151,7 @@ nlp = spacy.blank("ja")
 pipe = nlp.add_pipe("jbert_transformer", name="transformer")
 vocabulary = trained_vocabulary({text!r}, size=512, folder={vocabulary!r}, workers=2)
 pipe.encoder = new_encoder(vocabulary, layers=1, width=32, heads=2, max_pieces=64)(nlp)
-pretrain_mlm({text!r}, {output!r}, steps=1, device="cpu", workers=2)(nlp)
+pretrain_mlm({text!r}, {output!r}, max_steps=1, device="cpu", preprocessing_workers=2)(nlp)
 print("done")
 """
 
