@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 
 # Two processes at least: most tests compute on one thread.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --durations 15
 
 # What CI adds to the tests.
 check: $(INSTALLED)

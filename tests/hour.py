@@ -105,30 +105,24 @@ SHAPES: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def play(folder: Path, *, steps: int, shapes: list[str]) -> dict[str, float]:
-    """Play the hour in an empty folder.
+def play(python: Path, folder: Path, name: str, *, steps: int) -> float:
+    """Play the hour of one shape of data in an empty folder.
 
-    RETURNS (dict[str, float]): The minutes of each shape.
+    python (Path): Of an environment with the wheel.
+    RETURNS (float): The minutes that it took.
     """
-    python = installed(folder)
-    minutes = {}
-    for name in shapes:
-        start = time.monotonic()
-        work = folder / name
-        work.mkdir()
-        data = SHAPES[name](work)
-        project = work / f"my-{name}"
-        run(python, "-m", "spacy", "jbert", "init", project.name, "--data", data, cwd=work)
-        short = ["--vars.steps", steps]
-        if name == "multilabel":
-            short += ["--vars.folds", 3]
-        run(python, "-m", "spacy", "project", "run", "all", ".", *short, cwd=project)
-        (wheel,) = project.glob("packages/*/dist/*.whl")
-        run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=work)
-        run(python, "-c", LOAD, wheel.name.split("-")[0], cwd=work)
-        minutes[name] = (time.monotonic() - start) / 60
-        print(f"{name}: {minutes[name]:.1f} minutes", flush=True)
-    return minutes
+    start = time.monotonic()
+    data = SHAPES[name](folder)
+    project = folder / f"my-{name}"
+    run(python, "-m", "spacy", "jbert", "init", project.name, "--data", data, cwd=folder)
+    short = ["--vars.steps", steps]
+    if name == "multilabel":
+        short += ["--vars.folds", 3]
+    run(python, "-m", "spacy", "project", "run", "all", ".", *short, cwd=project)
+    (wheel,) = project.glob("packages/*/dist/*.whl")
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=folder)
+    run(python, "-c", LOAD, wheel.name.split("-")[0], cwd=folder)
+    return (time.monotonic() - start) / 60
 
 
 def installed(folder: Path) -> Path:
@@ -181,7 +175,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(SHAPES), default=list(SHAPES))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        play(Path(folder), steps=given.steps, shapes=given.only)
+        python = installed(Path(folder))
+        for name in given.only:
+            work = Path(folder) / name
+            work.mkdir()
+            print(f"{name}: {play(python, work, name, steps=given.steps):.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":

@@ -46,14 +46,15 @@ BLOCK = re.compile(
 DRIVER = """
 import json, os, subprocess, sys
 namespace = {"__name__": "__main__"}
+folder_file = os.path.abspath(".folder")
 for language, code in json.load(open(sys.argv[1], encoding="utf-8")):
     print("---", code, sep="\\n", flush=True)
     if language == "python":
         exec(compile(code, "<document>", "exec"), namespace)
     else:
-        script = code + "\\npwd > .folder"
+        script = code + f"\\npwd > {folder_file}"
         subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True)
-        os.chdir(open(".folder", encoding="utf-8").read().strip())
+        os.chdir(open(folder_file, encoding="utf-8").read().strip())
 """
 
 

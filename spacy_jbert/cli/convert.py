@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from confection import Config
 
-from ..corpora.readers import Format, Quoting, check_file, kind, shortened
-from ..corpora.splits import Shuffle
+from ..corpora.readers import Format, Quoting, Shuffle, check_file, kind, shortened
 from ..errors import DataError, Errors
 from ..terminal import replace_unshowable
 from .output import coded_errors

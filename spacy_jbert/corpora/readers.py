@@ -44,6 +44,8 @@ Notes = Counter[str]
 Quoting = Literal["auto", "csv", "none"]
 """How a table's cells are quoted: as in CSV ("a ""b"" c"), not at all, or as the file shows."""
 
+Shuffle = Literal["stratified", "plain"]
+"""How one file is shared out: by labels, or as it comes."""
 Format = Literal[
     "auto",
     "jsonl",

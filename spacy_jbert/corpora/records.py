@@ -19,8 +19,8 @@ from ..errors import DataError, Errors, Warnings
 from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
 from .importers import TOOLS, Annotated, Named, read_export
 from .labels import LabelMap
-from .readers import Format, Notes, Quoting, Row, format_of, read_rows, shortened
-from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
+from .readers import Format, Notes, Quoting, Row, Shuffle, format_of, read_rows, shortened
+from .splits import Splits, read_splits, report, split_of, write_splits
 from .tables import has_splits
 
 Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]

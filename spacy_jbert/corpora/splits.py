@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +17,10 @@ from spacy.tokens import Doc, DocBin
 from ..errors import DataError, Errors, Warnings
 from ..storage import replacing
 from .docs import labels_of
-from .readers import Notes, Row
+from .readers import Notes, Row, Shuffle
 
 SPLITS = ("train", "dev", "test")
 Splits = dict[str, list[Doc]]
-Shuffle = Literal["stratified", "plain"]
 
 
 def read_splits(

@@ -186,9 +186,8 @@ def test_a_hundred_thousand_characters(pooling: str, make_nlp: MakeNLP) -> None:
         "W", np.random.default_rng(0).normal(0, 0.2, (3, 16)).astype("f")
     )
     sizes: list[int] = []
-    hook = nlp.get_pipe("transformer").encoder.model.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
-    )
+    embeddings = nlp.get_pipe("transformer").encoder.model.get_input_embeddings()
+    hook = embeddings.register_forward_pre_hook(lambda module, ids: sizes.append(ids[0].numel()))
     words = ["図書館", "で", "本", "を", "読む", "。"] * 12_000
     first, last = (
         Doc(nlp.vocab, words=words[:-600] + [word] * 600, spaces=[False] * len(words))

@@ -29,7 +29,6 @@ FILES = [
     "constraints.txt",
     "README.md",
     "LICENSE",
-    "MANIFEST.in",
 ]
 
 
