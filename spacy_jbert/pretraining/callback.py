@@ -141,7 +141,7 @@ def pretrain_mlm(
     sentence_objective: Literal["none", "nsp", "sop"] = "none",
     max_steps: int | None = None,
     max_epochs: float = 1.0,
-    batch_size: int = 8192,
+    batch_size: int | Literal["auto"] = "auto",
     batch_by: Literal["pieces", "samples"] = "pieces",
     gradient_accumulation_steps: int = 1,
     learn_rate: float = 5e-4,
@@ -153,7 +153,7 @@ def pretrain_mlm(
     torch_compile: bool = False,
     device: Literal["auto", "cpu"] = "auto",
     fsdp: bool = False,
-    num_workers: int = 0,
+    num_workers: int | Literal["auto"] = "auto",
     seed: int = 0,
     eval_steps: int | None = None,
     eval_samples: int = 500,
@@ -197,8 +197,8 @@ def pretrain_mlm(
         the masked pieces.
     max_steps (int | None): Updates in all; None: as many as `max_epochs` passes over the text take.
     max_epochs (float): See `max_steps`.
-    batch_size (int): The pieces (padding counted) or samples of a batch, as `batch_by` says, on
-        each device.
+    batch_size (int | str): The pieces (padding counted) or samples of a batch, as `batch_by` says,
+        on each device. "auto": 4,096 pieces on a CPU, up to 32,768 on a GPU, as its memory allows.
     gradient_accumulation_steps (int): Batches for one update.
     learn_rate (float): Its highest value, after the share `warmup_ratio` of all steps; it falls in
         the last share, `decay_ratio` (Hu et al. 2024, arXiv:2404.06395).
@@ -209,8 +209,8 @@ def pretrain_mlm(
     device (str): auto takes a CUDA GPU if there is one; several by torchrun.
     fsdp (bool): Share the weights out among the GPUs (FSDP), for models that one can't hold. False:
         a copy on each (DDP).
-    num_workers (int): Processes that build batches; 0: the training process itself. The batches are
-        the same.
+    num_workers (int | str): Processes that build batches; 0: the training process itself. The
+        batches are the same. "auto": 0 on a CPU, up to 8 on a GPU, one core left over.
     seed (int): For everything random.
     eval_steps (int | None): Evaluate whenever so many steps are done; None: ten times in all, but
         at most every 100 steps. There is one evaluation before the first step and one after the
@@ -228,7 +228,7 @@ def pretrain_mlm(
     RETURNS (Callable[[Language], Language]): The callback.
     """
     settings = dict(locals())
-    _check(settings)
+    _check({name: None if value == "auto" else value for name, value in settings.items()})
 
     def pretrain(nlp: Language) -> Language:
         if not enabled:
@@ -264,6 +264,7 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
     from .trainer import runs_on_cpu
 
     encoder: Encoder = pipe.encoder
+    settings = settings | _sizes(encoder, settings)
     sentences = settings["sentence_objective"]
     n_special = sum(map(len, encoder.special_ids)) + (
         len(encoder.between_ids) if sentences != "none" else 0
@@ -313,6 +314,22 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
     else:
         _run(encoder, prepared, train, steps, run, settings)
     PartialState().wait_for_everyone()
+
+
+def _sizes(encoder: Encoder, settings: dict[str, Any]) -> dict[str, int]:
+    """What "auto" is here: of settings that have other values, nothing."""
+    from . import sizes
+    from .trainer import runs_on_cpu
+
+    memory = sizes.gpu_memory(runs_on_cpu(settings["device"]))
+    config = encoder.model.config
+    found = {
+        "batch_size": sizes.batch_size(
+            config.num_hidden_layers, config.hidden_size, settings["precision"], memory
+        ),
+        "num_workers": sizes.num_workers(memory),
+    }
+    return {name: value for name, value in found.items() if settings[name] == "auto"}
 
 
 def _run(
@@ -607,6 +624,8 @@ def _check(settings: dict[str, Any]) -> None:
         value = settings[name]
         if value is not None and not low <= value <= high:
             raise _unusable(name, value, f"it has to be between {low} and {high}.")
+    if settings["batch_by"] == "samples" and settings["batch_size"] is None:
+        raise _unusable("batch_size", "auto", "with batch_by = 'samples' it has to be a number.")
     if settings["warmup_ratio"] + settings["decay_ratio"] > 1:
         raise _unusable(
             "decay_ratio", settings["decay_ratio"], "together with warmup_ratio it is more than 1."
