@@ -91,8 +91,8 @@ setup(
             "spacy-jbert.PooledTextCat.v1 = spacy_jbert.models.textcat:build_pooled_textcat",
         ],
         "spacy_misc": [
-            "spacy-jbert.HFEncoder.v1 = spacy_jbert.encoder.checkpoint:hf_encoder",
-            "spacy-jbert.NewEncoder.v1 = spacy_jbert.encoder.checkpoint:new_encoder",
+            "spacy-jbert.HFEncoder.v1 = spacy_jbert.encoder.loaders:hf_encoder",
+            "spacy-jbert.NewEncoder.v1 = spacy_jbert.encoder.loaders:new_encoder",
             "spacy-jbert.TrainedVocabulary.v1 = "
             "spacy_jbert.pretraining.vocabulary:trained_vocabulary",
         ],

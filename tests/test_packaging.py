@@ -32,7 +32,7 @@ def test_no_path_stays_and_the_tokenizer_is_required(
     }
     config = load_config(CONFIGS / "ner.cfg", overrides=paths)
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
-    from spacy_jbert.encoder.checkpoint import hf_encoder
+    from spacy_jbert.encoder.loaders import hf_encoder
 
     nlp.get_pipe("transformer").initialize(lambda: [], nlp=nlp, encoder=hf_encoder(folder))
     for _ in range(2):  # once for every checkpoint that is written

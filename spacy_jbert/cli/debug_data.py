@@ -196,7 +196,7 @@ def find_segmenter(config: Config) -> tuple["Segmenter | None", str]:
 
     RETURNS (tuple[Segmenter | None, str]): None if there is none yet, and why.
     """
-    from ..encoder.checkpoint import load_tokenizer
+    from ..encoder.files import load_tokenizer
     from ..wordpieces.segmentation import make_segmenter
 
     for name, settings in config["components"].items():

@@ -1,1 +1,6 @@
-"""Checkpoint folders in, torch encoders with their tokenizers out. Open `checkpoint.py` first."""
+"""A checkpoint folder (or a name on the hub) in, a torch encoder with its tokenizer out, and back.
+
+Open `checkpoint.py` first: the encoder, how it is loaded and saved. `files.py` reads and checks
+config and tokenizer, `settings.py` what they may say, `loaders.py` has what a config can name,
+`forward.py` runs the model.
+"""

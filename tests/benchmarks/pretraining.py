@@ -23,7 +23,8 @@ from transformers import (
 )
 from transformers.trainer_utils import IntervalStrategy
 
-from spacy_jbert.encoder.checkpoint import SIZES, Encoder
+from spacy_jbert.encoder.checkpoint import Encoder
+from spacy_jbert.encoder.loaders import SIZES
 from spacy_jbert.pretraining.batches import Batches
 from spacy_jbert.pretraining.corpus import Corpus, prepare
 from spacy_jbert.pretraining.masking import generator, mask

@@ -15,7 +15,8 @@ import torch
 from spacy.language import Language
 from transformers import AutoModel, AutoTokenizer
 
-from spacy_jbert.encoder.checkpoint import Encoder, hf_encoder, new_encoder
+from spacy_jbert.encoder.checkpoint import Encoder
+from spacy_jbert.encoder.loaders import hf_encoder, new_encoder
 from spacy_jbert.models.shim import EncoderShim
 
 from ..conftest import FAMILIES

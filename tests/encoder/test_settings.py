@@ -29,7 +29,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from spacy_jbert.encoder.checkpoint import Encoder, hf_encoder, new_encoder
+from spacy_jbert.encoder.checkpoint import Encoder
+from spacy_jbert.encoder.loaders import hf_encoder, new_encoder
 from spacy_jbert.errors import DataError
 from spacy_jbert.models.shim import EncoderShim
 from spacy_jbert.models.transformer import build_transformer
@@ -398,7 +399,7 @@ def test_the_hub_is_asked_for_what_is_missing_only(
         calls.append(local_files_only)
         raise error
 
-    monkeypatch.setattr("spacy_jbert.encoder.checkpoint._read_settings", fail)
+    monkeypatch.setattr("spacy_jbert.encoder.checkpoint.read_settings", fail)
     with pytest.raises(ValueError, match=r"J0\d\d"):
         hf_encoder("someone/something")(japanese)
     assert calls == asked

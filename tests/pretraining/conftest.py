@@ -12,7 +12,8 @@ import spacy
 import torch
 from spacy.language import Language
 
-from spacy_jbert.encoder.checkpoint import Encoder, new_encoder
+from spacy_jbert.encoder.checkpoint import Encoder
+from spacy_jbert.encoder.loaders import new_encoder
 from spacy_jbert.pretraining.vocabulary import trained_vocabulary
 from spacy_jbert.wordpieces.segmentation import make_segmenter
 

@@ -141,7 +141,7 @@ def test_when_helpers_end_the_first_process_does_what_is_left(
 
 SCRIPT = """
 import spacy
-from spacy_jbert.encoder.checkpoint import new_encoder
+from spacy_jbert.encoder.loaders import new_encoder
 from spacy_jbert.pretraining import parallel
 from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.vocabulary import trained_vocabulary
