@@ -295,7 +295,7 @@ def _inexpressible(
     """The entities that start or end inside a token of the pipeline, with its tokens, and those of
     them for which that holds even where wordpieces end.
     """
-    from ..wordpieces.segmentation import token_offsets
+    from ..wordpieces.alignment import token_offsets
     from ..wordpieces.units import unit_ends, unit_starts
 
     torn = [

@@ -108,8 +108,8 @@ def look(nlp: Language, text: str, *, words: str | None = None) -> dict[str, Any
         windows overlap.
     RAISES: ValueError J031 if there is no encoder in the pipeline, J032 for an empty text.
     """
-    from ..wordpieces.alignment import align
-    from ..wordpieces.segmentation import choose_words, token_offsets
+    from ..wordpieces.alignment import align, token_offsets
+    from ..wordpieces.segmentation import choose_words
 
     before, node = _find_encoder(nlp)
     if not text:

@@ -22,8 +22,8 @@ from transformers.file_utils import ModelOutput
 from ..encoder.checkpoint import Encoder
 from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
-from ..wordpieces.alignment import ragged_ranges
-from ..wordpieces.segmentation import WORDS, align_docs, token_offsets
+from ..wordpieces.alignment import align_docs, ragged_ranges, token_offsets
+from ..wordpieces.segmentation import WORDS
 from ..wordpieces.windows import Window, batch_windows, plan_windows
 from .listener import pool
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send

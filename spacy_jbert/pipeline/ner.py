@@ -27,7 +27,7 @@ from ..models.finite import finite, finite_weights
 from ..models.listener import is_units
 from ..saving import save_whole
 from ..types import Ints, TaggerModel, TagScores
-from ..wordpieces.segmentation import token_offsets
+from ..wordpieces.alignment import token_offsets
 from ..wordpieces.units import split_tokens, unit_doc, unit_starts
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..errors import Errors, Warnings
 from ..types import Ints, Pieces
-from ..wordpieces.segmentation import make_segmenter, token_offsets
+from ..wordpieces.alignment import token_offsets
+from ..wordpieces.segmentation import make_segmenter
 from .once import file_fingerprint, fingerprint, first_rank, tokenizer_identity, write_manifest
 from .parallel import Part, characters, in_processes, parts
 from .progress import progress

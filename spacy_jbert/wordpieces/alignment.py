@@ -10,8 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.attrs import IS_SPACE, LENGTH, SPACY
+from spacy.tokens import Doc
 
-from ..types import Ints
+from ..types import Ints, Pieces
 
 
 def align(
@@ -220,3 +222,47 @@ def piece_spans(word: str, pieces: Sequence[str], unknown: str) -> list[tuple[in
 
 def _bare(piece: str) -> str:
     return piece[2:] if piece.startswith("##") and len(piece) > 2 else piece.lstrip("▁")
+
+
+def token_offsets(doc: Doc) -> tuple[Ints, Ints]:
+    """The character offsets of a Doc's tokens.
+
+    RETURNS: Starts and ends, *shape* `(n_tokens,)` each.
+    """
+    lengths, spaces = doc.to_array([LENGTH, SPACY]).astype(np.int32).T
+    ends = np.cumsum(lengths + spaces, dtype=np.int32) - spaces
+    return ends - lengths, ends
+
+
+def align_docs(docs: Sequence[Doc], pieces: Sequence[Pieces]) -> list[tuple[Ints, Ints]]:
+    """Find the wordpieces of each token of many documents: `align`, once, over all texts laid one
+    behind the other.
+
+    pieces: Of each document.
+
+    RETURNS: For each document piece indices, token after token, and how many each token has.
+    """
+    if not docs:
+        return []
+    tokens = np.concatenate([doc.to_array([LENGTH, SPACY]) for doc in docs]).astype(np.int32)
+    behind = np.cumsum(tokens.sum(axis=1), dtype=np.int32)
+    ends = behind - tokens[:, 1]
+    first = np.concatenate(([0], np.cumsum([len(doc) for doc in docs])))
+    counts = np.array([len(of.ids) for of in pieces])
+    shift = np.repeat(np.concatenate(([0], behind)).astype(np.int32)[first[:-1]], counts)
+    piece_starts, piece_ends = (
+        np.concatenate([of[column] for of in pieces]) + shift for column in (1, 2)
+    )
+    indices, lengths = align(ends - tokens[:, 0], ends, piece_starts, piece_ends)
+    at = np.concatenate(([0], np.cumsum(lengths)))[first]
+    own = indices - np.repeat(np.cumsum(counts) - counts, np.diff(at)).astype(np.int32)
+    slices = zip(pairwise(at.tolist()), pairwise(first.tolist()), strict=True)
+    return [(own[begin:end], lengths[start:stop]) for (begin, end), (start, stop) in slices]
+
+
+def spaced_tokens(doc: Doc) -> NDArray[np.bool_]:
+    """Whether a token comes first or after white space.
+
+    RETURNS: *Shape:* `(n_tokens,)`.
+    """
+    return np.concatenate(([True], doc.to_array([SPACY, IS_SPACE]).any(axis=1)))[:-1]

@@ -25,8 +25,7 @@ from spacy_transformers.data_classes import TransformerData
 from thinc.types import Ragged
 
 from ..types import Ints
-from .alignment import align, ragged_ranges
-from .segmentation import token_offsets
+from .alignment import align, ragged_ranges, token_offsets
 
 _ATTRIBUTES = [HEAD, DEP, TAG, POS, MORPH, LEMMA, SENT_START, ENT_IOB, ENT_TYPE, ENT_KB_ID, ENT_ID]
 

@@ -18,7 +18,8 @@ from spacy_transformers.layers.transformer_model import huggingface_tokenize
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
-from spacy_jbert.wordpieces.segmentation import Segmenter, align_docs, make_segmenter
+from spacy_jbert.wordpieces.alignment import align_docs
+from spacy_jbert.wordpieces.segmentation import Segmenter, make_segmenter
 
 from .measure import Row, Settings, race, real_lines
 

@@ -21,7 +21,7 @@ from thinc.api import Adam
 from spacy_jbert.models.biluo import tag_names
 from spacy_jbert.pipeline.ner import JBertNER
 from spacy_jbert.types import TagScores
-from spacy_jbert.wordpieces.segmentation import token_offsets
+from spacy_jbert.wordpieces.alignment import token_offsets
 
 from ..conftest import SENTENCES, listener, stock_listener
 from .conftest import scores, tagged, tagger

@@ -27,7 +27,7 @@ from spacy_jbert.pretraining.corpus import (
 from spacy_jbert.pretraining.parallel import Part
 from spacy_jbert.pretraining.text import Cleaning
 from spacy_jbert.types import Pieces
-from spacy_jbert.wordpieces.segmentation import token_offsets
+from spacy_jbert.wordpieces.alignment import token_offsets
 
 
 def make(nlp: Language, pipe: SimpleNamespace, text: Path, folder: Path, **settings: Any) -> Corpus:

@@ -21,16 +21,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
 from spacy_jbert.types import Pieces
-from spacy_jbert.wordpieces.alignment import align
+from spacy_jbert.wordpieces.alignment import align, align_docs, spaced_tokens, token_offsets
+from spacy_jbert.wordpieces.cache import WordCache
 from spacy_jbert.wordpieces.segmentation import (
     DocPieces,
     Segmenter,
-    _Cache,
-    align_docs,
     choose_words,
     make_segmenter,
-    spaced_tokens,
-    token_offsets,
 )
 
 from ..conftest import FAMILIES, SENTENCES, SHARED
@@ -87,7 +84,7 @@ def same(a: Pieces, b: Pieces) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def caches(segmenter: Any) -> list[_Cache]:
+def caches(segmenter: Any) -> list[WordCache]:
     return [part.cache for part in (segmenter, segmenter.cut) if hasattr(part, "cache")]
 
 
@@ -283,7 +280,7 @@ def test_threads_get_what_one_thread_gets(
 def test_the_cache_is_bounded(
     tokenizers: Callable, japanese: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spacy_jbert.wordpieces.segmentation._CACHE_SIZE", 10)
+    monkeypatch.setattr("spacy_jbert.wordpieces.cache._CACHE_SIZE", 10)
     segmenter = make_segmenter(tokenizers("bert-fast"), "doc")
     assert isinstance(segmenter, DocPieces)
     docs = [japanese(sentence) for sentence in SENTENCES]

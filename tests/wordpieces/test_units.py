@@ -9,7 +9,7 @@ from spacy_transformers.data_classes import TransformerData, WordpieceBatch
 from thinc.types import Ragged
 from transformers.file_utils import ModelOutput
 
-from spacy_jbert.wordpieces.segmentation import token_offsets
+from spacy_jbert.wordpieces.alignment import token_offsets
 from spacy_jbert.wordpieces.units import split_tokens, unit_doc, unit_ends, unit_starts, units
 
 from .test_alignment import spans
