@@ -498,5 +498,7 @@ def _look_at_tags(seen: Inspection) -> None:
 def _count_running_text(seen: Inspection) -> None:
     from ..pretraining.text import find_files, read_documents
 
-    for document in read_documents(find_files([str(seen.path)]), seen.text_field or "text"):
+    for document in read_documents(
+        find_files([str(seen.path)]), seen.text_field or "text", encoding=seen.encoding
+    ):
         _count(seen, "\n".join(document), [], annotated=True)

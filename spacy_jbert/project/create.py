@@ -52,10 +52,12 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """About eight passes over the data (three of pretraining)."""
+        """About eight passes over the data (three of pretraining), and no fewer steps than a new
+        head needs to find anything."""
         tokens = self.data.characters / 1.7
         passes = tokens / BATCH[self.task] * (3 if self.task == "text" else 8)
-        return max(200, min(1500, round(passes / 50) * 50)) if self.data.records else 1500
+        least = 400 if self.task in ("ner", "joint") else 200
+        return max(least, min(1500, round(passes / 50) * 50)) if self.data.records else 1500
 
 
 def check(data: Inspection) -> None:
@@ -199,11 +201,11 @@ def convert_command(plan: Plan, data: str) -> str:
     seen = plan.data
     out = "corpus/text.txt" if plan.task == "text" else "corpus"
     words = ["--out", out, "--task", plan.task]
+    if seen.encoding:
+        words += ["--encoding", seen.encoding]
     if plan.task != "text":
         words += ["--split", "80/20/0" if plan.crossval else "80/10/10"]
         words += ["--format", seen.format]
-        if seen.encoding:
-            words += ["--encoding", seen.encoding]
         if seen.unlabelled:
             words += ["--skip-unlabelled"]
         if seen.overlapping:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,23 @@ def test_entities_that_overlap(tmp_path: Path) -> None:
 def test_what_is_no_entity_is_left_to_the_conversion(entity: Any, tmp_path: Path) -> None:
     records = [{"text": text, "entities": [[0, 2, "地名"], entity]} for text in TEXTS]
     assert inspect(write_jsonl(tmp_path / "x.jsonl", records)).labels["地名"] == 30
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp", "utf-16"])
+def test_running_text_in_any_encoding(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "news.txt"
+    data.write_text("東京に行きました。\n海を見ました。\n\n" * 12, encoding=encoding)
+    done = init(tmp_path / "mine", "--data", data)
+    assert done.exit_code == 0, done.output
+    convert = next(
+        command
+        for command in project_of(tmp_path / "mine")["commands"]
+        if command["name"] == "convert"
+    )
+    command = convert["script"][0].replace("${vars.data}", str(data))
+    monkeypatch.chdir(tmp_path / "mine")
+    done = CliRunner().invoke(jbert, shlex.split(command.split(" jbert ", 1)[1]))
+    assert done.exit_code == 0, done.output
+    assert "海を見ました。" in (tmp_path / "mine/corpus/text.txt").read_text(encoding="utf-8")
