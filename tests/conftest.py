@@ -286,6 +286,11 @@ FAMILIES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], Any]]] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """More than one only slow such small models down; what several threads may break is tested in

@@ -13,6 +13,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", hour.SHAPES)
+# Each takes a minute; `python -m tests.hour` plays all five.
+@pytest.mark.parametrize("name", ["bio", "textcat"])
 def test_from_the_data_to_a_wheel(python: Path, tmp_path: Path, name: str) -> None:
     assert hour.play(python, tmp_path, name, steps=4) > 0
