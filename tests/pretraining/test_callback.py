@@ -750,7 +750,7 @@ def test_two_processes_train_as_one_does(configure: Callable[..., Path], tmp_pat
     _, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors[-3000:]
     nlp = util.load_model_from_config(
-        util.load_config(configure("one", accumulate=2)), auto_fill=True
+        util.load_config(configure("one", gradient_accumulation_steps=2)), auto_fill=True
     )
     nlp.initialize()
     one, two = (
@@ -774,7 +774,7 @@ def test_two_processes_train_as_one_does(configure: Callable[..., Path], tmp_pat
 def test_two_processes_stop_at_the_same_step(
     configure: Callable[..., Path], tmp_path: Path
 ) -> None:
-    config = configure("run", steps=100_000, report_to="tensorboard", save_steps=100_000)
+    config = configure("run", max_steps=100_000, report_to="tensorboard", save_steps=100_000)
     process = torchrun(config, tmp_path / "pipeline")
     until = time.monotonic() + 300
     while not list((tmp_path / "run").glob("runs/*/logs/events*")):
