@@ -21,6 +21,9 @@ from .mending import columns, mended, text_ids_of
 
 # Sudachi takes 49,149 bytes, and a character has four at most.
 _SUDACHI_LIMIT = 12_000
+# A word segmenter of MeCab's or Sudachi's serves one thread at a time. Not a lock for each object
+# here: two threads that begin together may each make one for the same segmenter.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class JapaneseWords:
@@ -107,11 +110,10 @@ class JapaneseTexts:
         self.segment = segment
         self.cache: WordCache[str] = WordCache(words.cut_words)
         # MeCab's and Sudachi's taggers work in a buffer of their own.
-        self.lock = threading.Lock()
 
     def __call__(self, texts: Sequence[str]) -> Flat:
         normalized, begins, starts, ends = map_texts(texts, self.words.normalize)
-        with self.lock:
+        with _ONE_AT_A_TIME:
             segmented = list(map(self.segment, normalized))
         words = list(chain.from_iterable(segmented))
         (ids, first, last), lengths = self.cache(words, words.__getitem__)

@@ -6,6 +6,7 @@ import lzma
 import re
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertJapaneseTokenizer
 
@@ -438,3 +440,14 @@ def test_the_real_tokenizer(real_encoder: Any, make_doc: Callable) -> None:
             assert not set(pieces.ids.tolist()) & (
                 set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
             )
+
+
+def test_segmenters_of_one_tokenizer_serve_threads(tokenizers: Callable[[str], Any]) -> None:
+    """Threads that begin together may each make a segmenter for the pipeline's tokenizer."""
+    tokenizer = tokenizers("sudachi")
+    segmenters = [make_segmenter(tokenizer, "native") for _ in range(4)]
+    docs = [Doc(Vocab(), words=[sentence], spaces=[False]) for sentence in SENTENCES * 20]
+    expected = [pieces.ids.tolist() for pieces in segmenters[0](docs)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda segmenter: segmenter(docs), segmenters * 5))
+    assert all([pieces.ids.tolist() for pieces in one] == expected for one in found)
