@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import spacy
 import torch
+from confection import ConfigValidationError
 from filelock import FileLock
-from spacy import util
+from spacy import registry, util
 from spacy.language import Language
 from spacy.training import Example
 from transformers import TrainerCallback
@@ -914,7 +915,7 @@ def test_configs_of_before_train_the_same_and_find_what_was_trained(
         "shard": False,
     }  # fmt: skip
     with pytest.warns(FutureWarning, match="JW139"):
-        callback = pretrain_mlm_v1(str(text), str(tmp_path), **old)
+        callback = pretrain_mlm_v1(path=str(text), output=str(tmp_path), **old)
     callback(pipeline)
     written = (tmp_path / "metrics.json").stat().st_mtime_ns
     new_names = {before: now for now, before in OLD_NAMES.items()}
@@ -929,5 +930,10 @@ def test_the_names_of_before_had_the_same_defaults() -> None:
         {name: found.default for name, found in inspect.signature(callback).parameters.items()}
         for callback in (pretrain_mlm_v1, pretrain_mlm)
     )
-    on_a_cpu = new | {"batch_size": 8192, "num_workers": 0}
-    assert {OLD_NAMES.get(name, name): default for name, default in on_a_cpu.items()} == old
+    before = {OLD_NAMES.get(name, name): default for name, default in new.items()}
+    assert before | {"batch_size": 8192, "loader_workers": 0} == old
+    # spaCy checks configs by it.
+    settings = {"@callbacks": "spacy-jbert.pretrain_mlm.v1", "path": "a", "output": "b"}
+    registry.resolve({"callback": settings | {"rate": 0.2}})
+    with pytest.raises(ConfigValidationError, match="mlm_probability"):
+        registry.resolve({"callback": settings | {"mlm_probability": 0.2}})
