@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal
 import typer
 from confection import Config
 
-from ..corpora.readers import Format, Quoting, Shuffle, check_file, kind, shortened
+from ..corpora.readers import Format, Quoting, Shuffle, check_file, shortened
 from ..errors import DataError, Errors
 from ..terminal import replace_unshowable
 from .output import coded_errors
 
 ConversionTask = Literal["ner", "textcat", "textcat_multilabel", "joint", "text"]
-TAGGED = (".bio", ".iob", ".iob2", ".conll", ".conll03", ".bioes", ".biluo", ".ner")
 
 
 def settings_of(context: typer.Context, path: Path | None) -> Path | None:
@@ -154,9 +153,10 @@ def convert_cli(
     or running text. What can't be right ends with file and line, and nothing is written."""
     from ..corpora.combine import combine
     from ..corpora.docbins import convert_docbin
+    from ..corpora.formats import converted_parts, is_docbin, is_tagged_file
     from ..corpora.iob import convert_iob
     from ..corpora.records import convert_records
-    from ..corpora.text import convert_text
+    from ..pretraining.running_text import convert_text
 
     replace_unshowable()
     sources = sources or []
@@ -172,14 +172,18 @@ def convert_cli(
                 encoding=encoding,
             )
             return
-        if len(sources) > 1 or (source and task == "joint" and is_converted(source)):
+        if len(sources) > 1 or (source and task == "joint" and converted_parts(source)):
             combine(sources, out=out)
             return
         parts = {"train": train, "dev": dev, "test": test}
         given = next((path for path in (source, *parts.values()) if path is not None), None)
         if given is None:
             raise DataError(Errors.J221)
-        found = format if format != "auto" else found_format(given, task, encoding)
+        found = format
+        if format == "auto" and is_docbin(given):
+            found = "docbin"
+        elif format == "auto" and is_tagged_file(given, task, encoding):
+            found = "iob"
         common: dict[str, Any] = {"out": out, **parts, "split": split, "seed": seed}
         if found != "auto" and format == "auto":
             print(f"{given}: read as {found}", file=sys.stderr)
@@ -229,28 +233,3 @@ def convert_cli(
                 sheet=sheet,
             )
     print(f"{out}: {', '.join(sorted(path.name for path in out.glob('*.spacy')))}", file=sys.stderr)
-
-
-def is_converted(path: Path) -> bool:
-    """Whether a folder holds what this command writes."""
-    return path.is_dir() and bool(converted_parts(path))
-
-
-def converted_parts(path: Path) -> dict[str, Path]:
-    """RETURNS (dict[str, Path]): The DocBins of a folder, by part."""
-    files = {name: path / f"{name}.spacy" for name in ("train", "dev", "test")}
-    return {name: file for name, file in files.items() if file.is_file()}
-
-
-def found_format(path: Path, task: str, encoding: str | None = None) -> Format:
-    """RETURNS (str): docbin or iob if a file or folder looks like it, or else auto: what
-    `convert_records` finds out."""
-    from ..corpora.iob import looks_tagged
-
-    if kind(path) == ".spacy" or is_converted(path):
-        return "docbin"
-    if path.is_file() and (
-        kind(path) in TAGGED or (task == "ner" and looks_tagged(path, encoding))
-    ):
-        return "iob"
-    return "auto"

@@ -14,8 +14,9 @@ from typing import Any
 
 from ..errors import DataError, Errors
 from .docs import find_docbins, japanese_tokenizer, labels_of, read_docbin
+from .formats import is_docbin, is_tagged_file
 from .importers import TOOLS, read_export
-from .iob import looks_tagged, read_sentences
+from .iob import read_sentences
 from .readers import (
     OPENERS,
     Format,
@@ -28,7 +29,7 @@ from .readers import (
     read_lines,
     read_rows,
 )
-from .records import holds_standoff, is_tagged, tool_of
+from .records import holds_standoff, is_tagged, tagged, tool_of
 
 TEXT_FIELDS = (
     *("text", "sentence", "sent", "body", "content", "document", "utterance", "review", "comment"),
@@ -170,18 +171,16 @@ def find_encoding(path: Path) -> tuple[str | None, str]:
 
 def find_format(path: Path, task: str | None, encoding: str | None) -> str:
     """RETURNS (str): What a file or folder is, by its name and its first lines."""
+    if is_docbin(path):
+        return "docbin"
+    if is_tagged_file(path, task, encoding):
+        return "iob"
     if path.is_dir():
-        if any((path / f"{part}.spacy").is_file() for part in ("train", "dev", "test")):
-            return "docbin"
         if holds_standoff(path):
             return "brat"
         labelled = any(file.parent != path for file in path.rglob("*.txt"))
         return format_of(path) if format_of(path) != "folders" or labelled else "text"
-    if kind(path) == ".spacy":
-        return "docbin"
     records = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".xlsm")
-    if kind(path) not in records and task != "text" and looks_tagged(path, encoding):
-        return "iob"
     if kind(path) in records:
         return format_of(path)
     lines = _first_lines(path, encoding)
@@ -217,8 +216,9 @@ def _look_at_records(
     if is_tagged(head[0]):
         seen.task = "ner"
         for row in _rows(seen):
-            tags = [tag.partition("-")[2] for tag in row.fields["ner_tags"] if tag[:1] in "BSU"]
-            _count(seen, "".join(row.fields["tokens"]), tags, annotated=True)
+            record = tagged(row, Notes())
+            labels = [label for _, _, label in record.entities or ()]
+            _count(seen, record.text, labels, annotated=True)
         return
     for asked in (text_field, label_field, entities_field):
         if asked is not None:

@@ -141,12 +141,19 @@ def read_sentences(
             if tag != "O":
                 label = read_label(label, notes, path=path, line=number)
                 tag = f"{prefix}-{label}"
-                inside = prefix in "IELM" and before[0] in "BIM" and before[2:] == label
-                notes[Warnings.JW205] += prefix in "IELM" and not inside
+                inside = goes_on(tag, before, notes)
                 sentence.append((token, f"{'I' if inside else 'B'}-{label}"))
             else:
                 sentence.append((token, "O"))
             before = tag
+
+
+def goes_on(tag: str, before: str, notes: Notes) -> bool:
+    """Whether a tag goes on with the entity of the tag before it. One that should and has none is
+    counted (JW205)."""
+    inside = tag[0] in "IELM" and before[0] in "BIM" and before[2:] == tag[2:]
+    notes[Warnings.JW205] += tag[0] in "IELM" and not inside
+    return inside
 
 
 class Columns:

@@ -1,7 +1,7 @@
 """Texts with entities, labels or both, whatever file they are in -> one DocBin a split.
 
-`convert_records` is the whole of it: read records (`read_annotated`), check them (`Reader`), share
-them out and write them. Tagged tokens are in iob.py, DocBins in docbin.py, running text in text.py.
+`convert_records` is the whole of it: read records and check them (`Reader`), share them out and
+write them. Files of tagged tokens are in iob.py, DocBins in docbins.py.
 """
 
 import ast
@@ -18,6 +18,7 @@ from spacy.tokens import Doc
 from ..errors import DataError, Errors, Warnings
 from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
 from .importers import TOOLS, Annotated, Named, read_export
+from .iob import TAG, goes_on
 from .labels import LabelMap
 from .readers import Format, Notes, Quoting, Row, Shuffle, format_of, read_rows, shortened
 from .splits import Splits, read_splits, report, split_of, write_splits
@@ -324,18 +325,16 @@ def tagged(row: Row, notes: Notes) -> Annotated:
         expected = f"a tag for each of the {len(tokens)} tokens, by name"
         raise row.error(Errors.J207.format(field="ner_tags", expected=expected, value=len(tags)))
     entities: list[Entity] = []
-    start = 0
+    start, before = 0, "O"
     for token, tag in zip(tokens, tags, strict=True):
-        prefix, _, label = tag.partition("-")
-        if tag != "O" and (prefix not in tuple("BILUESM") or not label):
+        if not TAG.fullmatch(tag):
             raise row.error(Errors.J222.format(tag=tag))
         end = start + len(token)
-        follows = prefix in "IELM" and entities and entities[-1][1:] == (start, label)
-        if tag != "O" and follows:
-            entities[-1] = (entities[-1][0], end, label)
-        elif tag != "O":
-            entities.append((start, end, row.label(label, notes)))
-        start = end
+        if tag != "O":
+            tag = f"{tag[0]}-{row.label(tag[2:], notes)}"
+            first = entities.pop()[0] if goes_on(tag, before, notes) else start
+            entities.append((first, end, tag[2:]))
+        start, before = end, tag
     return Annotated("".join(tokens), row, trim_entities("".join(tokens), entities, notes))
 
 

@@ -169,7 +169,10 @@ class Demand:
         self.docs = [total * share for share in shares]
         self.labels: dict[str, list[float]] = {}
         self.have: set[tuple[int, str | None]] = set()
-        for label, count in sum((unit.labels for unit in units), Counter[str]()).items():
+        counts = Counter[str]()
+        for unit in units:
+            counts.update(unit.labels)
+        for label, count in counts.items():
             wanted = [count * share for share in shares]
             if count >= len(self.parts):
                 # One at least; the largest part gives what that takes.

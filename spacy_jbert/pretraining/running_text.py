@@ -8,10 +8,10 @@ documents. Pretraining reads all these formats itself; this is for a file to loo
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..corpora.splits import cannot_write, check_folder, check_sources
 from ..errors import DataError, Errors
-from ..pretraining.text import find_files, printable, read_documents, split_sentences
 from ..storage import replacing
-from .splits import cannot_write, check_folder, check_sources
+from .text import find_files, printable, read_documents, split_sentences
 
 
 def convert_text(

@@ -59,7 +59,7 @@ def crossvalidate(
     found: list[dict[str, Any]] = []
     for number, splits in enumerate(folds(docs, count, seed), 1):
         file = out / f"fold-{number}.json"
-        done = srsly.read_json(file) if file.is_file() else {}
+        done = _read(file)
         if done.get("of") == of:
             print(f"Fold {number} of {count}: done already ({file})")
         else:
@@ -108,6 +108,15 @@ def _numbers(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, float]
         elif isinstance(value, (int, float)) and name != "speed":
             found.append((f"{prefix}{name}", float(value)))
     return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was written before; nothing where there is none, or it is damaged."""
+    try:
+        content = srsly.read_json(path) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) and "scores" in content else {}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -14,16 +15,19 @@ from typing import Any
 import datasets
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_jbert.corpora.combine import combine
 from spacy_jbert.corpora.docbins import convert_docbin
 from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
-from spacy_jbert.corpora.iob import convert_iob, looks_tagged
-from spacy_jbert.corpora.records import convert_records
+from spacy_jbert.corpora.iob import convert_iob, looks_tagged, read_sentences
+from spacy_jbert.corpora.iob import make_doc as tagged_doc
+from spacy_jbert.corpora.readers import Notes, Row
+from spacy_jbert.corpora.records import convert_records, tagged
 from spacy_jbert.corpora.splits import SPLITS, write_splits
-from spacy_jbert.corpora.text import convert_text
-from spacy_jbert.errors import DataError
+from spacy_jbert.errors import DataError, Warnings
+from spacy_jbert.pretraining.running_text import convert_text
 
 from ..corpora.test_readers import damaged
 
@@ -793,6 +797,29 @@ def test_tokens_with_tags_in_records(tmp_path: Path, out: Path) -> None:
     row["ner_tags"].pop()
     with pytest.raises(DataError, match="J207"):
         convert_spans(out=out, train=jsonl(tmp_path / "a.jsonl", row))
+
+
+@given(
+    st.lists(
+        st.sampled_from(["O", "B-x", "I-x", "L-x", "U-x", "I-y", "B-y", "E-y", "S-x", "M-x"]),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_tags_mean_the_same_in_records_and_in_files(tags: list[str]) -> None:
+    tokens = [f"語{n}" for n in range(len(tags))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.bio"
+        lines = (f"{token}\t{tag}\n" for token, tag in zip(tokens, tags, strict=True))
+        path.write_text("".join(lines), encoding="utf-8")
+        in_files, in_records = Notes(), Notes()
+        (sentence,) = read_sentences(path, "tab", 0, -1, in_files)
+        doc = tagged_doc(VOCAB, [sentence])
+        row = Row({"tokens": tokens, "ner_tags": tags}, path, 1)
+        record = tagged(row, in_records)
+    spans = [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+    assert (record.text, record.entities) == (doc.text, spans)
+    assert in_records[Warnings.JW205] == in_files[Warnings.JW205]
 
 
 def test_what_is_converted_is_not_overwritten(tmp_path: Path) -> None:

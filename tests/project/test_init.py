@@ -297,3 +297,18 @@ def test_running_text_in_any_encoding(
     done = CliRunner().invoke(jbert, shlex.split(command.split(" jbert ", 1)[1]))
     assert done.exit_code == 0, done.output
     assert "海を見ました。" in (tmp_path / "mine/corpus/text.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.bio", "a.csv"])
+def test_tagged_tokens_under_any_name(name: str, tmp_path: Path) -> None:
+    delimiter = "," if name == "a.csv" else "\t"
+    lines = [f"東京{delimiter}B-地名", f"へ{delimiter}O", "", f"私{delimiter}O"]
+    (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = inspect(tmp_path / name)
+    assert (found.format, found.task, found.labels) == ("iob", "ner", {"地名": 1})
+
+
+def test_a_damaged_fold_is_trained_again(tmp_path: Path) -> None:
+    for content in ("", "{", "[]", "{}"):
+        (tmp_path / "fold-1.json").write_text(content)
+        assert crossval._read(tmp_path / "fold-1.json") == {}
