@@ -203,13 +203,18 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) 
 
 _PAGE = """<!doctype html>
 <html lang="ja"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 body {{ font: 15px/1.6 system-ui, "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; }}
 body {{ margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
+h1 {{ font-size: 1.6rem; overflow-wrap: anywhere; }}
 table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
+/* On a telephone a wide table scrolls by itself, and the page doesn't. */
+table {{ display: block; max-width: 100%; overflow-x: auto; }}
 th, td {{ border-bottom: 1px solid #ddd; padding: .25rem .8rem; }}
 th, td {{ text-align: left; vertical-align: top; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td:has(mark) {{ min-width: 16rem; }}
 mark {{ background: #ffe08a; }}
 </style></head>
 <body>
