@@ -148,8 +148,8 @@ def test_the_code_runs_as_it_stands(page: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_is_not_run_says_why(page: Path) -> None:
-    runnable = {"console", "python", "ini", "text", "bash", "yaml"}
-    assert {block.language for block in blocks(page)} <= runnable
+    for block in blocks(page):
+        assert block.language in ("console", "python", "ini") or block.reason, block.code
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
