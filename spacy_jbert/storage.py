@@ -5,12 +5,15 @@ two renames, so a process killed between them leaves the old one under a hidden 
 puts it back. Their names: `<name>.part` for files, `.<name>.new` and `.<name>.old` for folders.
 """
 
+import ctypes
 import errno
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 
@@ -64,6 +67,9 @@ def replacing_entries(target: Path, last: str) -> Iterator[Path]:
     """An empty folder to fill. If all went well, its entries take the place of those of the same
     names in the target; what else is there stays. If not, the target is as it was.
 
+    On Linux both folders change their names at once, so that the target is whole wherever the
+    process is killed. Where that can't be done, entries are moved one by one.
+
     last (str): An entry without which nobody reads the target. It is missing while the others are
         moved, so that a process killed then leaves nothing that could be taken for whole.
     """
@@ -80,8 +86,10 @@ def replacing_entries(target: Path, last: str) -> Iterator[Path]:
         if not target.exists():
             new.rename(target)
             return
-        old.mkdir()
         names = sorted((entry.name for entry in new.iterdir()), key=lambda name: name == last)
+        if _may_be_another(target, new) and _link_others(target, new) and _exchange(new, target):
+            return
+        old.mkdir()
         try:
             for name in reversed(names):
                 if (target / name).exists():
@@ -98,6 +106,45 @@ def replacing_entries(target: Path, last: str) -> Iterator[Path]:
     finally:
         remove(new)
         remove(old)
+
+
+def _may_be_another(target: Path, new: Path) -> bool:
+    """Whether a new folder may have the target's name: nobody stands in it."""
+    return new.parent == target.parent and not Path.cwd().is_relative_to(target)
+
+
+def _link_others(target: Path, new: Path) -> bool:
+    """Let what only the target has be in the new folder too, without copying it.
+
+    RETURNS (bool): Whether this could be done; if not, the new folder is as it was.
+    """
+    others = [entry for entry in target.iterdir() if not (new / entry.name).exists()]
+    link = partial(os.link, follow_symlinks=False)
+    try:
+        shutil.copystat(target, new)
+        for entry in others:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.copytree(entry, new / entry.name, symlinks=True, copy_function=link)
+            else:
+                link(entry, new / entry.name)
+    except OSError:  # a file system without links
+        for entry in others:
+            remove(new / entry.name)
+        return False
+    return True
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change their names in one step, which Python has no function for: renameat2
+    of Linux.
+
+    RETURNS (bool): Whether the system and the file system can do it; if not, nothing has changed.
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return not rename(here, os.fsencode(first), here, os.fsencode(second), exchange)
 
 
 def recover(target: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from spacy_jbert import storage
 from spacy_jbert.storage import recover, replacing, replacing_entries, replacing_folder
 
 
@@ -53,6 +54,7 @@ def test_no_file_is_replaced_where_another_can_not_be(tmp_path: Path) -> None:
 def test_entries_that_cannot_be_moved_are_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(storage, "_exchange", lambda first, second: False)
     target = tmp_path / "target"
     target.mkdir()
     for name in ("a", "b", "last", "other"):
@@ -77,3 +79,32 @@ def test_entries_that_cannot_be_moved_are_put_back(
         name: f"old {name}" for name in ("a", "b", "last", "other")
     }
     assert [entry.name for entry in tmp_path.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("stands_in_it", [True, False])
+def test_what_else_is_in_a_folder_stays(
+    at_once: bool, stands_in_it: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not at_once:
+        monkeypatch.setattr(storage, "_exchange", lambda first, second: False)
+    target = tmp_path / "target"
+    (target / "mine" / "deep").mkdir(parents=True)
+    (target / "mine" / "deep" / "notes.txt").write_text("mine", encoding="utf-8")
+    (target / "nowhere").symlink_to("nothing")
+    (target / "last").write_text("old", encoding="utf-8")
+    target.chmod(0o750)
+    if stands_in_it:
+        monkeypatch.chdir(target)
+    with replacing_entries(Path() if stands_in_it else target, "last") as new:
+        (new / "last").write_text("new", encoding="utf-8")
+        (new / "a").mkdir()
+    assert sorted(path.name for path in target.iterdir()) == ["a", "last", "mine", "nowhere"]
+    assert (target / "last").read_text(encoding="utf-8") == "new"
+    assert (target / "mine" / "deep" / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (target / "nowhere").readlink() == Path("nothing")
+    assert target.stat().st_mode & 0o777 == 0o750
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    # Whoever stands in it goes on.
+    assert (Path() if stands_in_it else target).resolve().samefile(target)
+    assert list(Path().iterdir())

@@ -20,6 +20,8 @@ import torch
 from spacy.language import Language
 from spacy.training import Example
 
+from spacy_jbert import storage
+
 from ..conftest import SENTENCES, listener, stock_listener
 from .conftest import MakeNLP, tagged, tagger, transformer
 
@@ -256,7 +258,13 @@ def killed_at(event: int, save: Callable[[], None]) -> bool:
 
 
 @pytest.mark.slow
-def test_killed_at_every_file(nlp: Language, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_killed_at_every_file(
+    at_once: bool, nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With folders that change their names at once, as on Linux, and without."""
+    if not at_once:
+        monkeypatch.setattr(storage, "_exchange", lambda first, second: False)
     nlp = with_stock_parts(nlp)
     target = tmp_path / "target"
     nlp.to_disk(target)
@@ -280,7 +288,8 @@ def test_killed_at_every_file(nlp: Language, tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "saved", target)
     assert event > 30
     assert outcomes == {old, new}
-    assert refused <= 2 * len(list(target.iterdir()))
+    can_exchange = at_once and sys.platform == "linux"
+    assert refused <= (0 if can_exchange else 2 * len(list(target.iterdir())))
     assert not list(tmp_path.rglob(".*"))
 
 
@@ -421,8 +430,8 @@ def test_killed(states: tuple[Path, Path], tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        # It is away in the few moments in which files are moved.
-        if (target / "meta.json").exists():
+        # Elsewhere it is away in the few moments in which files are moved.
+        if sys.platform == "linux" or (target / "meta.json").exists():
             assert says(spacy.load(target)) in whole
         nlp.to_disk(target)
         assert says(spacy.load(target)) == whole[0]
