@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal
 import typer
 from confection import Config
 
-from ..corpora.readers import Format, Quoting, Shuffle, check_file, shortened
+from ..corpora.delimited import Quoting
+from ..corpora.lines import check_file
+from ..corpora.readers import Format
+from ..corpora.splits import Shuffle
+from ..corpora.values import shortened
 from ..errors import DataError, Errors
 from ..terminal import replace_unshowable
 from .output import coded_errors

@@ -242,8 +242,8 @@ def findings(
     segmenter (Segmenter | None): The encoder's wordpieces, if they are known.
     """
     from ..corpora.docs import labels_of
-    from ..corpora.readers import trimmed
     from ..corpora.splits import alike, contradictions, plain
+    from ..corpora.values import trimmed
 
     for part, examples in (("training", train), ("evaluation", dev)):
         entities = [ent for eg in examples for ent in eg.reference.ents]

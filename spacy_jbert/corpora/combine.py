@@ -7,8 +7,8 @@ from spacy.tokens import Doc
 
 from ..errors import DataError, Errors, Warnings
 from .docs import clean_annotation, japanese_tokenizer, read_docbin
-from .readers import Notes
 from .splits import SPLITS, Splits, report, write_splits
+from .values import Notes
 
 
 def combine(folders: list[Path], *, out: Path) -> None:

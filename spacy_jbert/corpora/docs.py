@@ -16,7 +16,8 @@ from spacy.vocab import Vocab, create_vocab
 
 from ..errors import DataError, Errors, Warnings
 from ..tokenizer.sudachi import SudachiTokenizer
-from .readers import Notes, check_file, read_label, shortened, trimmed
+from .lines import check_file
+from .values import Notes, read_label, shortened, trimmed
 
 Entity = tuple[int, int, str]
 """Start and end, counted in characters, and label."""

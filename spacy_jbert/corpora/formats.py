@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .iob import looks_tagged
-from .readers import kind
+from .lines import kind
 
 TAGGED = (".bio", ".iob", ".iob2", ".conll", ".conll03", ".bioes", ".biluo", ".ner")
 

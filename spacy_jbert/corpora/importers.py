@@ -15,7 +15,9 @@ from typing import Any
 
 from ..errors import DataError, Errors, Warnings
 from .docs import Entity, trim_entities
-from .readers import Notes, Row, read_lines, read_rows, shortened
+from .lines import read_lines
+from .readers import Row, read_rows
+from .values import Notes, shortened
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,14 @@ from typing import Any
 
 from ..errors import DataError, Errors
 from .docs import find_docbins, japanese_tokenizer, labels_of, read_docbin
+from .encodings import guess_encoding
 from .formats import is_docbin, is_tagged_file
 from .importers import TOOLS, read_export
 from .iob import read_sentences
-from .readers import (
-    OPENERS,
-    Format,
-    Notes,
-    Row,
-    check_file,
-    format_of,
-    guess_encoding,
-    kind,
-    read_lines,
-    read_rows,
-)
+from .lines import OPENERS, check_file, kind, read_lines
+from .readers import Format, Row, format_of, read_rows
 from .records import holds_standoff, is_tagged, tagged, tool_of
+from .values import Notes
 
 TEXT_FIELDS = (
     *("text", "sentence", "sent", "body", "content", "document", "utterance", "review", "comment"),

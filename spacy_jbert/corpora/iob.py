@@ -15,8 +15,9 @@ from spacy.vocab import Vocab
 from ..errors import DataError, Errors, Warnings
 from .docs import clean_annotation, japanese_tokenizer
 from .labels import LabelMap, keep
-from .readers import Notes, Shuffle, read_label, read_lines
-from .splits import read_splits, report, write_splits
+from .lines import read_lines
+from .splits import Shuffle, read_splits, report, write_splits
+from .values import Notes, read_label
 
 Delimiter = Literal["auto", "tab", "comma", "space"]
 Sentence = list[tuple[str, str]]

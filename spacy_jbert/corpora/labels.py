@@ -7,8 +7,10 @@ from typing import Any
 from spacy.tokens import Doc, Span
 
 from ..errors import DataError, Errors, Warnings
+from .delimited import read_table
 from .docs import labels_of
-from .readers import Notes, format_of, read_label, read_rows, read_table
+from .readers import format_of, read_rows
+from .values import Notes, read_label
 
 
 class LabelMap:

@@ -8,27 +8,28 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SPACY
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Optimizer, set_dropout_rate
-from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.confidence import get_confidence, register, set_confidence
 from ..evaluation.scorers import judge, score_ner
-from ..models.biluo import Entity, decode, entity_tags, span_probabilities, tag_names
-from ..models.crf import log_shares, require_temperature
+from ..models.biluo import Entity, decode, span_probabilities, tag_names
+from ..models.crf import require_temperature
 from ..models.finite import finite, finite_weights
 from ..models.listener import is_units
+from ..models.tag_loss import tag_loss
 from ..saving import save_whole
 from ..types import Ints, TaggerModel, TagScores
 from ..wordpieces.alignment import token_offsets
 from ..wordpieces.units import split_tokens, unit_doc, unit_starts
+from .gold_tags import gold_tags, incorrect_spans, tags_with
 
 logger = logging.getLogger(__name__)
 
@@ -145,36 +146,6 @@ def _of_all(docs: Sequence[Doc], attribute: int, all_ends: Sequence[Ints | None]
         if ends is not None:
             values[i] = values[i][np.searchsorted(token_offsets(docs[i])[1], ends)]
     return np.concatenate(values)
-
-
-def _gold_of_same_tokens(eg: Example) -> NDArray | None:
-    """`ENT_IOB`, `ENT_TYPE` and `IS_SPACE` of each token of the annotation, if it has the tokens of
-    the prediction; None if not: then spaCy has to align them.
-    """
-    if len(eg.predicted) != len(eg.reference):
-        return None
-    gold: NDArray = eg.reference.to_array([ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SPACY])
-    same = np.array_equal(gold[:, 3:], eg.predicted.to_array([ORTH, SPACY]))
-    return gold[:, :3] if same else None
-
-
-def _tags_of_tokens(gold: NDArray, label_numbers: dict[int, int]) -> NDArray:
-    """What `Example.get_aligned_ner` says of tokens that are the same on both sides, as numbers of
-    tags; -1 for what nothing is known of.
-
-    gold: From `_gold_of_same_tokens`.
-    """
-    iob, types, is_space = gold.T
-    if not iob.any():
-        return np.full(len(iob), -1)
-    labels = np.array([label_numbers.get(type_, -1) for type_ in types.tolist()])
-    inside = iob == 1
-    goes_on = np.append(inside[1:], False)
-    # B, I, L or U of the first label.
-    kind = np.where(inside, np.where(goes_on, 2, 3), np.where(goes_on, 1, 4))
-    tags = np.where(labels < 0, -1, 4 * labels + kind)
-    tags[(iob == 2) | ((is_space == 1) & (types == 0))] = 0
-    return tags
 
 
 def _among(ent: Span, ends: Ints | None) -> tuple[int, int]:
@@ -546,80 +517,25 @@ class JBertNER(TrainablePipe):
         raise NotImplementedError(Errors.J014.format(name=self.name))
 
     def get_loss(self, examples: Iterable[Example], scores: TagScores) -> tuple[float, TagScores]:
-        """How improbable the annotation is, as a negative logarithm: of each known tag by itself,
-        or, with transitions, of all sequences that agree with what is known of a document. Spans
-        that are known to be no entities add how improbable it is that they are none.
-
-        The mean over what is known. With spaCy's sum over tokens the gradient's norm is some
-        hundred, so that `grad_clip` cuts each step (on UD_Japanese-GSD F was 2 points lower) and
-        classification beside it in one pipeline hardly reaches the encoder.
+        """How improbable the annotation is: see `tag_loss`.
 
         scores (TagScores): What the model says of each example.
         RETURNS (tuple[float, TagScores]): The loss and its gradient by the scores.
+        RAISES: ValueError J051.
         """
-        xp = self.model.ops.xp
         examples = list(examples)
         if scores.ends is not None:
             examples = [
                 self._with_units(eg, ends) for eg, ends in zip(examples, scores.ends, strict=True)
             ]
-        tags = self._known_tags(examples)
-        flat = xp.concatenate(scores.tokens)
+        expand = self.misaligned == "expand"
+        tags = gold_tags(examples, self.labels, expand=expand)
         incorrect = [
-            (i, self._only(span))
+            (i, tags_with(span, self.labels))
             for i, eg in enumerate(examples)
-            for span in self._incorrect_spans(eg)
+            for span in incorrect_spans(eg, self.incorrect_spans_key, self.labels)
         ]
-        if scores.transitions is None:
-            loss, d_flat = self._token_loss(flat, np.concatenate(tags))
-            right = []
-        else:
-            loss, d_flat = 0.0, xp.zeros_like(flat)
-            every = np.arange(flat.shape[1])
-            # Where all tags are known that is a single sequence.
-            right = [
-                (i, known if known.min() >= 0 else (known[:, None] == every) | (known[:, None] < 0))
-                for i, known in enumerate(tags)
-                if (known >= 0).any()
-            ]
-        d_transitions = None if scores.transitions is None else xp.zeros_like(scores.transitions)
-        if right or incorrect:
-            shares, gradient = log_shares(
-                self._by_doc(self.model.ops.to_numpy(flat), scores),
-                self._transitions(scores),
-                [*right, *incorrect],
-            )
-            d_shares = np.full(len(shares), -1.0)
-            # -log(1 - p) and its derivative by log p, finite where p is 1.
-            wrong = np.minimum(shares[len(right) :], -1e-9)
-            d_shares[len(right) :] = 1.0 / np.expm1(-wrong)
-            d_tokens, d_pairs = gradient(d_shares)
-            loss += -float(shares[: len(right)].sum()) - float(np.log(-np.expm1(wrong)).sum())
-            d_flat += xp.asarray(np.concatenate(d_tokens), dtype=flat.dtype)
-            if d_transitions is not None:
-                d_transitions += xp.asarray(d_pairs, dtype=flat.dtype)
-        n_known = max(1, sum(int((known >= 0).sum()) for known in tags) + len(incorrect))
-        d_flat /= n_known
-        if d_transitions is not None:
-            d_transitions /= n_known
-        return loss / n_known, TagScores(
-            xp.split(d_flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1]), d_transitions
-        )
-
-    def _token_loss(self, flat: Floats2d, tags: NDArray) -> tuple[float, Floats2d]:
-        """The cross-entropy of the tags that are known, each by itself.
-
-        *Shapes:* `(n_tokens, n_tags)`, `(n_tokens,)`.
-        """
-        xp = self.model.ops.xp
-        (at,) = np.nonzero(tags >= 0)
-        known, gold = xp.asarray(at), xp.asarray(tags[at])
-        probabilities = self.model.ops.softmax(flat)
-        d_flat = xp.zeros_like(flat)
-        picked = probabilities[known, gold]
-        d_flat[known] = probabilities[known]
-        d_flat[known, gold] -= 1.0
-        return -float(xp.log(xp.maximum(picked, 1e-12)).sum()), d_flat
+        return tag_loss(self.model.ops, scores, tags, incorrect)
 
     def _with_units(self, eg: Example, ends: Ints) -> Example:
         """The example with units as the tokens of its prediction.
@@ -640,63 +556,6 @@ class JBertNER(TrainablePipe):
                 )
         return Example(predicted, eg.reference)
 
-    def _known_tags(self, examples: Sequence[Example]) -> list[NDArray]:
-        """The number of each token's tag; -1 where the annotation says nothing, or an entity starts
-        or ends inside the token.
-        """
-        numbers = {tag: i for i, tag in enumerate(tag_names(self.labels))}
-        label_numbers = {self.vocab.strings[label]: i for i, label in enumerate(self.labels)}
-        return [
-            self._aligned_tags(eg, numbers)
-            if (gold := _gold_of_same_tokens(eg)) is None
-            else _tags_of_tokens(gold, label_numbers)
-            for eg in examples
-        ]
-
-    def _aligned_tags(self, eg: Example, numbers: dict[str, int]) -> NDArray:
-        tags = np.array([numbers.get(tag, -1) for tag in eg.get_aligned_ner()], dtype=np.int64)
-        if self.misaligned == "expand":
-            for ent in eg.reference.ents:
-                span = eg.predicted.char_span(ent.start_char, ent.end_char, alignment_mode="expand")
-                # Two entities that share a token can't both have it.
-                fits = (span.start_char, span.end_char) == (ent.start_char, ent.end_char)
-                if (
-                    not fits
-                    and ent.label_ in self.labels
-                    and (tags[span.start : span.end] <= 0).all()
-                ):
-                    tags[span.start : span.end] = self._tags_of(span, ent.label_)
-        return tags
-
-    def _tags_of(self, span: Span, label: str) -> list[int]:
-        return entity_tags(len(span), self.labels.index(label))
-
-    def _incorrect_spans(self, eg: Example) -> Iterator[Span]:
-        """Spans that are known not to be an entity of their label, one that can be predicted.
-
-        RAISES: ValueError J051.
-        """
-        if self.incorrect_spans_key is None or self.incorrect_spans_key not in eg.reference.spans:
-            return
-        spans = eg.reference.spans[self.incorrect_spans_key]
-        entities = {(ent.start_char, ent.end_char, ent.label_) for ent in eg.reference.ents}
-        for span in eg.get_aligned_spans_y2x(spans, allow_overlap=True):
-            if (span.start_char, span.end_char, span.label_) in entities:
-                raise ValueError(
-                    Errors.J051.format(
-                        text=span.text, label=span.label_, key=self.incorrect_spans_key
-                    )
-                )
-            if span.label_ in self.labels:
-                yield span
-
-    def _only(self, span: Span) -> NDArray:
-        """The tags of all sequences in which a span is an entity. *Shape:* `(n_tokens, n_tags)`."""
-        allowed = np.ones((len(span.doc), len(tag_names(self.labels))), dtype=bool)
-        allowed[span.start : span.end] = False
-        allowed[np.arange(span.start, span.end), self._tags_of(span, span.label_)] = True
-        return allowed
-
     def _spans(self, doc: Doc, entities: Sequence[Entity]) -> list[Span]:
         return [
             Span(doc, entity.start, entity.end, label=self.labels[entity.label])
@@ -716,7 +575,8 @@ class JBertNER(TrainablePipe):
         borders = [i for i, tag in enumerate(tag_names(self.labels)) if tag[0] in "BLU"]
         (spaces,) = np.nonzero(_of_all(docs, IS_SPACE, ends))
         flat[spaces[:, None], borders] = -np.inf
-        return self._by_doc(flat, scores), transitions, ends
+        docs_end = np.cumsum([len(doc) for doc in scores.tokens])
+        return np.split(flat, docs_end[:-1]), transitions, ends
 
     def _require_finite(self, *arrays: Any) -> None:
         """RAISES: ValueError J054 if the model says something that is no number."""
@@ -731,9 +591,6 @@ class JBertNER(TrainablePipe):
         require_temperature(self.cfg["temperature"])
         if not finite_weights(self.model):
             raise ValueError(Errors.J054.format(name=self.name, what="its weights are"))
-
-    def _by_doc(self, flat: NDArray, scores: TagScores) -> list[NDArray]:
-        return np.split(flat, np.cumsum([len(doc) for doc in scores.tokens])[:-1])
 
     def _transitions(self, scores: TagScores) -> NDArray | None:
         return (

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..corpora.readers import PACKED_OTHERWISE, Row, kind, read_lines, read_rows, unpacked_name
+from ..corpora.lines import PACKED_OTHERWISE, kind, read_lines, unpacked_name
+from ..corpora.readers import Row, read_rows
 from ..errors import Errors, Warnings
 
 logger = logging.getLogger(__name__)

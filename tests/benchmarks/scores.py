@@ -108,7 +108,8 @@ def main(
     missing = [cell for cell in cells if cell not in found]
     for corpus in dict.fromkeys(corpus for corpus, _, _ in missing):
         if not (_data(corpus) / "train.spacy").is_file():
-            _run("project", "run", f"{corpus}-convert", ROOT)
+            where = ROOT / "project" / "corpora" / f"{corpus}.cfg"
+            _run("jbert", "convert", "--config", where, "--out", _data(corpus))
 
     def run(cell: tuple[str, str, int]) -> dict[str, Any]:
         corpus, head, seed = cell

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin
 
 from spacy_jbert.corpora.docs import Entity, japanese_tokenizer, make_doc
-from spacy_jbert.corpora.readers import Notes, read_rows
+from spacy_jbert.corpora.readers import read_rows
 from spacy_jbert.corpora.splits import read_splits, report, shared_out, write_splits
+from spacy_jbert.corpora.values import Notes
 from spacy_jbert.errors import DataError
 from spacy_jbert.storage import replacing
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin
 
-from spacy_jbert.corpora import readers
+from spacy_jbert.corpora import delimited, lines, readers
 from spacy_jbert.corpora.docs import find_docbins, japanese_tokenizer, read_docbin
 from spacy_jbert.errors import DataError
 from spacy_jbert.pretraining.text import find_files, read_documents
@@ -31,12 +31,12 @@ def written(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def fields(path: Path, **options: readers.Quoting) -> list[dict]:
+def fields(path: Path, **options: delimited.Quoting) -> list[dict]:
     return [row.fields for row in readers.read_rows(path, **options)]
 
 
 def read(path: Path) -> None:
-    list(readers.read_lines(path) if ".txt" in path.name else readers.read_rows(path))
+    list(lines.read_lines(path) if ".txt" in path.name else readers.read_rows(path))
 
 
 # --- Encodings ------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_other_encodings_are_named(
     "text", ["1+1=2", "C++ と +abc-", "a+bcdefgh-i", "\x1b[31m赤\x1b[0m", "+81-3"]
 )
 def test_what_only_looks_like_another_encoding_is_read(tmp_path: Path, text: str) -> None:
-    assert list(readers.read_lines(written(tmp_path / "a.txt", text))) == [(1, text)]
+    assert list(lines.read_lines(written(tmp_path / "a.txt", text))) == [(1, text)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
@@ -140,7 +140,7 @@ def test_a_table_may_be_called_txt(tmp_path: Path) -> None:
 
 
 def test_a_record_is_measured_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "LONGEST_LINE", 100)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 100)
     for count, fits in ((25, True), (40, False)):
         path = written(
             tmp_path / "a.json", json.dumps([{"text": "あ" * count}], ensure_ascii=False)
@@ -165,8 +165,8 @@ def test_utf7_without_kana_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_plus_signs_are_no_utf7(tmp_path: Path) -> None:
-    lines = "".join(f"https://example.com/?q=abc+def+{n}xyz+bcde\n" for n in range(99))
-    assert len(list(readers.read_lines(written(tmp_path / "a.txt", lines)))) == 99
+    text = "".join(f"https://example.com/?q=abc+def+{n}xyz+bcde\n" for n in range(99))
+    assert len(list(lines.read_lines(written(tmp_path / "a.txt", text)))) == 99
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.json"])
@@ -259,7 +259,7 @@ def test_arrays_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "\n\n [ \n" + " ,\n".join(json.dumps(row) for row in rows) + "]\n\n",
     ]
     for size in (1, 2, 7, 100):
-        monkeypatch.setattr(readers, "_PIECE", size)
+        monkeypatch.setattr(lines, "PIECE", size)
         for content in whole:
             assert fields(written(tmp_path / "a.json", content)) == rows
 
@@ -279,8 +279,8 @@ def test_a_line_has_an_end(
     name: str,
     begin: bytes,
 ) -> None:
-    monkeypatch.setattr(readers, "LONGEST_LINE", 10_000)
-    monkeypatch.setattr(readers, "_PIECE", 1_000)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 10_000)
+    monkeypatch.setattr(lines, "PIECE", 1_000)
     suffix = {gzip.compress: ".gz", lzma.compress: ".xz", bz2.compress: ".bz2"}.get(pack, "")
     path = written(tmp_path / f"{name}{suffix}", pack(begin + b"x" * 40_000))
     with pytest.raises(DataError, match=r"J230|J205"):
@@ -323,7 +323,7 @@ def test_packed_files_that_are_damaged(tmp_path: Path, suffix: str) -> None:
         fields(written(tmp_path / f"a.jsonl{suffix}", pack(b"")))
 
 
-@pytest.mark.parametrize("suffix", sorted(readers.PACKED_OTHERWISE))
+@pytest.mark.parametrize("suffix", sorted(lines.PACKED_OTHERWISE))
 def test_other_ways_of_packing_are_refused(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DataError, match="J231"):
         fields(written(tmp_path / f"a.jsonl{suffix}", b"\x28\xb5\x2f\xfd"))

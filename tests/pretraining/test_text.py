@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from spacy_jbert.corpora import readers
+from spacy_jbert.corpora import lines
 from spacy_jbert.errors import DataError
 from spacy_jbert.pretraining.text import (
     Cleaning,
@@ -213,7 +213,7 @@ def test_a_line_without_end_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it is in memory: packed, a line of gigabytes is a file of kilobytes."""
-    monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1000)
     content = b"\xe3\x81\x82" * 100_000
     content = content if "jsonl" not in name else b'{"text": "' + content + b'"}\n'
     path = tmp_path / name

@@ -23,9 +23,10 @@ from spacy_jbert.corpora.docbins import convert_docbin
 from spacy_jbert.corpora.docs import japanese_tokenizer, labels_of
 from spacy_jbert.corpora.iob import convert_iob, looks_tagged, read_sentences
 from spacy_jbert.corpora.iob import make_doc as tagged_doc
-from spacy_jbert.corpora.readers import Notes, Row
+from spacy_jbert.corpora.readers import Row
 from spacy_jbert.corpora.records import convert_records, tagged
 from spacy_jbert.corpora.splits import SPLITS, write_splits
+from spacy_jbert.corpora.values import Notes
 from spacy_jbert.errors import DataError, Warnings
 from spacy_jbert.pretraining.running_text import convert_text
 

@@ -1,0 +1,71 @@
+"""What a record's values may be: labels, text, the ends of spans; and how errors show them."""
+
+import reprlib
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, Errors, Warnings
+
+Notes = Counter[str]
+"""How often each warning (a message with a place for its `count`) was earned."""
+
+# Zero-width characters, which are no white space to Unicode, but as invisible.
+_INVISIBLE = "\u200b\u2060\ufeff"
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+
+shortened = _short.repr
+"""A value as an error shows it, however long or deep it is."""
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out what can't be seen at the ends of a stretch of text: all that Unicode takes for
+    white space (line breaks, U+3000 and U+00A0 too), and zero-width spaces and joiners.
+
+    RETURNS (tuple[int, int]): The new start and end; both are the same if nothing is left.
+    """
+    while start < end and (text[start].isspace() or text[start] in _INVISIBLE):
+        start += 1
+    while start < end and (text[end - 1].isspace() or text[end - 1] in _INVISIBLE):
+        end -= 1
+    return start, end
+
+
+def read_label(
+    value: Any, notes: Notes, *, path: Path | None = None, line: int | None = None
+) -> str:
+    """Check a label. White space at its ends is left out and counted (JW209).
+
+    value (Any): Text; whole numbers and booleans are taken too.
+    notes (Notes): Told of white space. path, line: Where the label is, for errors.
+    RETURNS (str): The label.
+    RAISES: DataError J214 for what is no text or an empty one, J215 for half a character, J229 for
+        control characters.
+    """
+    if isinstance(value, (bool, int)):
+        return str(value)
+    start, end = trimmed(value, 0, len(value)) if isinstance(value, str) else (0, 0)
+    if start == end:
+        raise DataError(Errors.J214.format(label=shortened(value)), path=path, line=line)
+    label: str = encodable(value[start:end], path, line)
+    # Format characters (Cf) can't be seen, but those that join emoji and Indic letters are needed.
+    if any(
+        unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") and char not in "\u200c\u200d"
+        for char in label
+    ):
+        raise DataError(Errors.J229.format(label=shortened(label)), path=path, line=line)
+    notes[Warnings.JW209] += label != value
+    return label
+
+
+def encodable(value: str, path: Path | None, line: int | None) -> str:
+    """The same text, if it is text: JSON can hold halves of surrogate pairs."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        message = Errors.J215.format(value=shortened(value), position=error.start)
+        raise DataError(message, path=path, line=line) from None
+    return value
