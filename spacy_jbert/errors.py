@@ -450,6 +450,7 @@ class Errors(metaclass=_WithCodes):
     J264 = "[convert] has settings that there aren't: {names}. There are {known}."
     J260 = "'{path}' is what is converted, so it can't be what is written. Give another --out."
     J261 = "'{path}' can't be {done}: {reason}."
+    J265 = "Running text has no labels and no parts, so {options} can't be used with --task text."
     J262 = "{options} can't be used with {format} data: its records have no fields."
     J227 = (
         "The file is {guess}, not UTF-8. Give its encoding to `jbert convert`, --encoding {guess}, "

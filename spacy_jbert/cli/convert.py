@@ -167,6 +167,17 @@ def convert_cli(
     source = sources[0] if sources else None
     with coded_errors():
         if task == "text":
+            unused = {
+                "--format": None if format in ("auto", "text") else format,
+                "--train": train,
+                "--dev": dev,
+                "--test": test,
+                "--split-field": split_field,
+                "--group-field": group_field,
+                "--label-map": label_map,
+            }
+            if options := [name for name, value in unused.items() if value is not None]:
+                raise DataError(Errors.J265.format(options=" and ".join(options)))
             convert_text(
                 sources,
                 out=out,
@@ -237,3 +248,10 @@ def convert_cli(
                 sheet=sheet,
             )
     print(f"{out}: {', '.join(sorted(path.name for path in out.glob('*.spacy')))}", file=sys.stderr)
+
+
+def _holds_texts(path: Path) -> bool:
+    """Whether it is a folder of texts, and nothing else that is a folder."""
+    from ..corpora.readers import format_of
+
+    return path.is_dir() and format_of(path) == "folders"

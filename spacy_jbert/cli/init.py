@@ -66,7 +66,9 @@ def init_cli(
     replace_unshowable()
     with coded_errors():
         wanted = {"auto": None, "pretrain": "text", "adapt": "text"}.get(task, task)
-        create.check_encoder(encoder)
+        from_scratch = task == "pretrain" and encoder is None
+        if not from_scratch:
+            create.check_encoder(encoder)
         if data is not None:
             found = inspect(
                 data,
@@ -79,13 +81,13 @@ def init_cli(
             )
             create.check(found)
         elif wanted is not None:
-            found = Inspection(Path(create.placeholder(wanted)), "auto", None, "UTF-8", wanted)
+            found = Inspection(Path(), "auto", None, "UTF-8", wanted)
             found.text_field, found.label_field = text_field, label_field
         else:
             raise ValueError(Errors.J326)
         folder = folder.absolute()
         called = package_name(name or folder.resolve().name)
-        plan = create.Plan(folder, called, found, encoder, lang or language())
+        plan = create.Plan(folder, called, found, encoder, lang or language(), from_scratch)
         for line in create.described(plan):
             print(f"- {line}")
         files = create.write(plan, force=force)

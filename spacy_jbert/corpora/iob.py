@@ -57,7 +57,8 @@ def convert_iob(
     sentences_per_doc (int): How many sentences make a document.
     RAISES: DataError J2xx, with file and line.
     """
-    vocab, notes, labels = japanese_tokenizer().vocab, Notes(), LabelMap(label_map)
+    vocab, notes = japanese_tokenizer().vocab, Notes()
+    labels = LabelMap(label_map, encoding)
 
     wanted = partial(
         keep, notes=notes, skip_unlabelled=skip_unlabelled, excluded=exclude_label_containing
@@ -186,12 +187,18 @@ class Columns:
                     path=path,
                 )
         self.token, self.tag = token_column % self.count, tag_column % self.count
-        # Of two columns it is plain which are the tags.
-        if self.count == 2 and (token_column, tag_column) == (0, -1):
-            cells = [self.split(line) for line in lines]
-            columns = list(zip(*(line for line in cells if len(line) == 2), strict=True))
-            if columns and _are_tags(list(columns[0])) and not _are_tags(list(columns[1])):
-                self.token, self.tag = 1, 0
+        if (token_column, tag_column) == (0, -1):
+            self._find_tags(
+                [cells for line in lines if len(cells := self.split(line)) == self.count]
+            )
+
+    def _find_tags(self, rows: list[list[str]]) -> None:
+        """Where the last column holds no tags and a single other one does, it is that."""
+        whole = [cells for cells in rows if len(cells) == self.count]
+        tagged = [n for n in range(self.count) if _are_tags([cells[n] for cells in whole])]
+        if self.tag not in tagged and len(tagged) == 1:
+            (self.tag,) = tagged
+            self.token = 0 if self.tag else 1
 
     def split(self, line: str) -> list[str]:
         if self.delimiter == "space":

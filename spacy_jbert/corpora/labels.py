@@ -18,29 +18,20 @@ class LabelMap:
 
     path (Path | None): A JSON object of old and new labels, or a CSV or TSV file with two columns,
         with a header or without. What becomes nothing ("" or null) is left out. None: labels stay.
-    RAISES: DataError J256.
+    encoding (str | None): Of the data. The file is in this one too, or in UTF-8.
+    RAISES: DataError J256, J203.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, encoding: str | None = None) -> None:
         self.path = path
-        self.header: str | None = None
         self.used: set[str] = set()
         self.labels: dict[str, str] = {}
-        for old, new in self._pairs(path) if path else ():
+        pairs, self.header = _read(path, encoding) if path else ([], None)
+        for old, new in pairs:
             if not isinstance(old, str) or not isinstance(new, str | None):
                 raise DataError(Errors.J256, path=path)
             name = read_label(old, Notes(), path=path)
             self.labels[name] = read_label(new, Notes(), path=path) if new else ""
-
-    def _pairs(self, path: Path) -> list[tuple[Any, Any]]:
-        if format_of(path) not in ("csv", "tsv"):
-            return [pair for row in read_rows(path) for pair in row.fields.items()]
-        rows = [cells for _, cells in read_table(path) if any(cells)]
-        if any(len(cells) != 2 for cells in rows):
-            raise DataError(Errors.J256, path=path)
-        # A header is as good as a label that doesn't occur.
-        self.header = rows[0][0] if rows else None
-        return [(old, new) for old, new in rows]
 
     def get(self, label: str) -> str:
         """RETURNS (str): The new label, "" for one that is left out."""
@@ -75,6 +66,27 @@ class LabelMap:
         doc.cats = cats
         notes[Warnings.JW257] += len(spans) - len(kept) + dropped_category
         return doc
+
+
+def _read(path: Path, encoding: str | None) -> tuple[list[tuple[Any, Any]], str | None]:
+    """The pairs of a file, and what may be its header: that is as good as a label that doesn't
+    occur."""
+    try:
+        return _read_in(path, None)
+    except DataError:
+        if encoding is None:
+            raise
+        return _read_in(path, encoding)
+
+
+def _read_in(path: Path, encoding: str | None) -> tuple[list[tuple[Any, Any]], str | None]:
+    if format_of(path, encoding) not in ("csv", "tsv"):
+        rows = read_rows(path, encoding=encoding)
+        return [pair for row in rows for pair in row.fields.items()], None
+    table = [cells for _, cells in read_table(path, encoding=encoding) if any(cells)]
+    if any(len(cells) != 2 for cells in table):
+        raise DataError(Errors.J256, path=path)
+    return [(old, new) for old, new in table], table[0][0] if table else None
 
 
 def keep(doc: Doc, notes: Notes, *, skip_unlabelled: bool, excluded: str | None) -> bool:

@@ -93,7 +93,7 @@ def convert_records(
         overlaps=overlaps,
         exclude_label_containing=exclude_label_containing,
         skip_unlabelled=skip_unlabelled,
-        label_map=LabelMap(label_map),
+        label_map=LabelMap(label_map, encoding),
         split_field=split_field,
         group_field=group_field,
         split_mode=split_mode,
@@ -204,11 +204,14 @@ class Reader:
         """The annotation tool that a file or folder is from: the one named, or found by its first
         record, which is told on stderr."""
         if self.format != "auto":
+            self._require_entities(self.format, path)
             return self.format if self.format in (*TOOLS, "brat") else None
         found: str | None = None
         if path.suffix == ".ann" or holds_standoff(path):
             found = "brat"
-        elif format_of(path, self.encoding) in ("json", "jsonl"):
+        elif (form := format_of(path, self.encoding)) not in ("json", "jsonl"):
+            self._require_entities(form, path)
+        else:
             first = next(self.rows(path), None)
             found = tool_of(first) if first else None
         # The others' records are like anybody's with fields that can be named.
@@ -216,6 +219,13 @@ class Reader:
             found = None
         print(f"{path}: read as {found or format_of(path, self.encoding)}", file=sys.stderr)
         return found
+
+    def _require_entities(self, form: str, path: Path) -> None:
+        """RAISES: DataError J259 for a folder of texts, where entities are wanted."""
+        if form == "folders" and self.task in ("ner", "joint"):
+            reason = "A folder of texts holds labels of whole texts and no entities."
+            message = Errors.J259.format(task=self.task, format=form, reason=reason)
+            raise DataError(message, path=path)
 
     def annotated(self, row: Row) -> Annotated:
         """A record with fields of the user's."""

@@ -4,9 +4,14 @@ from typing import Any
 
 import srsly
 
+from .wording import Lang, say
+
 HEADER = """\
 # Written by `python -m spacy jbert init`; it is yours to change.
 #   python -m spacy project run all                        every step whose inputs have changed
+"""
+# Pretraining takes a GPU by itself.
+ON_A_GPU = """\
 #   python -m spacy project run all . --vars.gpu_id 0      on a GPU
 """
 TRAINED = "training/model-best"
@@ -21,23 +26,27 @@ def project(
     convert: str,
     local_encoder: bool,
     crossval: bool,
+    lang: Lang,
 ) -> str:
     """Write project.yml.
 
     title (str): Of the project.
     variables (dict[str, Any]): name, version, data, encoder, steps, gpu_id …: what steps read.
-    task (str): ner, textcat, textcat_multilabel, joint or text.
+    task (str): ner, textcat, textcat_multilabel, joint, adapt or pretrain.
     config (str): The config's path, within the project.
     convert (str): The command line of the conversion.
     local_encoder (bool): Whether the encoder is a file to watch, and no name on a hub.
     crossval (bool): Whether scores come from cross-validation, not from one test part.
+    lang (str): Of what is said about the steps.
     RETURNS (str): YAML.
     """
     encoder = ["${vars.encoder}"] if local_encoder else []
-    if task == "text":
-        steps = _adaptation(config, convert, encoder)
+    if task in ("adapt", "pretrain"):
+        steps = _pretraining(task, config, convert, encoder)
     else:
         steps = _fine_tuning(config, convert, encoder, crossval)
+    for step in steps:
+        step["help"] = say(step["help"], lang)
     content = {
         "title": title,
         "vars": variables,
@@ -45,7 +54,8 @@ def project(
         "workflows": {"all": [step["name"] for step in steps if step["name"] != "demo"]},
         "commands": steps,
     }
-    return HEADER + "\n" + srsly.yaml_dumps(content, indent_mapping=2, indent_sequence=4)
+    header = HEADER + (ON_A_GPU if "gpu_id" in variables else "")
+    return header + "\n" + srsly.yaml_dumps(content, indent_mapping=2, indent_sequence=4)
 
 
 def _fine_tuning(
@@ -70,7 +80,7 @@ def _fine_tuning(
     evaluate = (
         _step(
             "crossval",
-            "Train and test on each fold in turn: the mean scores, and how far they vary",
+            "validate",
             validate,
             [config, *parts, *encoder],
             ["metrics/crossval/scores.json"],
@@ -78,7 +88,7 @@ def _fine_tuning(
         if crossval
         else _step(
             "evaluate",
-            "Score the pipeline on texts that it has not seen",
+            "evaluate",
             accuracy,
             [TRAINED, held_out],
             ["metrics/test.json"],
@@ -87,14 +97,14 @@ def _fine_tuning(
     return [
         _step(
             "convert",
-            "Read the data, and share it out by labels",
+            "convert",
             convert,
             ["${vars.data}"],
             parts if crossval else [*parts, held_out],
         ),
         _step(
             "train",
-            "Fine-tune the encoder",
+            "train",
             train,
             [config, *parts, *encoder],
             [TRAINED],
@@ -102,7 +112,7 @@ def _fine_tuning(
         evaluate,
         _step(
             "report",
-            "Write a page of the mistakes, those that it was surest of first",
+            "report",
             f"python -m spacy jbert errors {TRAINED} {held_out} --html reports/mistakes.html "
             "--gpu-id ${vars.gpu_id}",
             [TRAINED, held_out],
@@ -111,7 +121,7 @@ def _fine_tuning(
         _package(TRAINED),
         _step(
             "demo",
-            "Type texts, and see what the pipeline says",
+            "demo",
             f"python -m spacy jbert demo {TRAINED}",
             [TRAINED],
             [],
@@ -119,29 +129,28 @@ def _fine_tuning(
     ]
 
 
-def _adaptation(config: str, convert: str, encoder: list[str]) -> list[dict[str, Any]]:
+def _pretraining(task: str, config: str, convert: str, encoder: list[str]) -> list[dict[str, Any]]:
     pipeline = "training/pipeline"
-    adapt = (
-        f"python -m spacy assemble {config} {pipeline} --paths.encoder ${{vars.encoder}} "
-        "--paths.text corpus/text.txt --paths.output training "
-        "--initialize.after_init.max_steps ${vars.steps} --initialize.after_init.batch_size 2048 -V"
+    begin = "--paths.encoder ${vars.encoder}"
+    if task == "pretrain":
+        new = "--initialize.components.transformer.encoder"
+        begin = f"{new}.size ${{vars.size}} {new}.vocabulary.size ${{vars.vocabulary}}"
+    train = (
+        f"python -m spacy assemble {config} {pipeline} {begin} --paths.text corpus/text.txt "
+        "--paths.output training --initialize.after_init.max_epochs ${vars.epochs} -V"
     )
     return [
-        _step("convert", "Clean the text", convert, ["${vars.data}"], ["corpus/text.txt"]),
+        _step("convert", "clean", convert, ["${vars.data}"], ["corpus/text.txt"]),
         _step(
             "train",
-            "Go on pretraining the encoder; before and after are in training/metrics.json",
-            adapt,
+            task,
+            train,
             [config, "corpus/text.txt", *encoder],
             ["training/encoder", pipeline],
         ),
         _package(pipeline),
         _step(
-            "demo",
-            "Type a text, end it (Ctrl-D), and see what the encoder sees of it",
-            f"python -m spacy jbert pieces - --model {pipeline}",
-            [pipeline],
-            [],
+            "demo", "pieces", f"python -m spacy jbert pieces - --model {pipeline}", [pipeline], []
         ),
     ]
 
@@ -150,7 +159,7 @@ def _package(pipeline: str) -> dict[str, Any]:
     package = "packages/ja_${vars.name}-${vars.version}"
     return _step(
         "package",
-        "Build a wheel: pip install it anywhere, then spacy.load",
+        "package",
         f"python -m spacy package {pipeline} packages --name ${{vars.name}} "
         "--version ${vars.version} --build wheel --force",
         [pipeline],
@@ -158,6 +167,8 @@ def _package(pipeline: str) -> dict[str, Any]:
     )
 
 
-def _step(name: str, help: str, script: str, deps: list[str], outputs: list[str]) -> dict[str, Any]:
-    step: dict[str, Any] = {"name": name, "help": help, "script": [script], "deps": deps}
+def _step(
+    name: str, about: str, script: str, deps: list[str], outputs: list[str]
+) -> dict[str, Any]:
+    step: dict[str, Any] = {"name": name, "help": about, "script": [script], "deps": deps}
     return step | ({"outputs": outputs} if outputs else {"no_skip": True})

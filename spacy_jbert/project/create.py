@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpora.inspection import Inspection
-from ..errors import DataError, Errors, Warnings
+from ..errors import DataError, Errors
 from ..storage import replacing, replacing_folder
 from . import shipped
 from .chain import project
@@ -18,9 +18,14 @@ FEWEST = 10
 FEW = 200
 """Under so many texts, one split says little: cross-validation."""
 FOLDS = 5
-BATCH = {"ner": 300, "textcat": 500, "textcat_multilabel": 500, "joint": 500, "text": 2048}
+BATCH = {"ner": 300, "textcat": 500, "textcat_multilabel": 500, "joint": 500}
 """Tokens a step, as the configs say."""
-OTHER_TASKS = ("ner", "textcat", "textcat_multilabel", "joint", "text")
+PRETRAINING_BATCH = 4096
+"""Pieces a step on a CPU: `sizes.batch_size`."""
+SIZE = "mini"
+"""Of a new encoder."""
+CHARACTERS_PER_TOKEN = 1.7
+OTHER_TASKS = ("ner", "textcat", "textcat_multilabel", "joint", "adapt", "pretrain")
 MULTILABEL = {
     'factory = "textcat"': 'factory = "textcat_multilabel"',
     "threshold = 0.0": "threshold = 0.5",
@@ -41,23 +46,47 @@ class Plan:
     encoder: str | None
     """A folder, or a name on a hub; None: the small one that comes along."""
     lang: Lang
+    from_scratch: bool = False
+    """Whether running text is for a new encoder."""
 
     @property
     def task(self) -> str:
-        return self.data.task
+        """ner, textcat, textcat_multilabel, joint; for running text adapt or pretrain."""
+        if self.data.task != "text":
+            return self.data.task
+        return "pretrain" if self.from_scratch else "adapt"
+
+    @property
+    def is_text(self) -> bool:
+        return self.data.task == "text"
 
     @property
     def crossval(self) -> bool:
-        return self.task != "text" and 0 < self.data.texts < FEW
+        return not self.is_text and 0 < self.data.texts < FEW
 
     @property
     def steps(self) -> int:
-        """About eight passes over the data (three of pretraining), and no fewer steps than a new
-        head needs to find anything."""
-        tokens = self.data.characters / 1.7
-        passes = tokens / BATCH[self.task] * (3 if self.task == "text" else 8)
+        """About eight passes over the data, and no fewer steps than a new head needs to find
+        anything."""
+        passes = 8 * self.data.characters / CHARACTERS_PER_TOKEN / BATCH[self.task]
         least = 400 if self.task in ("ner", "joint") else 200
         return max(least, min(1500, round(passes / 50) * 50)) if self.data.records else 1500
+
+    @property
+    def epochs(self) -> float:
+        """Passes of pretraining: three for an encoder that knows its language, ten for a new one;
+        more over a text of few steps, fewer where they would take a CPU hours."""
+        usual = 10.0 if self.from_scratch else 3.0
+        if not self.data.records:
+            return usual
+        steps = self.data.characters / CHARACTERS_PER_TOKEN / PRETRAINING_BATCH
+        passes = max(100 / steps, min(usual, 1500 / steps))
+        return float(f"{passes:.2g}")
+
+    @property
+    def vocabulary(self) -> int:
+        """The wordpieces of a new encoder: a small text has too few words for many."""
+        return 4096 if self.data.characters < 5_000_000 else 16384
 
 
 def check(data: Inspection) -> None:
@@ -109,17 +138,22 @@ def described(plan: Plan) -> Iterator[str]:
         if data.labels:
             yield _listed(plan)
         if rare := [label for label, count in data.labels.items() if count < 5]:
-            yield Warnings.JW320.format(labels=", ".join(sorted(rare)[:20]))
+            yield say("rare", lang, labels=", ".join(sorted(rare)[:20]))
     else:
-        yield say("no_data", lang, path=plan.folder / placeholder(plan.task))
+        yield say("no_data", lang, path=plan.folder / placeholder(plan))
     others = "|".join(task for task in OTHER_TASKS if task != plan.task)
     yield say("task", lang, task=task_name(plan.task, lang), other=others)
     if plan.crossval:
         yield say("crossval", lang, folds=FOLDS)
-    elif plan.task != "text":
+    elif not plan.is_text:
         yield say("split", lang)
-    yield say("steps", lang, steps=plan.steps)
-    if plan.encoder is None:
+    if plan.is_text:
+        yield say("passes", lang, passes=plan.epochs)
+    else:
+        yield say("steps", lang, steps=plan.steps)
+    if plan.from_scratch:
+        yield say("new_encoder", lang, size=SIZE, vocabulary=plan.vocabulary)
+    elif plan.encoder is None:
         yield say("small_encoder", lang)
     else:
         yield say("encoder", lang, name=plan.encoder)
@@ -133,9 +167,9 @@ def _listed(plan: Plan) -> str:
     return say("labels", plan.lang, count=len(plan.data.labels), labels=", ".join(labels))
 
 
-def placeholder(task: str) -> str:
+def placeholder(plan: Plan) -> str:
     """RETURNS (str): Where data are expected in a project that was made without."""
-    return "assets/text.txt" if task == "text" else "assets/data.jsonl"
+    return "assets/text.txt" if plan.is_text else "assets/data.jsonl"
 
 
 def write(plan: Plan, *, force: bool = False) -> list[str]:
@@ -167,16 +201,17 @@ def write(plan: Plan, *, force: bool = False) -> list[str]:
 def contents(plan: Plan) -> dict[str, bytes]:
     """RETURNS (dict[str, bytes]): The files of a project, by their path in it."""
     config = f"configs/{config_name(plan.task)}.cfg"
-    encoder, copied = _encoder(plan)
+    encoder, copied = ("", {}) if plan.from_scratch else _encoder(plan)
     data = _data(plan)
-    variables: dict[str, Any] = {
-        "name": plan.name,
-        "version": "0.1.0",
-        "data": data,
-        "encoder": encoder,
-        "steps": plan.steps,
-        "gpu_id": -1,
-    }
+    variables: dict[str, Any] = {"name": plan.name, "version": "0.1.0", "data": data}
+    if plan.from_scratch:
+        variables |= {"size": SIZE, "vocabulary": plan.vocabulary}
+    else:
+        variables["encoder"] = encoder
+    if plan.is_text:
+        variables["epochs"] = plan.epochs
+    else:
+        variables |= {"steps": plan.steps, "gpu_id": -1}
     if plan.crossval:
         variables["folds"] = FOLDS
     texts = {
@@ -188,8 +223,11 @@ def contents(plan: Plan) -> dict[str, bytes]:
             convert=convert_command(plan, data),
             local_encoder=bool(copied) or _is_folder(plan.encoder),
             crossval=plan.crossval,
+            lang=plan.lang,
         ),
-        config: config_text(plan.task, steps=plan.steps, small=plan.encoder is None),
+        config: config_text(
+            plan.task, steps=0 if plan.is_text else plan.steps, small=plan.encoder is None
+        ),
         "README.md": readme(plan.name, plan.task, plan.lang, crossval=plan.crossval),
         ".gitignore": IGNORED,
     }
@@ -199,11 +237,11 @@ def contents(plan: Plan) -> dict[str, bytes]:
 def convert_command(plan: Plan, data: str) -> str:
     """RETURNS (str): The command line that converts the data."""
     seen = plan.data
-    out = "corpus/text.txt" if plan.task == "text" else "corpus"
-    words = ["--out", out, "--task", plan.task]
+    out = "corpus/text.txt" if plan.is_text else "corpus"
+    words = ["--out", out, "--task", seen.task]
     if seen.encoding:
         words += ["--encoding", seen.encoding]
-    if plan.task != "text":
+    if not plan.is_text:
         words += ["--split", "80/20/0" if plan.crossval else "80/10/10"]
         words += ["--format", seen.format]
         if seen.unlabelled:
@@ -212,7 +250,7 @@ def convert_command(plan: Plan, data: str) -> str:
             words += ["--overlaps", "longest"]
     has_fields = bool(seen.fields) or not seen.records
     options = {"--text-field": seen.text_field}
-    if plan.task != "text":
+    if not plan.is_text:
         options["--label-field"] = seen.label_field
         options["--entities-field"] = seen.entities_field
         options["--separator"] = seen.separator
@@ -230,7 +268,7 @@ def quoted(word: str) -> str:
 
 def config_name(task: str) -> str:
     """RETURNS (str): The config of the repository that a task begins with."""
-    return {"textcat_multilabel": "textcat", "text": "adapt"}.get(task, task)
+    return {"textcat_multilabel": "textcat"}.get(task, task)
 
 
 def config_text(task: str, *, steps: int, small: bool) -> str:
@@ -239,7 +277,7 @@ def config_text(task: str, *, steps: int, small: bool) -> str:
     """
     name = config_name(task)
     text = (shipped.configs() / f"{name}.cfg").read_text(encoding="utf-8")
-    if task == "text":
+    if task in ("adapt", "pretrain"):
         changes = {
             r'text = "project/assets/.*"': 'text = "corpus/text.txt"',
             r'output = "project/training/.*"': 'output = "training"',
@@ -280,7 +318,7 @@ def _encoder(plan: Plan) -> tuple[str, dict[str, bytes]]:
 
 def _data(plan: Plan) -> str:
     if not plan.data.records:
-        return placeholder(plan.task)
+        return placeholder(plan)
     return _seen_from(plan.folder, plan.data.path)
 
 

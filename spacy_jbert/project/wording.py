@@ -4,6 +4,8 @@ import locale
 import os
 from typing import Literal
 
+from ..errors import Warnings
+
 Lang = Literal["ja", "en"]
 
 _TASKS = {
@@ -14,7 +16,8 @@ _TASKS = {
         "text classification, any number of labels",
     ),
     "joint": ("固有表現と文書分類", "entities and one label a text"),
-    "text": ("追加の事前学習", "further pretraining on running text"),
+    "adapt": ("追加の事前学習", "further pretraining on running text"),
+    "pretrain": ("新しいエンコーダーの事前学習", "pretraining a new encoder on running text"),
 }
 _WORDS = {
     "file": ("{path}: 形式 {format}、文字コード {encoding}", "{path}: {format}, {encoding}"),
@@ -87,12 +90,66 @@ _WORDS = {
         "学習は {steps:,} ステップ（project.yml の vars.steps）",
         "training takes {steps:,} steps (vars.steps in project.yml)",
     ),
+    "passes": (
+        "学習は本文を {passes:g} 回（project.yml の vars.epochs）",
+        "training takes {passes:g} passes over the text (vars.epochs in project.yml)",
+    ),
+    "new_encoder": (
+        "エンコーダー: 新しく作ります（大きさ {size}、語彙 {vocabulary:,}。project.yml の vars）。"
+        "既存のものから続けるには --task adapt（付属の jbert-mini）か --encoder",
+        "encoder: a new one (size {size}, a vocabulary of {vocabulary:,}; vars in project.yml). "
+        "To go on from one that is there: --task adapt (jbert-mini, which comes along), or "
+        "--encoder",
+    ),
+    "rare": (
+        "[JW320] 例が 5 件に満たないラベルは、ほとんど学習できません: {labels}",
+        Warnings.JW320,
+    ),
     "no_data": (
         "データはまだありません。{path} に置いてください",
         "there are no data yet: put them at {path}",
     ),
     "done": ("{folder} に作りました: {files}", "{folder} holds now: {files}"),
     "next": ("次に:", "next:"),
+    # What `spacy project run` says of the steps.
+    "convert": (
+        "データを読み、ラベルの割合を保って分ける",
+        "Read the data, and share it out by labels",
+    ),
+    "clean": ("本文を整える", "Clean the text"),
+    "train": ("エンコーダーを微調整する", "Fine-tune the encoder"),
+    "evaluate": (
+        "学習に使わなかった本文で採点する",
+        "Score the pipeline on texts that it has not seen",
+    ),
+    "validate": (
+        "交差検証: 点数の平均とばらつき",
+        "Train and test on each fold in turn: the mean scores, and how far they vary",
+    ),
+    "report": (
+        "間違いの一覧を、確信の強かったものから書き出す",
+        "Write a page of the mistakes, those that it was surest of first",
+    ),
+    "adapt": (
+        "エンコーダーの事前学習を続ける（前後の値は training/metrics.json）",
+        "Go on pretraining the encoder; before and after are in training/metrics.json",
+    ),
+    "pretrain": (
+        "語彙を作り、新しいエンコーダーを事前学習する（値は training/metrics.json）",
+        "Make a vocabulary, and pretrain a new encoder; figures are in training/metrics.json",
+    ),
+    "package": (
+        "wheel を作る（pip install してから spacy.load）",
+        "Build a wheel: pip install it anywhere, then spacy.load",
+    ),
+    "demo": (
+        "本文を打ち込んで、結果を見る",
+        "Type texts, and see what the pipeline says",
+    ),
+    "pieces": (
+        "本文を打ち込み、Ctrl-D で終えて、単語片を見る",
+        "Type a text, end it (Ctrl-D), and see what the encoder sees of it",
+    ),
 }
 
 
@@ -115,7 +172,7 @@ def readme(name: str, task: str, lang: Lang, *, crossval: bool) -> str:
         "packages": ("wheel", "the wheel"),
         "configs": ("学習の設定", "the settings of training"),
     }
-    if task == "text":
+    if task in ("adapt", "pretrain"):
         rows = {
             "training": ("エンコーダーと metrics.json", "the encoder, and metrics.json"),
             "packages": ("wheel", "the wheel"),

@@ -1035,6 +1035,58 @@ def test_the_command_finds_out_what_it_is_given(
     assert docs_in(tmp_path / "again")[0].text == train
 
 
+@pytest.mark.parametrize("task", ["ner", "joint"])
+@pytest.mark.parametrize("options", [[], ["--format", "folders"]])
+def test_a_folder_of_texts_has_no_entities(
+    tmp_path: Path, out: Path, task: str, options: list[str]
+) -> None:
+    (tmp_path / "texts" / "旅").mkdir(parents=True)
+    (tmp_path / "texts" / "旅" / "a.txt").write_text("東京へ行く。", encoding="utf-8")
+    command = [*COMMAND, tmp_path / "texts", "--task", task, "--out", out, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "[J259]" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "options", [["--format", "csv"], ["--train", "x.txt"], ["--label-map", "x"]]
+)
+def test_running_text_takes_no_options_of_records(
+    tmp_path: Path, out: Path, options: list[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("東京へ行く。\n", encoding="utf-8")
+    command = [*COMMAND, tmp_path / "a.txt", "--task", "text", "--out", out / "x.txt", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "[J265]" in done.stderr, options[0] in done.stderr) == (1, True, True)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["田中 B-PER 名詞", "が O 助詞", "東京 B-LOC 名詞"],
+        ["B-PER 田中 名詞", "O が 助詞", "B-LOC 東京 名詞"],
+        ["田中 名詞 B-PER _", "が 助詞 O _", "東京 名詞 B-LOC _"],
+    ],
+)
+def test_the_column_of_the_tags_is_found(tmp_path: Path, out: Path, rows: list[str]) -> None:
+    lines = "\n".join(row.replace(" ", "\t") for row in rows)
+    (tmp_path / "a.bio").write_text(lines + "\n", encoding="utf-8")
+    convert_iob(out=out, train=tmp_path / "a.bio")
+    assert [entities(doc) for doc in docs_in(out)] == [[("田中", "PER"), ("東京", "LOC")]]
+
+
+@pytest.mark.parametrize("own", ["cp932", "utf-8"])
+@pytest.mark.parametrize("name", ["map.csv", "map.json"])
+def test_a_label_map_may_be_encoded_as_the_data(
+    tmp_path: Path, out: Path, own: str, name: str
+) -> None:
+    pairs = json.dumps({"人": "人名"}, ensure_ascii=False) if "json" in name else "人,人名\n"
+    (tmp_path / name).write_text(pairs, encoding=own)
+    (tmp_path / "a.bio").write_text("田中\tB-人\n", encoding="cp932")
+    convert_iob(out=out, train=tmp_path / "a.bio", label_map=tmp_path / name, encoding="cp932")
+    assert [entities(doc) for doc in docs_in(out)] == [[("田中", "人名")]]
+
+
 def test_tagged_tokens_have_no_topics(tmp_path: Path, out: Path) -> None:
     (tmp_path / "a.bio").write_text("私\tO\n", encoding="utf-8")
     command = [*COMMAND, tmp_path / "a.bio", "--task", "textcat", "--out", out]

@@ -140,14 +140,17 @@ def test_data_that_nothing_can_be_learned_from(
         create.check(inspect(write_jsonl(tmp_path / "x.jsonl", records), **options))
 
 
-@pytest.mark.parametrize("task", ["ner", "textcat", "textcat_multilabel", "joint", "text"])
+TASKS = ["ner", "textcat", "textcat_multilabel", "joint", "adapt", "pretrain"]
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_every_config_is_complete(task: str, tmp_path: Path) -> None:
     config = tmp_path / "config.cfg"
     config.write_text(create.config_text(task, steps=600, small=True), encoding="utf-8")
     words = ["init", "fill-config", str(config), str(tmp_path / "filled.cfg")]
     get_command(app)(words, standalone_mode=False)
     assert load_config(tmp_path / "filled.cfg") == load_config(config)
-    if task != "text":
+    if task not in ("adapt", "pretrain"):
         assert load_config(config)["training"]["max_steps"] == 600
     if task == "textcat_multilabel":
         textcat = load_config(config)["components"]["textcat"]
@@ -277,6 +280,44 @@ def test_entities_that_overlap(tmp_path: Path) -> None:
 def test_what_is_no_entity_is_left_to_the_conversion(entity: Any, tmp_path: Path) -> None:
     records = [{"text": text, "entities": [[0, 2, "地名"], entity]} for text in TEXTS]
     assert inspect(write_jsonl(tmp_path / "x.jsonl", records)).labels["地名"] == 30
+
+
+def test_running_text_for_a_new_encoder_or_one_that_is_there(tmp_path: Path) -> None:
+    data = tmp_path / "news.txt"
+    data.write_text("東京に行きました。\n海を見ました。\n\n" * 50_000, encoding="utf-8")
+    own = shipped.small_encoder()
+    for folder, *options in (
+        ("new", "--task", "pretrain"),
+        ("small", "--task", "adapt"),
+        ("found",),
+        ("own", "--task", "pretrain", "--encoder", own),
+    ):
+        done = init(tmp_path / folder, "--data", data, *options)
+        assert done.exit_code == 0, done.output
+        made = project_of(tmp_path / folder)
+        train = made["commands"][1]["script"][0]
+        is_new = folder == "new"
+        assert ("configs/pretrain.cfg" in train) == is_new
+        assert ("encoder" in made["vars"]) != is_new
+        assert ("vocabulary.size ${vars.vocabulary}" in train) == is_new
+        assert made["vars"]["epochs"] == (10.0 if is_new else 3.0)
+        config = tmp_path / folder / "configs" / ("pretrain.cfg" if is_new else "adapt.cfg")
+        assert load_config(config, interpolate=False)["initialize"]["after_init"]
+
+
+def test_steps_are_described_in_the_readers_language(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": TOPICS[n % 2]} for n, text in enumerate(TEXTS)]
+    data = write_jsonl(tmp_path / "x.jsonl", [*rows, {"text": "雪が降った。", "label": "天気"}])
+    for lang in ("ja", "en"):
+        done = init(tmp_path / lang, "--data", data, "--lang", lang)
+        assert "JW320" in done.output
+        assert "天気" in done.output
+        helps = [step["help"] for step in project_of(tmp_path / lang)["commands"]]
+        for sentence in [
+            *helps,
+            next(line for line in done.output.splitlines() if "JW320" in line),
+        ]:
+            assert sentence.replace("天気", "").isascii() == (lang == "en"), sentence
 
 
 @pytest.mark.parametrize("encoding", ["cp932", "euc_jp", "utf-16"])
