@@ -5,8 +5,6 @@ sentence head by setting.
 import copy
 import logging
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from transformers.activations import ACT2FN
 from transformers.utils import cached_file
 
 from ..encoder.checkpoint import Encoder
+from ..storage import replacing_folder
 
 logger = logging.getLogger(__name__)
 
@@ -264,31 +263,23 @@ class MaskedLM(nn.Module):
 
         path (Path): The folder; replaced only by a complete one.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            new, old = Path(folder) / "new", Path(folder) / "old"
+        with replacing_folder(path) as new:
             encoder.save(new)
             head = {name: tensor.detach().contiguous() for name, tensor in self.head().items()}
             model_type = encoder.model.config.model_type
-            if model_type in _HEADS:
-                architecture, prefix, *_ = _HEADS[model_type]
-                weights = {
-                    f"{prefix}{name}": tensor.contiguous()
-                    for name, tensor in encoder.model.state_dict().items()
-                }
-                save_file(weights | head, new / "model.safetensors", {"format": "pt"})
-                config = copy.deepcopy(encoder.model.config)
-                config.architectures = [
-                    architecture
-                    if self.pooler is None or model_type != "bert"
-                    else "BertForPreTraining"
-                ]
-                config.save_pretrained(new)
-            else:
+            if model_type not in _HEADS:
                 save_file(head, new / _HEAD_FILE, {"format": "pt"})
-            if path.exists():
-                os.rename(path, old)
-            os.rename(new, path)
+                return
+            architecture, prefix, *_ = _HEADS[model_type]
+            weights = {
+                f"{prefix}{name}": tensor.contiguous()
+                for name, tensor in encoder.model.state_dict().items()
+            }
+            save_file(weights | head, new / "model.safetensors", {"format": "pt"})
+            config = copy.deepcopy(encoder.model.config)
+            with_pairs = self.pooler is not None and model_type == "bert"
+            config.architectures = ["BertForPreTraining" if with_pairs else architecture]
+            config.save_pretrained(new)
 
 
 def _setting(config: PretrainedConfig, names: tuple[str, ...], default: Any) -> Any:
