@@ -24,7 +24,14 @@ from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..wordpieces.alignment import align_docs, ragged_ranges, token_offsets
 from ..wordpieces.segmentation import WORDS
-from ..wordpieces.windows import Window, batch_windows, plan_windows
+from ..wordpieces.windows import (
+    CHOICES,
+    Window,
+    batch_windows,
+    choose_windows,
+    only_windows,
+    plan_windows,
+)
 from .listener import pool
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
 from .vectors import DocVectors, RaggedBatch
@@ -57,6 +64,9 @@ def build_transformer(
     train_layers: int | None = None,
     unfreeze_steps: int = 0,
     gradient_checkpointing: bool = False,
+    train_windows: int | None = None,
+    window_choice: str = "random",
+    predict_windows: int | None = None,
 ) -> TransformerModel:
     """`spacy-jbert.JapaneseTransformer.v1`. Holds no name or path: the encoder comes from
     [initialize] or from disk.
@@ -89,6 +99,10 @@ def build_transformer(
         the embeddings or as far as train_layers goes. 0: all from the beginning.
     gradient_checkpointing (bool): In training keep only each layer's input and compute the rest
         twice: a fraction of the memory, about a third more time.
+    train_windows (int | None): How many windows of a long document are read in training, for
+        `spacy-jbert.PooledTextCat.v1` alone; None for all.
+    window_choice (str): Which: "random" ones, others each time, or the "first".
+    predict_windows (int | None): How many are read otherwise: the first so many, or None for all.
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
     RAISES: ValueError J005, J010, J040, J085, J087.
     """
@@ -97,6 +111,7 @@ def build_transformer(
         (Errors.J010, "precision", precision, PRECISIONS),
         (Errors.J040, "storage", storage, STORAGE),
         (Errors.J040, "layers", layers, LAYERS),
+        (Errors.J040, "window_choice", window_choice, CHOICES),
     ):
         if value not in choices:
             raise ValueError(
@@ -112,6 +127,8 @@ def build_transformer(
         ("train_layers", train_layers, 0, None),
         ("unfreeze_steps", unfreeze_steps, 0, None),
         ("layer_decay", layer_decay, _LEAST_DECAY, 1.0),
+        ("train_windows", train_windows, 1, None),
+        ("predict_windows", predict_windows, 1, None),
     ):
         _check_range(name, number, least, most)
     shim = EncoderShim(
@@ -135,6 +152,9 @@ def build_transformer(
             "window": window,
             "overlap": overlap,
             "max_batch_pieces": max_batch_pieces,
+            "train_windows": train_windows,
+            "window_choice": window_choice,
+            "predict_windows": predict_windows,
             "replace_listener": _replace_listener,
             "replace_listener_cfg": _replace_listener_cfg,
         },
@@ -163,6 +183,9 @@ def build_tok2vec_transformer(
     train_layers: int | None = None,
     unfreeze_steps: int = 0,
     gradient_checkpointing: bool = False,
+    train_windows: int | None = None,
+    window_choice: str = "random",
+    predict_windows: int | None = None,
     pooling: str | Model[Ragged, Floats2d] = "mean",
     grad_factor: float = 1.0,
 ) -> Tok2VecModel:
@@ -187,6 +210,9 @@ def build_tok2vec_transformer(
         train_layers,
         unfreeze_steps,
         gradient_checkpointing,
+        train_windows,
+        window_choice,
+        predict_windows,
     )
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
     vectors: ListenerModel = chain(transformer, split_trf_batch())
@@ -235,11 +261,19 @@ def forward(
         raise ValueError(Errors.J011.format(overlap=overlap, limit=limit))
 
     pieces = shim.segmenter(docs)
+    most = model.attrs["train_windows" if is_train else "predict_windows"]
+    choice = model.attrs["window_choice"] if is_train else "first"
+    partial: set[int] = set()
     planned: list[Window] = []
     for i, (doc, doc_pieces) in enumerate(zip(docs, pieces, strict=True)):
         n = len(doc_pieces.ids)
         if n > limit:
-            planned += plan_windows(i, n, limit, overlap, *_cuts(doc, doc_pieces))
+            windows = plan_windows(i, n, limit, overlap, *_cuts(doc, doc_pieces))
+            if most is not None and len(windows) > most:
+                chosen = choose_windows(windows, most, choice)
+                pieces[i], windows = only_windows(doc_pieces, chosen)
+                partial.add(i)
+            planned += windows
         elif n or len(doc):
             # White space alone has no pieces, but heads want vectors for it too.
             planned.append(Window(i, 0, n, 0, n))
@@ -251,7 +285,8 @@ def forward(
         learn=is_train and shim.learns(),
     )
     rows = _to_array(model, hidden)
-    data = _split(rows, layout, align_docs(docs, pieces), shim.vocabulary, is_train=is_train)
+    aligned = align_docs(docs, pieces)
+    data = _split(rows, layout, aligned, partial, shim.vocabulary, is_train=is_train)
     batch = RaggedBatch(docs, rows, data)
 
     def backprop(d_batch: RaggedBatch) -> list[Doc]:
@@ -409,6 +444,7 @@ def _split(
     rows: Floats2d,
     layout: _Layout,
     aligned: list[tuple[Ints, Ints]],
+    partial: set[int],
     vocabulary: np.ndarray,
     *,
     is_train: bool,
@@ -416,12 +452,13 @@ def _split(
     """Each document's share of the rows.
 
     aligned: From `align_docs`.
+    partial: The documents of which only some windows were read.
     """
     data: list[TransformerData] = []
     borders = layout.rows_of_doc.tolist()
     first_piece = 0
-    for (a, b), (indices, lengths), n_pieces in zip(
-        pairwise(borders), aligned, layout.n_pieces, strict=True
+    for i, ((a, b), (indices, lengths), n_pieces) in enumerate(
+        zip(pairwise(borders), aligned, layout.n_pieces, strict=True)
     ):
         if a == b:
             empty = TransformerData.empty()
@@ -438,7 +475,10 @@ def _split(
         first_piece += n_pieces
         # A Doc that is kept must not keep the vectors of its whole batch alive.
         own = rows[a:b] if is_train or b - a == len(rows) else rows[a:b].copy()
-        data.append(DocVectors(own, layout.table[a:b].copy(), of_token, lengths.copy(), vocabulary))
+        table = layout.table[a:b].copy()
+        data.append(
+            DocVectors(own, table, of_token, lengths.copy(), vocabulary, partial=i in partial)
+        )
     return data
 
 
