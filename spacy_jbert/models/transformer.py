@@ -6,6 +6,7 @@ length-sorted batches of windows and puts the vectors back into document order. 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
@@ -67,6 +68,7 @@ def build_transformer(
     train_windows: int | None = None,
     window_choice: str = "random",
     predict_windows: int | None = None,
+    tf32: bool = True,
 ) -> TransformerModel:
     """`spacy-jbert.JapaneseTransformer.v1`. Holds no name or path: the encoder comes from
     [initialize] or from disk.
@@ -103,6 +105,8 @@ def build_transformer(
         `spacy-jbert.PooledTextCat.v1` alone; None for all.
     window_choice (str): Which: "random" ones, others each time, or the "first".
     predict_windows (int | None): How many are read otherwise: the first so many, or None for all.
+    tf32 (bool): With precision "fp32", let NVIDIA cards that have it (Ampere and later) multiply
+        matrices in TF32: vectors differ in the third or fourth digit. Nothing on a CPU.
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
     RAISES: ValueError J005, J010, J040, J085, J087.
     """
@@ -141,6 +145,7 @@ def build_transformer(
         train_layers=train_layers,
         unfreeze_steps=unfreeze_steps,
         gradient_checkpointing=gradient_checkpointing,
+        tf32=tf32,
     )
     return Model(
         "jbert_transformer",
@@ -186,6 +191,7 @@ def build_tok2vec_transformer(
     train_windows: int | None = None,
     window_choice: str = "random",
     predict_windows: int | None = None,
+    tf32: bool = True,
     pooling: str | Model[Ragged, Floats2d] = "mean",
     grad_factor: float = 1.0,
 ) -> Tok2VecModel:
@@ -213,6 +219,7 @@ def build_tok2vec_transformer(
         train_windows,
         window_choice,
         predict_windows,
+        tf32,
     )
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
     vectors: ListenerModel = chain(transformer, split_trf_batch())
@@ -250,6 +257,16 @@ def forward(
     The rows of a document are, window after window: special pieces, the window's own pieces,
     special pieces.
     """
+    launched = launch(model, docs, is_train)
+    return launched.batch(), launched.backprop
+
+
+def launch(model: TransformerModel, docs: Sequence[Doc], is_train: bool = False) -> "Launched":
+    """Give a batch to the encoder, and don't wait for its vectors: a GPU works on while this
+    process does something else.
+
+    RETURNS (Launched): Its `batch` waits.
+    """
     shim = cast(EncoderShim, model.shims[0])
     encoder = shim.require_encoder()
     n_special = sum(map(len, encoder.special_ids))
@@ -284,26 +301,55 @@ def forward(
         budget=model.attrs["max_batch_pieces"],
         learn=is_train and shim.learns(),
     )
-    rows = _to_array(model, hidden)
-    aligned = align_docs(docs, pieces)
-    data = _split(rows, layout, aligned, partial, shim.vocabulary, is_train=is_train)
-    batch = RaggedBatch(docs, rows, data)
+    return Launched(model, docs, is_train, layout, align_docs(docs, pieces), partial, hidden, graph)
 
-    def backprop(d_batch: RaggedBatch) -> list[Doc]:
+
+@dataclass
+class Launched:
+    """A batch that the encoder was given.
+
+    layout, aligned, partial: As in `_split`.
+    hidden (Tensor): The vectors, on the encoder's device, which may be at work on them.
+    graph: From `_run`.
+    """
+
+    model: TransformerModel
+    docs: Sequence[Doc]
+    is_train: bool
+    layout: "_Layout"
+    aligned: list[tuple[Ints, Ints]]
+    partial: set[int]
+    hidden: torch.Tensor
+    graph: list[tuple[torch.Tensor, torch.Tensor]]
+
+    def batch(self) -> RaggedBatch:
+        """RETURNS (RaggedBatch): The vectors."""
+        rows = _to_array(self.model, self.hidden)
+        data = _split(
+            rows,
+            self.layout,
+            self.aligned,
+            self.partial,
+            cast(EncoderShim, self.model.shims[0]).vocabulary,
+            is_train=self.is_train,
+        )
+        return RaggedBatch(self.docs, rows, data)
+
+    def backprop(self, d_batch: RaggedBatch) -> list[Doc]:
+        """Send the gradient of the vectors back through the encoder."""
+        shim, device = cast(EncoderShim, self.model.shims[0]), self.hidden.device
         d_rows = d_batch.rows
-        if graph and len(d_rows):
+        if self.graph and len(d_rows):
             d_hidden = (
-                send(d_rows, hidden.device)
+                send(d_rows, device)
                 if isinstance(d_rows, np.ndarray)
-                else torch.as_tensor(d_rows).to(hidden.device)
+                else torch.as_tensor(d_rows).to(device)
             )
             # The last first, as it may have to be computed again; each is freed when it is done.
-            while graph:
-                output, target = graph.pop()
+            while self.graph:
+                output, target = self.graph.pop()
                 shim.backward(output, d_hidden[target])
         return []
-
-    return batch, backprop
 
 
 class _Layout:
