@@ -7,8 +7,8 @@ from setuptools import find_packages, setup
 EXTRAS = {
     # transformers' Trainer on Accelerate, the corpus as memory-mapped Arrow, learning curves.
     "pretrain": ["accelerate>=1.0", "datasets>=3.0,<5", "tensorboard>=2.16"],
-    # The learning curve of pretraining as a picture.
-    "report": ["matplotlib>=3.8"],
+    # The learning curve of pretraining as a picture; the linear baseline of text classification.
+    "report": ["matplotlib>=3.8", "scikit-learn>=1.4"],
     # Corpora in .xlsx files.
     "excel": ["openpyxl>=3.1"],
     # `spacy package --build wheel`.

@@ -299,6 +299,17 @@ class Errors(metaclass=_WithCodes):
         "{running} here. Save the tokenizer with transformers 4, or put its tokenizer.json into "
         "the folder: that can be read whatever the class."
     )
+    J485 = (
+        "The transformer gave only some of a document's windows to a component that needs a vector "
+        "for each token. train_windows and predict_windows of [components.<name>.model] are for "
+        "'spacy-jbert.PooledTextCat.v1': set both to null in a pipeline with other heads."
+    )
+    J486 = "[components.<name>.model] {name} = {value!r} can't be used: give {least} to {most}."
+    J487 = "The linear baseline needs scikit-learn: pip install 'spacy-jbert[report]'"
+    J488 = (
+        "There is no linear baseline of {count} training documents with {labels} labels: it takes "
+        "documents of two labels at least."
+    )
     # --- J1xx: pretraining ------------------------------------------------------------------------
     J101 = (
         "Can't read text for pretraining from '{path}': {reason} Check [paths] and the setting "

@@ -11,7 +11,7 @@ from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.util import load_config, load_model_from_config
+from spacy.util import load_config, load_model_from_config, walk_dict
 from spacy.vocab import Vocab
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -64,10 +64,33 @@ def trained(overrides: list[object], tmp_path_factory: pytest.TempPathFactory) -
     return train
 
 
-@pytest.mark.parametrize("name", ["ner", "textcat", "joint", "pretrain", "adapt"])
+@pytest.mark.parametrize("name", ["ner", "textcat", "joint", "gpu", "pretrain", "adapt"])
 def test_fill_config_adds_nothing(name: str, tmp_path: Path) -> None:
     run("init", "fill-config", CONFIGS / f"{name}.cfg", tmp_path / "filled.cfg")
     assert load_config(tmp_path / "filled.cfg") == load_config(CONFIGS / f"{name}.cfg")
+
+
+def test_the_config_for_gpus_is_that_for_entities_with_larger_steps() -> None:
+    ours, gpu = (load_config(CONFIGS / f"{name}.cfg") for name in ("ner", "gpu"))
+    changed = {
+        "nlp.batch_size",
+        "components.transformer.model.max_batch_pieces",
+        "components.transformer.model.precision",
+        "training.max_steps",
+        "training.eval_frequency",
+        "training.batcher.size",
+        "training.optimizer.learn_rate.warmup_steps",
+        "training.optimizer.learn_rate.initial_rate",
+    }
+    before, after = (
+        {tuple(key): value for key, value in walk_dict(config.interpolate())}
+        for config in (ours, gpu)
+    )
+    assert before.keys() == after.keys()
+    different = {".".join(map(str, key)) for key in before if before[key] != after[key]}
+    assert different - {"training.optimizer.learn_rate.total_steps"} == changed
+    assert 4000 <= gpu["training"]["batcher"]["size"] <= 8000
+    assert gpu["components"]["transformer"]["model"]["precision"] == "bf16"
 
 
 def debug_data(config: Path, *words: object, status: int = 1) -> str:

@@ -22,21 +22,28 @@ def run_model(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
+    token_type_ids: torch.Tensor | None = None,
     all_layers: bool = False,
 ) -> Any:
     """Run a batch of windows.
 
     attention_mask (Tensor | None): 1 for real pieces; None where nothing is padded. *Shape:* that
         of `input_ids`.
+    token_type_ids (Tensor | None): Which segment a piece is in, for models that know segments; None
+        for the first. *Shape:* that of `input_ids`.
     all_layers (bool): Give `hidden_states` too.
     RETURNS: What the model's own `forward` returns, as far as `last_hidden_state` and
         `hidden_states` go.
     """
     if type(model) not in _BERTS or model.config.is_decoder:
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return model(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=all_layers
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            output_hidden_states=all_layers,
+            **types,
         )
-    embedded = model.embeddings(input_ids=input_ids)
+    embedded = model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
     added = None
     if attention_mask is not None:
         added = torch.zeros_like(attention_mask, dtype=embedded.dtype)

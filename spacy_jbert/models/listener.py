@@ -56,11 +56,13 @@ def listen_before_stock_pooling(
 ) -> tuple[list[TransformerData], Any]:
     """See `listen`.
 
-    RAISES: ValueError J092, J093; J094 for documents none of which has a token.
+    RAISES: ValueError J092, J093; J094 for documents none of which has a token; J485.
     """
     if not any(map(len, docs)):
         raise ValueError(Errors.J094)
-    return listen(listener, docs, is_train)
+    datas, backprop = listen(listener, docs, is_train)
+    _require_whole(datas)
+    return datas, backprop
 
 
 def listen(
@@ -104,6 +106,25 @@ def _no_tokens(listener: TransformerListener) -> TransformerData:
     return data
 
 
+def take_part(tok2vec: Tok2VecModel) -> None:
+    """Let a head have documents of which only some windows were read. It then gets rows for these,
+    and not for each token.
+    """
+    for node in tok2vec.walk():
+        if node.name == "pool_tokens":
+            node.attrs["partial"] = True
+
+
+def _require_whole(datas: list[TransformerData]) -> None:
+    """RAISES: ValueError J485."""
+    if any(map(_is_partial, datas)):
+        raise ValueError(Errors.J485)
+
+
+def _is_partial(data: TransformerData) -> bool:
+    return isinstance(data, DocVectors) and data.partial
+
+
 def pool(vectors: ListenerModel, pooling: str, grad_factor: float) -> Tok2VecModel:
     """Wordpiece vectors and what makes one row of some of them. See `build_listener`."""
     layer = pool_tokens(pooling, grad_factor)
@@ -125,6 +146,7 @@ def init_units(model: Model, X: Any = None, Y: Any = None) -> None:
 def forward_units(model: Model, docs: list[Doc], is_train: bool) -> tuple[UnitVectors, Any]:
     vectors, pooled = model.layers
     datas, backprop_vectors = vectors(docs, is_train)
+    _require_whole(datas)
     cut = [units(doc, data) for doc, data in zip(docs, datas, strict=True)]
     rows, backprop_rows = pooled([data for _, data in cut], is_train)
     return UnitVectors(rows, [ends for ends, _ in cut]), lambda d_rows: backprop_vectors(
@@ -133,16 +155,26 @@ def forward_units(model: Model, docs: list[Doc], is_train: bool) -> tuple[UnitVe
 
 
 def pool_tokens(pooling: str, grad_factor: float) -> Model[list[TransformerData], list[Floats2d]]:
-    """The layer behind the listener. Tokens without wordpieces (white space) get zeros."""
+    """The layer behind the listener. Tokens without wordpieces (white space) get zeros.
+
+    Of a document of which only some windows were read there are rows for the tokens in these, where
+    `take_part` allows it; otherwise it raises ValueError J485.
+    """
     if pooling not in POOLINGS:
         raise ValueError(Errors.J015.format(pooling=pooling, choices=", ".join(POOLINGS)))
-    return Model("pool_tokens", forward, attrs={"pooling": pooling, "grad_factor": grad_factor})
+    return Model(
+        "pool_tokens",
+        forward,
+        attrs={"pooling": pooling, "grad_factor": grad_factor, "partial": False},
+    )
 
 
 def forward(
     model: Model, datas: list[TransformerData], is_train: bool
 ) -> tuple[list[Floats2d], Any]:
     ops, pooling = model.ops, model.attrs["pooling"]
+    if not model.attrs["partial"]:
+        _require_whole(datas)
     hidden = [_hidden(data) for data in datas]
     # Stock empties (a document without tokens, a disabled transformer) have no vectors, or none of
     # any width.
@@ -200,6 +232,8 @@ def _rows_to_pool(
                 if _is_bare(data)
                 else (_as_numpy(data.align.data).reshape(-1), _as_numpy(data.align.lengths))
             )
+            if _is_partial(data):
+                per_token = per_token[per_token > 0]
             if pooling == "first":
                 firsts = (np.cumsum(per_token) - per_token)[per_token > 0]
                 aligned, per_token = aligned[firsts], np.minimum(per_token, 1)

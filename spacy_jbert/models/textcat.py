@@ -12,6 +12,7 @@ from thinc.api import (
     Linear,
     Model,
     ParametricAttention,
+    add,
     chain,
     list2ragged,
     reduce_mean,
@@ -25,9 +26,14 @@ from ..errors import Errors
 from ..types import TextCatModel, Tok2VecModel
 from .crf import require_temperature
 from .finite import finite
+from .listener import take_part
+from .ngrams import ngram_classifier
 from .scale import scale
 
 POOLINGS = ("mean", "attention")
+# Of a label's n-gram weights: from a thousand to 16 million.
+_LEAST_BITS, _MOST_BITS = 10, 24
+_LONGEST_NGRAM = 8
 
 
 def build_pooled_textcat(
@@ -36,6 +42,8 @@ def build_pooled_textcat(
     pooling: str = "mean",
     dropout: float = 0.1,
     learn_rate_factor: float = 10.0,
+    ngrams: int = 0,
+    ngram_bits: int = 16,
     nO: int | None = None,
 ) -> TextCatModel:
     """`spacy-jbert.PooledTextCat.v1`. However long a document is, all its windows count.
@@ -47,13 +55,19 @@ def build_pooled_textcat(
         with weights from a learned query.
     dropout (float): Of the document vector, in training.
     learn_rate_factor (float): How many times faster than the encoder the output layer learns.
+    ngrams (int): The longest character n-grams of a linear classifier beside the encoder, whose
+        scores are added to the encoder's; 0 for none.
+    ngram_bits (int): It has 2 ** ngram_bits weights for each label.
     nO (int | None): The number of labels; set by the component.
     RETURNS (TextCatModel): `List[Doc] -> Floats2d`, *shape* `(n_docs, n_labels)`. Its part "logits"
         gives the scores that its part "probabilities" makes the probabilities of.
-    RAISES: ValueError J015.
+    RAISES: ValueError J015, J486.
     """
     if pooling not in POOLINGS:
         raise ValueError(Errors.J015.format(pooling=pooling, choices=", ".join(POOLINGS)))
+    _check_range("ngrams", ngrams, 0, _LONGEST_NGRAM)
+    _check_range("ngram_bits", ngram_bits, _LEAST_BITS, _MOST_BITS)
+    take_part(tok2vec)
     pool = chain(ParametricAttention(), reduce_sum()) if pooling == "attention" else reduce_mean()
     linear: Model[Floats2d, Floats2d] = Linear(nO=nO, init_W=zero_init)
     output = resizable(
@@ -62,6 +76,11 @@ def build_pooled_textcat(
     logits: TextCatModel = chain(
         tok2vec, list2ragged(), pool, Dropout(dropout), scale(learn_rate_factor), output
     )
+    outputs = [output]
+    if ngrams:
+        beside, beside_output = ngram_classifier(ngrams, ngram_bits, learn_rate_factor, nO)
+        logits = add(logits, beside)
+        outputs.append(beside_output)
     activation = probabilities(exclusive_classes)
     model = documents(chain(logits, activation))
     model.set_ref("tok2vec", tok2vec)
@@ -70,8 +89,14 @@ def build_pooled_textcat(
     model.set_ref("probabilities", activation)
     # What the stock component asks of its models.
     model.attrs["multi_label"] = not exclusive_classes
-    model.attrs["resize_output"] = partial(_resize, output=output)
+    model.attrs["resize_output"] = partial(_resize, outputs=outputs)
     return model
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    """RAISES: ValueError J486 for a number out of its range, or none."""
+    if not (isinstance(value, int) and least <= value <= most):
+        raise ValueError(Errors.J486.format(name=name, value=value, least=least, most=most))
 
 
 def documents(scores: TextCatModel) -> TextCatModel:
@@ -109,9 +134,9 @@ def forward_documents(
     return Y, backprop
 
 
-def _resize(model: TextCatModel, new_nO: int, *, output: Model) -> TextCatModel:
-    resized = resize_model(output, new_nO)
-    model.set_ref("output_layer", resized.layers[0])
+def _resize(model: TextCatModel, new_nO: int, *, outputs: list[Model]) -> TextCatModel:
+    resized = [resize_model(output, new_nO) for output in outputs]
+    model.set_ref("output_layer", resized[0].layers[0])
     return model
 
 

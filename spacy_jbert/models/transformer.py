@@ -6,6 +6,7 @@ length-sorted batches of windows and puts the vectors back into document order. 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
@@ -24,7 +25,14 @@ from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..wordpieces.alignment import align_docs, ragged_ranges, token_offsets
 from ..wordpieces.segmentation import WORDS
-from ..wordpieces.windows import Window, batch_windows, plan_windows
+from ..wordpieces.windows import (
+    CHOICES,
+    Window,
+    batch_windows,
+    choose_windows,
+    only_windows,
+    plan_windows,
+)
 from .listener import pool
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
 from .vectors import DocVectors, RaggedBatch
@@ -57,6 +65,10 @@ def build_transformer(
     train_layers: int | None = None,
     unfreeze_steps: int = 0,
     gradient_checkpointing: bool = False,
+    train_windows: int | None = None,
+    window_choice: str = "random",
+    predict_windows: int | None = None,
+    tf32: bool = True,
 ) -> TransformerModel:
     """`spacy-jbert.JapaneseTransformer.v1`. Holds no name or path: the encoder comes from
     [initialize] or from disk.
@@ -89,6 +101,12 @@ def build_transformer(
         the embeddings or as far as train_layers goes. 0: all from the beginning.
     gradient_checkpointing (bool): In training keep only each layer's input and compute the rest
         twice: a fraction of the memory, about a third more time.
+    train_windows (int | None): How many windows of a long document are read in training, for
+        `spacy-jbert.PooledTextCat.v1` alone; None for all.
+    window_choice (str): Which: "random" ones, others each time, or the "first".
+    predict_windows (int | None): How many are read otherwise: the first so many, or None for all.
+    tf32 (bool): With precision "fp32", let NVIDIA cards that have it (Ampere and later) multiply
+        matrices in TF32: vectors differ in the third or fourth digit. Nothing on a CPU.
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
     RAISES: ValueError J005, J010, J040, J085, J087.
     """
@@ -97,6 +115,7 @@ def build_transformer(
         (Errors.J010, "precision", precision, PRECISIONS),
         (Errors.J040, "storage", storage, STORAGE),
         (Errors.J040, "layers", layers, LAYERS),
+        (Errors.J040, "window_choice", window_choice, CHOICES),
     ):
         if value not in choices:
             raise ValueError(
@@ -112,6 +131,8 @@ def build_transformer(
         ("train_layers", train_layers, 0, None),
         ("unfreeze_steps", unfreeze_steps, 0, None),
         ("layer_decay", layer_decay, _LEAST_DECAY, 1.0),
+        ("train_windows", train_windows, 1, None),
+        ("predict_windows", predict_windows, 1, None),
     ):
         _check_range(name, number, least, most)
     shim = EncoderShim(
@@ -124,6 +145,7 @@ def build_transformer(
         train_layers=train_layers,
         unfreeze_steps=unfreeze_steps,
         gradient_checkpointing=gradient_checkpointing,
+        tf32=tf32,
     )
     return Model(
         "jbert_transformer",
@@ -135,6 +157,9 @@ def build_transformer(
             "window": window,
             "overlap": overlap,
             "max_batch_pieces": max_batch_pieces,
+            "train_windows": train_windows,
+            "window_choice": window_choice,
+            "predict_windows": predict_windows,
             "replace_listener": _replace_listener,
             "replace_listener_cfg": _replace_listener_cfg,
         },
@@ -163,6 +188,10 @@ def build_tok2vec_transformer(
     train_layers: int | None = None,
     unfreeze_steps: int = 0,
     gradient_checkpointing: bool = False,
+    train_windows: int | None = None,
+    window_choice: str = "random",
+    predict_windows: int | None = None,
+    tf32: bool = True,
     pooling: str | Model[Ragged, Floats2d] = "mean",
     grad_factor: float = 1.0,
 ) -> Tok2VecModel:
@@ -187,6 +216,10 @@ def build_tok2vec_transformer(
         train_layers,
         unfreeze_steps,
         gradient_checkpointing,
+        train_windows,
+        window_choice,
+        predict_windows,
+        tf32,
     )
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
     vectors: ListenerModel = chain(transformer, split_trf_batch())
@@ -224,6 +257,16 @@ def forward(
     The rows of a document are, window after window: special pieces, the window's own pieces,
     special pieces.
     """
+    launched = launch(model, docs, is_train)
+    return launched.batch(), launched.backprop
+
+
+def launch(model: TransformerModel, docs: Sequence[Doc], is_train: bool = False) -> "Launched":
+    """Give a batch to the encoder, and don't wait for its vectors: a GPU works on while this
+    process does something else.
+
+    RETURNS (Launched): Its `batch` waits.
+    """
     shim = cast(EncoderShim, model.shims[0])
     encoder = shim.require_encoder()
     n_special = sum(map(len, encoder.special_ids))
@@ -235,11 +278,19 @@ def forward(
         raise ValueError(Errors.J011.format(overlap=overlap, limit=limit))
 
     pieces = shim.segmenter(docs)
+    most = model.attrs["train_windows" if is_train else "predict_windows"]
+    choice = model.attrs["window_choice"] if is_train else "first"
+    partial: set[int] = set()
     planned: list[Window] = []
     for i, (doc, doc_pieces) in enumerate(zip(docs, pieces, strict=True)):
         n = len(doc_pieces.ids)
         if n > limit:
-            planned += plan_windows(i, n, limit, overlap, *_cuts(doc, doc_pieces))
+            windows = plan_windows(i, n, limit, overlap, *_cuts(doc, doc_pieces))
+            if most is not None and len(windows) > most:
+                chosen = choose_windows(windows, most, choice)
+                pieces[i], windows = only_windows(doc_pieces, chosen)
+                partial.add(i)
+            planned += windows
         elif n or len(doc):
             # White space alone has no pieces, but heads want vectors for it too.
             planned.append(Window(i, 0, n, 0, n))
@@ -250,25 +301,55 @@ def forward(
         budget=model.attrs["max_batch_pieces"],
         learn=is_train and shim.learns(),
     )
-    rows = _to_array(model, hidden)
-    data = _split(rows, layout, align_docs(docs, pieces), shim.vocabulary, is_train=is_train)
-    batch = RaggedBatch(docs, rows, data)
+    return Launched(model, docs, is_train, layout, align_docs(docs, pieces), partial, hidden, graph)
 
-    def backprop(d_batch: RaggedBatch) -> list[Doc]:
+
+@dataclass
+class Launched:
+    """A batch that the encoder was given.
+
+    layout, aligned, partial: As in `_split`.
+    hidden (Tensor): The vectors, on the encoder's device, which may be at work on them.
+    graph: From `_run`.
+    """
+
+    model: TransformerModel
+    docs: Sequence[Doc]
+    is_train: bool
+    layout: "_Layout"
+    aligned: list[tuple[Ints, Ints]]
+    partial: set[int]
+    hidden: torch.Tensor
+    graph: list[tuple[torch.Tensor, torch.Tensor]]
+
+    def batch(self) -> RaggedBatch:
+        """RETURNS (RaggedBatch): The vectors."""
+        rows = _to_array(self.model, self.hidden)
+        data = _split(
+            rows,
+            self.layout,
+            self.aligned,
+            self.partial,
+            cast(EncoderShim, self.model.shims[0]).vocabulary,
+            is_train=self.is_train,
+        )
+        return RaggedBatch(self.docs, rows, data)
+
+    def backprop(self, d_batch: RaggedBatch) -> list[Doc]:
+        """Send the gradient of the vectors back through the encoder."""
+        shim, device = cast(EncoderShim, self.model.shims[0]), self.hidden.device
         d_rows = d_batch.rows
-        if graph and len(d_rows):
+        if self.graph and len(d_rows):
             d_hidden = (
-                send(d_rows, hidden.device)
+                send(d_rows, device)
                 if isinstance(d_rows, np.ndarray)
-                else torch.as_tensor(d_rows).to(hidden.device)
+                else torch.as_tensor(d_rows).to(device)
             )
             # The last first, as it may have to be computed again; each is freed when it is done.
-            while graph:
-                output, target = graph.pop()
+            while self.graph:
+                output, target = self.graph.pop()
                 shim.backward(output, d_hidden[target])
         return []
-
-    return batch, backprop
 
 
 class _Layout:
@@ -409,6 +490,7 @@ def _split(
     rows: Floats2d,
     layout: _Layout,
     aligned: list[tuple[Ints, Ints]],
+    partial: set[int],
     vocabulary: np.ndarray,
     *,
     is_train: bool,
@@ -416,12 +498,13 @@ def _split(
     """Each document's share of the rows.
 
     aligned: From `align_docs`.
+    partial: The documents of which only some windows were read.
     """
     data: list[TransformerData] = []
     borders = layout.rows_of_doc.tolist()
     first_piece = 0
-    for (a, b), (indices, lengths), n_pieces in zip(
-        pairwise(borders), aligned, layout.n_pieces, strict=True
+    for i, ((a, b), (indices, lengths), n_pieces) in enumerate(
+        zip(pairwise(borders), aligned, layout.n_pieces, strict=True)
     ):
         if a == b:
             empty = TransformerData.empty()
@@ -438,7 +521,10 @@ def _split(
         first_piece += n_pieces
         # A Doc that is kept must not keep the vectors of its whole batch alive.
         own = rows[a:b] if is_train or b - a == len(rows) else rows[a:b].copy()
-        data.append(DocVectors(own, layout.table[a:b].copy(), of_token, lengths.copy(), vocabulary))
+        table = layout.table[a:b].copy()
+        data.append(
+            DocVectors(own, table, of_token, lengths.copy(), vocabulary, partial=i in partial)
+        )
     return data
 
 

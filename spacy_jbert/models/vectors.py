@@ -26,16 +26,25 @@ class DocVectors(TransformerData):
     aligned (Ints): The rows of each token, one token's after the other's.
     per_token (Ints): How many rows each token has.
     vocabulary (NDArray): The strings of all wordpiece ids.
+    partial (bool): Whether only some of its windows were read.
     """
 
     def __init__(
-        self, rows: Floats2d, table: Ints, aligned: Ints, per_token: Ints, vocabulary: NDArray
+        self,
+        rows: Floats2d,
+        table: Ints,
+        aligned: Ints,
+        per_token: Ints,
+        vocabulary: NDArray,
+        *,
+        partial: bool = False,
     ) -> None:
         self.rows = rows
         self.table = table
         self.aligned = aligned
         self.per_token = per_token
         self.vocabulary = vocabulary
+        self.partial = partial
 
     @property
     def untouched(self) -> bool:

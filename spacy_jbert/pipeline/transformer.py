@@ -4,6 +4,7 @@ own.
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from copy import copy
 from pathlib import Path
@@ -27,6 +28,7 @@ from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
 from ..models.listener import SOURCE, mend
 from ..models.shim import EncoderShim
+from ..models.transformer import Launched, launch
 from ..models.vectors import RaggedBatch
 from ..saving import save_whole
 from ..storage import readable, replacing
@@ -247,12 +249,19 @@ class JBertTransformer(Transformer):
         RAISES: ValueError J082 if they are no numbers, J090 if a head was loaded that belongs to
             another save.
         """
-        docs = list(docs)
+        return self._collect(self._launch(list(docs)))
+
+    def _launch(self, docs: list[Doc]) -> Launched:
+        """The first half of `predict`: the encoder has the batch."""
         # Of components that were disabled when spaCy connected the others.
         for listener in tuple(self._unverified):
             self._require_same_save(listener, "a component that was disabled")
         self._settle_before(docs)
-        batch = self.model.predict(docs)
+        return launch(self.model, docs)
+
+    def _collect(self, launched: Launched) -> RaggedBatch:
+        """The second half: wait for its vectors."""
+        batch = launched.batch()
         hidden = batch.model_output["last_hidden_state"]
         # A sum is one number to look at, and not a number if any of them is not.
         if hidden.size and not math.isfinite(float(hidden.sum())):
@@ -270,20 +279,45 @@ class JBertTransformer(Transformer):
         length before they are cut into the encoder's batches, so a larger `batch_size` wastes less
         on padding.
 
+        A GPU has the next batch already when a batch is handed out, and works on it while the
+        components behind this one read that batch.
+
         Where a batch fails its documents are tried one by one, and those that fail alone go to the
         error handler (`nlp.set_error_handler`), which raises by default.
         """
-        error_handler = self.get_error_handler()
+        waiting: deque[tuple[list[Doc], Launched | None]] = deque()
         for docs in util.minibatch(stream, batch_size):
             # An error of training is none of these documents'.
             self._settle_before(docs)
+            waiting.append((docs, self._try_launch(docs)))
+            if len(waiting) > self._n_ahead:
+                yield from self._finish(*waiting.popleft())
+        while waiting:
+            yield from self._finish(*waiting.popleft())
+
+    @property
+    def _n_ahead(self) -> int:
+        """RETURNS (int): How many batches `pipe` launches before it hands one out."""
+        encoder = self._shim.encoder
+        return 0 if encoder is None or encoder.model.device.type == "cpu" else 1
+
+    def _try_launch(self, docs: list[Doc]) -> Launched | None:
+        """RETURNS (Launched | None): None where it failed."""
+        try:
+            return self._launch(docs)
+        except Exception:  # whatever it is, it comes again when documents are tried one by one
+            return None
+
+    def _finish(self, docs: list[Doc], launched: Launched | None) -> list[Doc]:
+        """RETURNS (list[Doc]): The documents of a batch that could be annotated."""
+        if launched is not None:
             try:
-                self.set_annotations(docs, self.predict(docs))
-                failed = False
+                self.set_annotations(docs, self._collect(launched))
+                return docs
             except Exception:
-                failed = True
-            # Here the error is gone, and with it what its traceback kept in memory.
-            yield from self._one_by_one(docs, error_handler) if failed else docs
+                launched = None
+        # Here the error is gone, and with it what its traceback kept in memory.
+        return self._one_by_one(docs, self.get_error_handler())
 
     def _one_by_one(self, docs: Iterable[Doc], error_handler: Callable) -> list[Doc]:
         """Annotate what can be annotated, and hand each of the others to the error handler.

@@ -447,6 +447,7 @@ def _run(
             "pieces_per_second": median(entry["pieces_per_second"] for entry in log)
             if log
             else None,
+            "mfu": median(shares) if (shares := [e["mfu"] for e in log if "mfu" in e]) else None,
             "before": _figures(evaluations[0]) if evaluations else None,
             "after": _figures(evaluations[-1]) if evaluations else None,
             "evaluations": [_figures(entry) for entry in evaluations],

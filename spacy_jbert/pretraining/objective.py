@@ -17,6 +17,7 @@ from transformers.activations import ACT2FN
 from transformers.utils import cached_file
 
 from ..encoder.checkpoint import Encoder
+from ..encoder.forward import run_model
 from ..storage import replacing_folder
 
 logger = logging.getLogger(__name__)
@@ -164,9 +165,8 @@ class MaskedLM(nn.Module):
         RETURNS: loss; in evaluation also the sum of the loss over masked pieces and the number of
             those predicted right, and the same for pairs.
         """
-        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, **types
+        hidden = run_model(
+            self.encoder, input_ids, attention_mask, token_type_ids=token_type_ids
         ).last_hidden_state
         logits = self.logits(hidden.flatten(0, 1)[positions])  # (n_masked, n_vocabulary)
         total = F.cross_entropy(logits, labels, reduction="sum")

@@ -40,6 +40,7 @@ from .objective import MaskedLM, perplexity
 from .once import MANIFEST, read_manifest, write_manifest
 from .parallel import cores
 from .progress import progress
+from .utilisation import Operations, peak_flops
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,8 @@ class PretrainingTrainer(Trainer):
         # Pieces (padding counted) since the last entry of the log, and its time, put off by what
         # evaluations and checkpoints took since.
         self.pieces, self.clock = 0, 0.0
+        self.costs, self.operations = Operations(model.encoder), 0.0
+        self.peak = peak_flops(args.device, args.world_size)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's; SIGTERM and Ctrl-C are handled meanwhile."""
@@ -121,7 +124,9 @@ class PretrainingTrainer(Trainer):
         self.clock = self.clock or time.perf_counter()
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.unchecked.append((self.state.global_step + 1, loss, inputs))
-        self.pieces += inputs["input_ids"].numel()
+        ids = inputs["input_ids"]
+        self.pieces += ids.numel()
+        self.operations += self.costs.of(ids.numel(), ids.shape[1], len(inputs["labels"]))
         return loss
 
     def check_losses(self) -> None:
@@ -151,7 +156,7 @@ class PretrainingTrainer(Trainer):
                 raise FloatingPointError(Errors.J135.format(step=self.state.global_step, name=name))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log the speed of this run.
+        """Log the speed of this run, and on a known GPU its share of what the GPU can do (`mfu`).
 
         Trainer's own figures count the steps before a resumption, but not their time.
         """
@@ -162,10 +167,12 @@ class PretrainingTrainer(Trainer):
         }
         if "loss" in own:
             now = time.perf_counter()
-            own["pieces_per_second"] = round(
-                self.pieces * self.args.world_size / (now - self.clock), 1
-            )
-            self.pieces, self.clock = 0, now
+            # All processes together, of which each does as much.
+            seconds = (now - self.clock) / self.args.world_size
+            own["pieces_per_second"] = round(self.pieces / seconds, 1)
+            if self.peak is not None:
+                own["mfu"] = round(self.operations / seconds / self.peak, 6)
+            self.pieces, self.operations, self.clock = 0, 0.0, now
         super().log(own, start_time)
 
     @torch.no_grad()
@@ -394,6 +401,7 @@ class Progress(TrainerCallback):
         **_: Any,
     ) -> None:
         names = {"loss": "loss", "eval_loss": "held out"}
+        names |= {"pieces_per_second": "pieces/s", "mfu": "MFU"}
         self.losses |= {names[name]: value for name, value in (logs or {}).items() if name in names}
         self.bar.set_postfix(self.losses, refresh=False)
 

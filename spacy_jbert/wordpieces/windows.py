@@ -3,12 +3,16 @@
 Counted in wordpieces throughout.
 """
 
+import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ..types import Ints
+from ..types import Ints, Pieces
+
+# Which of a document's windows are read where not all are.
+CHOICES = ("random", "first")
 
 
 class Window(NamedTuple):
@@ -77,6 +81,49 @@ def _first_cut(cuts: Ints, from_: int, default: int) -> int:
     """
     i = int(np.searchsorted(cuts, from_, side="left"))
     return int(cuts[i]) if i < len(cuts) and cuts[i] <= default else from_
+
+
+def choose_windows(windows: Sequence[Window], most: int, choice: str) -> list[Window]:
+    """Take some windows of a document. Where a neighbour is left out, a window answers for all of
+    its own pieces.
+
+    windows (Sequence[Window]): From `plan_windows`.
+    most (int): How many, at most.
+    choice (str): The "first", or "random" ones, by the generator that `[training.seed]` sets.
+    RETURNS (list[Window]): Rising.
+    """
+    if len(windows) <= most:
+        return list(windows)
+    numbers = range(most) if choice == "first" else random.sample(range(len(windows)), most)
+    chosen = set(numbers)
+    return [
+        windows[i]._replace(
+            own_start=windows[i].own_start if i - 1 in chosen else windows[i].start,
+            own_end=windows[i].own_end if i + 1 in chosen else windows[i].end,
+        )
+        for i in sorted(chosen)
+    ]
+
+
+def only_windows(pieces: Pieces, windows: Sequence[Window]) -> tuple[Pieces, list[Window]]:
+    """Leave out the pieces of a document that none of some windows answers for.
+
+    RETURNS (tuple[Pieces, list[Window]]): The others, and the windows over these.
+    """
+    kept = np.concatenate([np.arange(w.own_start, w.own_end) for w in windows])
+    of_kept = Pieces(*(column[kept] for column in pieces))
+    begins = np.cumsum([0, *(w.own_end - w.own_start for w in windows)]).tolist()
+    moved = [
+        Window(
+            w.doc,
+            w.start - w.own_start + begin,
+            w.end - w.own_start + begin,
+            begin,
+            begin + w.own_end - w.own_start,
+        )
+        for w, begin in zip(windows, begins, strict=False)
+    ]
+    return of_kept, moved
 
 
 def batch_windows(lengths: Sequence[int], budget: int, overhead: int = 32) -> list[list[int]]:

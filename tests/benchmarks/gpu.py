@@ -28,13 +28,12 @@ from spacy.training import Example
 from spacy.training.batchers import minibatch_by_words
 
 from spacy_jbert.corpora.docs import japanese_tokenizer, make_doc
+from spacy_jbert.pretraining.utilisation import peak_of
 
 from .measure import ROOT, SAMPLE, real_lines
 from .pipelines import fresh, fresh_examples
 
 VOCABULARY = ROOT / "project" / "assets" / "jbert-mini"
-# Dense bf16 TFLOP/s in the makers' data sheets, by a part of the card's name.
-PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L4": 121, "A10": 125, "4090": 165, "T4": 65}
 
 
 @dataclass(frozen=True)
@@ -295,8 +294,8 @@ def operations(model: torch.nn.Module, each: int) -> float:
 
 def utilisation(found: float, flops: float) -> dict[str, float]:
     """The model's share of the card's arithmetic (MFU), where its peak is known."""
-    peak = next((t for name, t in PEAK_TFLOPS.items() if name in device_name()), None)
-    return {"mfu": round(found * flops / (peak * 1e12), 4)} if peak and flops else {}
+    peak = peak_of(device_name())
+    return {"mfu": round(found * flops / peak, 4)} if peak and flops else {}
 
 
 def device() -> str:

@@ -45,6 +45,8 @@ TASKS = {
     "asdc": Task("textcat", TEXTCAT, "TF-IDF with linear SVC: accuracy 77.7, macro F 73.4"),
     "asdc46": Task("textcat", TEXTCAT, ""),
     "morality": Task("textcat", TEXTCAT, "Tohoku BERT base: accuracy 78.4"),
+    # From long_texts.py.
+    "long": Task("textcat", TEXTCAT, ""),
 }
 # What is set otherwise than in the config; stock is spaCy's own `ner` on our encoder.
 HEADS: dict[str, tuple[str, dict[str, str]]] = {

@@ -1,7 +1,8 @@
 """What torch does in one step of training and in one prediction, counted: kernels, casts, waiting."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from spacy.language import Language
 from spacy.training import Example
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from spacy_jbert.models import shim
+from spacy_jbert.models.shim import matrix_products
 
 from ..conftest import SENTENCES, listener
 from .conftest import train, transformer
@@ -105,3 +109,33 @@ def test_what_is_learned_is_cast_again(make_nlp: MakeNLP, ner_examples: Examples
     with CastsOfWeights(nlp) as casts:
         assert (model.predict([doc]).rows == learned).all()
     assert not casts.found
+
+
+@pytest.mark.parametrize(("tf32", "inside"), [(True, "high"), (False, "highest")])
+def test_matrix_products_of_a_card(tf32: bool, inside: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    with matrix_products(torch.device("cuda"), tf32=tf32):
+        assert torch.get_float32_matmul_precision() == inside
+    assert torch.get_float32_matmul_precision() == before
+    with matrix_products(torch.device("cpu"), tf32=tf32):
+        assert torch.get_float32_matmul_precision() == before
+
+
+def test_training_and_prediction_multiply_as_is_set(
+    make_nlp: MakeNLP, ner_examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    @contextmanager
+    def noted(device: torch.device, *, tf32: bool) -> Iterator[None]:
+        asked.append(tf32)
+        yield
+
+    monkeypatch.setattr(shim, "matrix_products", noted)
+    for tf32 in (True, False):
+        nlp = make_nlp(HEADS, ner_examples, tf32=tf32)
+        asked.clear()
+        nlp(SENTENCES[0])
+        assert asked == [tf32]
+        train(nlp, ner_examples(nlp), 1)
+        assert asked == [tf32] * 3  # forward, and backward

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_jbert.wordpieces.windows import batch_windows, plan_windows
+from spacy_jbert.types import Pieces
+from spacy_jbert.wordpieces.windows import (
+    batch_windows,
+    choose_windows,
+    only_windows,
+    plan_windows,
+)
 
 
 def ints(values: object) -> np.ndarray:
@@ -51,6 +57,37 @@ def test_nothing_is_shared_where_a_sentence_ends() -> None:
     assert [(w.start, w.end) for w in windows] == [(0, 38), (38, 70), (70, 90)]
     windows = plan_windows(0, 90, 40, 10, np.arange(91), ints({38}))
     assert [(w.start, w.end) for w in windows] == [(0, 38), (38, 78), (68, 90)]
+
+
+@given(documents(), st.integers(1, 4), st.sampled_from(["first", "random"]))
+@settings(max_examples=300)
+def test_some_windows_hold_their_pieces(document: tuple, most: int, choice: str) -> None:
+    n_pieces, limit, overlap, tokens, sentences = document
+    windows = plan_windows(7, n_pieces, limit, overlap, tokens, sentences)
+    chosen = choose_windows(windows, most, choice)
+    assert len(chosen) == min(most, len(windows))
+    seen = [(w.start, w.end) for w in windows]
+    if choice == "first" or most >= len(windows):
+        assert [(w.start, w.end) for w in chosen] == seen[:most]
+    assert {(w.start, w.end) for w in chosen} <= set(seen)
+    if not windows:
+        return
+    # What a document has of each piece says which it was.
+    numbers = np.arange(n_pieces, dtype=np.int32)
+    kept, moved = only_windows(Pieces(numbers, numbers, numbers + 1), chosen)
+    read = sorted({piece for w in chosen for piece in range(w.start, w.end)})
+    assert kept.ids.tolist() == kept.starts.tolist() == read
+    assert [piece for w in moved for piece in range(w.own_start, w.own_end)] == list(
+        range(len(read))
+    )
+    for before, after in zip(chosen, moved, strict=True):
+        assert kept.ids[after.start : after.end].tolist() == list(range(before.start, before.end))
+
+
+def test_random_windows_are_others_each_time() -> None:
+    windows = plan_windows(0, 900, 40, 10, np.arange(901), ints({}))
+    chosen = [tuple(choose_windows(windows, 2, "random")) for _ in range(20)]
+    assert len(set(chosen)) > 10
 
 
 @given(documents())
