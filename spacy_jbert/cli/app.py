@@ -14,6 +14,7 @@ from .errors import errors_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
+from .seeds import seeds_cli
 
 app = typer.Typer(
     name="jbert",
@@ -29,5 +30,6 @@ app.command("demo")(demo_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
+app.command("seeds", context_settings=overriding)(seeds_cli)
 app.command("debug-data", context_settings=overriding)(debug_data_cli)
 spacy_app.add_typer(app)
