@@ -15,6 +15,7 @@ from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
 from .seeds import seeds_cli
+from .select import select_cli
 
 app = typer.Typer(
     name="jbert",
@@ -27,6 +28,7 @@ app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
+app.command("select")(select_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
