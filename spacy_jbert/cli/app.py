@@ -10,6 +10,7 @@ from .convert import convert_cli
 from .crossval import crossval_cli
 from .debug_data import debug_data_cli
 from .demo import demo_cli
+from .doctor import doctor_cli
 from .errors import errors_cli
 from .init import init_cli
 from .output import show_tracebacks
@@ -32,6 +33,7 @@ app.command("select")(select_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
+app.command("doctor", context_settings=overriding)(doctor_cli)
 app.command("seeds", context_settings=overriding)(seeds_cli)
 app.command("debug-data", context_settings=overriding)(debug_data_cli)
 spacy_app.add_typer(app)

@@ -3,7 +3,7 @@ once."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,10 @@ def crossvalidate(
     RETURNS (Summary): Of the scores that are numbers.
     RAISES: DataError J328 for fewer documents than folds, J465 while another process is at it.
     """
+    docs = read_docs(find_docbins(corpus))
     with alone_in(out):
         runs = fold_runs(
-            config, corpus, out, count=count, seed=seed, overrides=overrides, gpu_id=gpu_id
+            config, docs, out, count=count, seed=seed, overrides=overrides, gpu_id=gpu_id
         )
         # A test part is one fold, a training part all but two.
         return summarised(runs, out, "folds", test_share=1 / (count - 2))
@@ -48,7 +49,7 @@ def crossvalidate(
 
 def fold_runs(
     config: Path,
-    corpus: Path,
+    docs: Sequence[Doc],
     out: Path,
     *,
     count: int,
@@ -57,13 +58,11 @@ def fold_runs(
     gpu_id: int,
 ) -> list[Run]:
     """RETURNS (list[Run]): One a fold. See `crossvalidate`."""
-    files = find_docbins(corpus)
-    docs = read_docs(files)
     if len(docs) < count:
-        raise DataError(Errors.J328.format(count=len(docs), folds=count), path=corpus)
-    of = _digest(config, files, [count, seed, overrides])
+        raise DataError(Errors.J328.format(count=len(docs), folds=count))
+    of = _digest(config, docs, [count, seed, overrides])
     runs = []
-    for number, splits in enumerate(folds(docs, count, seed), 1):
+    for number, splits in enumerate(folds(list(docs), count, seed), 1):
 
         def work(folder: Path, splits: Splits = splits) -> Run:
             return _trained(config, folder, splits, overrides or {}, gpu_id)
@@ -92,9 +91,12 @@ def _trained(
     return trained_and_tested(config, folder, test, {**overrides, **paths}, gpu_id)
 
 
-def _digest(config: Path, files: Sequence[Path], settings: object) -> str:
+def _digest(config: Path, docs: Iterable[Doc], settings: object) -> str:
     text = json.dumps(settings, sort_keys=True, default=str)
     digest = hashlib.sha256(config.read_bytes() + text.encode())
-    for path in files:
-        digest.update(path.read_bytes())
+    for doc in docs:
+        entities = [(token.idx, token.ent_iob, token.ent_type_) for token in doc]
+        group = doc.user_data.get("group")
+        annotation = repr((doc.text, entities, sorted(doc.cats.items()), group))
+        digest.update(annotation.encode("utf-8", "backslashreplace"))
     return digest.hexdigest()

@@ -37,12 +37,14 @@ class Said(NamedTuple):
     text (str): A digest of its text: by it the same documents of two runs find each other.
     counts (dict[str, Counts]): Of "ents" and "cats", where they are annotated.
     ents (list): Start, end, label and confidence (None: not known) of what was found.
+    maybe (list): The same of every candidate, where the pipeline keeps some.
     cats (dict[str, float]): The probabilities.
     """
 
     text: str
     counts: dict[str, Counts]
     ents: list[tuple[int, int, str, float | None]]
+    maybe: list[tuple[int, int, str, float]]
     cats: dict[str, float]
 
 
@@ -138,8 +140,13 @@ def _said(nlp: Language, eg: Example) -> Said:
     ents = [
         (ent.start_char, ent.end_char, ent.label_, get_confidence(ent)) for ent in predicted.ents
     ]
+    maybe = [
+        (span.start_char, span.end_char, span.label_, round(float(score), 6))
+        for group in predicted.spans.values()
+        for span, score in zip(group, group.attrs.get("scores", ()), strict=False)
+    ]
     cats = {label: round(float(value), 6) for label, value in predicted.cats.items()}
-    return Said(text_digest(gold.text), counts, ents, cats)
+    return Said(text_digest(gold.text), counts, ents, maybe, cats)
 
 
 def _counts(gold: Iterable[str], mistakes: Iterable[Mistake]) -> Counts:
@@ -186,7 +193,7 @@ def compared(ours: Sequence[Run], theirs: Sequence[Run], where: Path) -> dict[st
     RETURNS (dict[str, Comparison]): By the name of the score, where both have it.
     RAISES: DataError J467 for other documents.
     """
-    our_said, their_said = _by_document(ours), _by_document(theirs)
+    our_said, their_said = by_document(ours), by_document(theirs)
     if our_said.keys() != their_said.keys():
         shared = len(our_said.keys() & their_said.keys())
         message = Errors.J467.format(ours=len(our_said), theirs=len(their_said), shared=shared)
@@ -225,8 +232,9 @@ def _labels(said: Iterable[Said], kind: str) -> Iterator[str]:
         yield from one.counts.get(kind, {})
 
 
-def _by_document(runs: Iterable[Run]) -> dict[tuple[str, int], list[Said]]:
-    """What the runs said of each document: by its text, and which of those with that text it is."""
+def by_document(runs: Iterable[Run]) -> dict[tuple[str, int], list[Said]]:
+    """RETURNS (dict): What the runs said of each document, by the digest of its text, and which of
+    those with that text it is, from 0."""
     found: dict[tuple[str, int], list[Said]] = {}
     for run in runs:
         seen = Counter[str]()

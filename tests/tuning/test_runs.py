@@ -43,7 +43,7 @@ def settings(checkpoint: Callable) -> dict[str, Any]:
 
 
 def said(text: str, right: int, wrong: int = 0, missed: int = 0) -> Said:
-    return Said(text, {"cats": {"a": [right, wrong, missed]}}, [], {})
+    return Said(text, {"cats": {"a": [right, wrong, missed]}}, [], [], {})
 
 
 def run_of(*all_said: Said, **scores: float) -> Run:
