@@ -25,13 +25,16 @@ Task = Literal["ner", "textcat", "textcat_multilabel", "joint"]
 def doctor_cli(
     context: typer.Context,
     data: Annotated[
-        list[Path],
+        Path,
         typer.Argument(
-            help="Folder of converted data, DocBins, or with --task files of records; each file "
-            "is a part",
+            help="Folder of converted data, a DocBin, or with --task a file of records; each "
+            "file is a part",
             exists=True,
         ),
     ],
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="One more of these", exists=True)
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +73,7 @@ def doctor_cli(
             raise typer.BadParameter("--config and --out need each other")
         overrides = parse_config_overrides(context.args)
         parts = _read(
-            data,
+            [data, *(also or ())],
             task,
             text_field=text_field,
             label_field=label_field,

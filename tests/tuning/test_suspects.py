@@ -1,6 +1,7 @@
 """Likely wrong labels, from the data to what is printed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,10 @@ def test_records_of_a_file(tmp_path: Path) -> None:
     srsly.write_jsonl(path, rows)
     fields = ["--text-field", "本文", "--label-field", "分類", "--task", "textcat"]
     found = json.loads(doctor(path, *fields, "--json").stdout)
+    leaks = json.loads(
+        doctor(path, "--also", shutil.copy(path, tmp_path / "y.jsonl"), *fields, "--json").stdout
+    )
+    assert sum(one["kind"] == "leak" for one in leaks) == 4
     (contradiction,) = [one for one in found if one["kind"] == "contradiction"]
     assert contradiction["records"] == [{"part": "x", "id": "3"}, {"part": "x", "id": "7"}]
     assert contradiction["detail"] == "b ×1 / c ×1"
