@@ -17,6 +17,7 @@ from .output import show_tracebacks
 from .pieces import pieces_cli
 from .seeds import seeds_cli
 from .select import select_cli
+from .tune import tune_cli
 
 app = typer.Typer(
     name="jbert",
@@ -35,5 +36,6 @@ overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
 app.command("doctor", context_settings=overriding)(doctor_cli)
 app.command("seeds", context_settings=overriding)(seeds_cli)
+app.command("tune", context_settings=overriding)(tune_cli)
 app.command("debug-data", context_settings=overriding)(debug_data_cli)
 spacy_app.add_typer(app)
