@@ -31,8 +31,10 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# A third of complete trials is drawn over the others: those that are best.
+# Of the trials by rank, the best lightest.
 _COLOURS = "viridis"
+# With fewer trials the importance of a setting is chance.
+_ENOUGH = 10
 
 
 def write_page(study: "Study", path: Path, title: str) -> None:
@@ -73,7 +75,7 @@ def importances(study: "Study", names: Sequence[str]) -> dict[str, float]:
 
     complete = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
     varied = [name for name in names if len({trial.params.get(name) for trial in complete}) > 1]
-    if len(complete) < 4 or not varied:
+    if len(complete) < _ENOUGH or not varied:
         return {}
     found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=varied)
     return {name: value for name, value in found.items() if np.isfinite(value)}
