@@ -9,6 +9,8 @@ EXTRAS = {
     "pretrain": ["accelerate>=1.0", "datasets>=3.0,<5", "tensorboard>=2.16"],
     # The learning curve of pretraining as a picture; the linear baseline of text classification.
     "report": ["matplotlib>=3.8", "scikit-learn>=1.4"],
+    # Search of settings, and its page.
+    "tune": ["matplotlib>=3.8", "optuna>=4"],
     # Corpora in .xlsx files.
     "excel": ["openpyxl>=3.1"],
     # `spacy package --build wheel`.
@@ -49,6 +51,7 @@ setup(
     package_dir=SHIPPED,
     package_data={
         "spacy_jbert": ["py.typed"],
+        "spacy_jbert.tuning": ["spaces/*.cfg"],
         "spacy_jbert.project.configs": ["*.cfg"],
         "spacy_jbert.project.jbert_mini": ["*"],
     },

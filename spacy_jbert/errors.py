@@ -555,6 +555,39 @@ class Errors(metaclass=_WithCodes):
         "The first row of a table has to name its columns, and this one looks like data: "
         "{fields}. Put a row with names, such as text and label, above it."
     )
+    # --- J46x: many trainings, and what to annotate -----------------------------------------------
+    J465 = "Another process is at work in this folder. Wait for it, or give another --out."
+    J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."
+    J467 = (
+        "These runs were tested on other documents, so they can't be compared: {shared} are the "
+        "same of {ours} here and {theirs} there. Test both on the same file."
+    )
+    J468 = "The config has no {names} data. Name the DocBins: --paths.train FILE --paths.dev FILE."
+    J469 = "This needs {package}: pip install 'spacy-jbert[{extra}]'"
+    J470 = (
+        "This is no space to search: {reason}. It has a section [space] with a line a setting, "
+        'for example: training.dropout = {{"low": 0.0, "high": 0.3}} (and "log", "step" where '
+        'wanted), or: components.ner.model.decoder = ["crf", "softmax"].'
+    )
+    J471 = "The config has no setting {name}.{similar} A space names settings that the config has."
+    J472 = (
+        "The study in '{path}' is of another config, space or data. Give another --study, or "
+        "what it was begun with."
+    )
+    J473 = (
+        "No trial has come to its end yet, so there is no best config. Give more --minutes or "
+        "--trials; the study goes on with what it has."
+    )
+    J474 = (
+        "The last {count} trials failed in a row, so nothing is tried any more. The last one said: "
+        "{reason}"
+    )
+    J475 = "There is no default space for a pipeline of {names}. Write one: --space FILE."
+    J476 = "No document here has any annotation, so there is nothing to look at."
+    J477 = "by = {by} needs {needed}, and the pipeline has {names}. Choose another --by."
+    J478 = "No text is left to choose from: {reason}."
+    J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
+    J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
 
 
 class Warnings(metaclass=_WithCodes):
@@ -726,3 +759,13 @@ class Warnings(metaclass=_WithCodes):
         "{labels}"
     )
     JW320 = "Labels with fewer than 5 examples can hardly be learned: {labels}"
+    # --- JW46x: many trainings, and what to annotate ----------------------------------------------
+    JW465 = (
+        "The config's own {name} = {value} lies outside of the space, so the first trial isn't the "
+        "config as it is."
+    )
+    JW466 = (
+        "There are only {count} different texts to choose from, fewer than the {wanted} asked for."
+    )
+    JW467 = "Trial {number} was begun by a process that is no more, and is done again."
+    JW468 = "Trial {number} failed and is left out: {reason}"

@@ -10,10 +10,14 @@ from .convert import convert_cli
 from .crossval import crossval_cli
 from .debug_data import debug_data_cli
 from .demo import demo_cli
+from .doctor import doctor_cli
 from .errors import errors_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
+from .seeds import seeds_cli
+from .select import select_cli
+from .tune import tune_cli
 
 app = typer.Typer(
     name="jbert",
@@ -26,8 +30,12 @@ app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
+app.command("select")(select_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
+app.command("doctor", context_settings=overriding)(doctor_cli)
+app.command("seeds", context_settings=overriding)(seeds_cli)
+app.command("tune", context_settings=overriding)(tune_cli)
 app.command("debug-data", context_settings=overriding)(debug_data_cli)
 spacy_app.add_typer(app)

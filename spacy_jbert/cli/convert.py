@@ -248,10 +248,3 @@ def convert_cli(
                 sheet=sheet,
             )
     print(f"{out}: {', '.join(sorted(path.name for path in out.glob('*.spacy')))}", file=sys.stderr)
-
-
-def _holds_texts(path: Path) -> bool:
-    """Whether it is a folder of texts, and nothing else that is a folder."""
-    from ..corpora.readers import format_of
-
-    return path.is_dir() and format_of(path) == "folders"

@@ -116,12 +116,13 @@ def find_tool(row: Row) -> str:
 
 def doccano(row: Row, notes: Notes) -> Iterator[Annotated]:
     """doccano's JSONL: `label` or `labels` with [start, end, label] or names, and since 1.6
-    `entities` with `start_offset`, `end_offset`, `label` (and `relations`, which are counted)."""
+    `entities` with `start_offset`, `end_offset`, `label` (and `relations`, which are counted), with
+    `cats` beside them in projects of both."""
     text = row.text("text" if "text" in row.fields else "data")
     notes[Warnings.JW250] += len(_listed(row, "relations", row.fields.get("relations")))
     entities: list[Entity] = []
     labels: list[str] = []
-    for name in ("annotations", "entities", "label", "labels"):
+    for name in ("annotations", "entities", "cats", "label", "labels"):
         found = row.fields.get(name)
         values = _listed(row, name, found)
         if len(values) == 3 and [type(value) for value in values] == [int, int, str]:

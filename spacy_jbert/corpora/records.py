@@ -167,6 +167,7 @@ class Reader:
             doc = make_doc(tokenizer, record.text, entities)
             doc.cats = dict.fromkeys(labels, 1.0)
             doc.user_data |= split_of(record.row, self.split_field)
+            doc.user_data["id"] = record_id(record.row)
             if self.group_field is not None:
                 group = record.row.get(self.group_field)
                 # What belongs to none isn't a group.
@@ -305,6 +306,15 @@ class Reader:
             self.notes[Warnings.JW256] += not record.labels
             return None
         raise record.row.error(Errors.J225.format(field=self.label_field, count=0))
+
+
+def record_id(row: Row) -> str:
+    """RETURNS (str): What the record calls itself, or else its file and line."""
+    name = row.fields.get("id")
+    named = isinstance(name, int | str) and not isinstance(name, bool) and name != ""
+    found = str(name) if named else f"{row.path.name}:{row.line}"
+    # Half of a surrogate pair can be in JSON, and in no file.
+    return found.encode("utf-8", "backslashreplace").decode()
 
 
 def tool_of(row: Row) -> str | None:

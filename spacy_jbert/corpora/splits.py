@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import srsly
 from rich.console import Console
 from rich.table import Table
 from spacy.tokens import Doc, DocBin
@@ -265,8 +266,9 @@ def cannot_write(path: Path, error: OSError) -> DataError:
 
 
 def write_splits(out: Path, splits: Splits, *, sources: Sequence[Path | None] = ()) -> None:
-    """Write <out>/<split>.spacy: tokens, sentence starts, entities and categories. A split that was
-    there and isn't among these is set aside as <split>.spacy.old (JW212).
+    """Write <out>/<split>.spacy: tokens, sentence starts, entities and categories, and by which id
+    and group the records go. A split that was there and isn't among these is set aside as
+    <split>.spacy.old (JW212).
 
     sources (Sequence[Path | None]): Files that were read, and may not be replaced.
     RAISES: DataError J233, J260, J261.
@@ -277,7 +279,7 @@ def write_splits(out: Path, splits: Splits, *, sources: Sequence[Path | None] = 
     try:
         with replacing(*targets) as parts:
             for part, docs in zip(parts, splits.values(), strict=True):
-                DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs).to_disk(part)
+                _docbin(docs).to_disk(part)
     except OSError as error:
         raise cannot_write(out, error) from error
     for stale in (out / f"{name}.spacy" for name in SPLITS if name not in splits):
@@ -286,6 +288,16 @@ def write_splits(out: Path, splits: Splits, *, sources: Sequence[Path | None] = 
             names = (f"{stale.name}.old{n or ''}" for n in itertools.count())
             kept = stale.rename(next(n for n in map(out.joinpath, names) if not n.exists()))
             print(Warnings.JW212.format(path=stale, new=kept.name), file=sys.stderr)
+
+
+def _docbin(docs: list[Doc]) -> DocBin:
+    """With which record and group each document is of, and nothing else that it carries."""
+    docbin = DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs)
+    docbin.store_user_data = True
+    for doc in docs:
+        kept = {name: doc.user_data[name] for name in ("id", "group") if name in doc.user_data}
+        docbin.user_data.append(srsly.msgpack_dumps(kept))
+    return docbin
 
 
 def report(splits: Splits, notes: Notes) -> None:

@@ -115,6 +115,23 @@ def span_probabilities(
     return np.concatenate(found) if found else np.zeros(0)
 
 
+def tag_probabilities(
+    scores: Sequence[NDArray], transitions: NDArray | None = None, *, temperature: float = 1.0
+) -> list[Floats]:
+    """How probable each tag of each token is, over all sequences.
+
+    scores, transitions, temperature: See `decode`.
+    RETURNS (list[Floats]): For each document. *Shape:* `(n_tokens, 1 + 4 * n_labels)`.
+    """
+    require_temperature(temperature)
+    found = [np.zeros(0)] * len(scores)
+    for batch, moves in _batches(scores):
+        tags = moves.of_tags(Lattice(moves, transitions, temperature).tags())
+        for number, of_doc in zip(batch, tags, strict=True):
+            found[number] = of_doc
+    return found
+
+
 def _batches(scores: Sequence[NDArray]) -> Iterator[tuple[list[int], Moves]]:
     if scores:
         width = 1 + (scores[0].shape[1] - 1) // 4

@@ -20,7 +20,7 @@ from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.confidence import get_confidence, register, set_confidence
 from ..evaluation.scorers import judge, score_ner
-from ..models.biluo import Entity, decode, span_probabilities, tag_names
+from ..models.biluo import Entity, decode, span_probabilities, tag_names, tag_probabilities
 from ..models.crf import require_temperature
 from ..models.finite import finite, finite_weights
 from ..models.listener import is_units
@@ -512,6 +512,18 @@ class JBertNER(TrainablePipe):
             ) from error
         self._require_sound()
         return self
+
+    def tag_probabilities(self, docs: Sequence[Doc]) -> list[NDArray]:
+        """How probable each BILUO tag is, whatever the other tokens' tags are: the marginals.
+
+        docs (Sequence[Doc]): They went through the components before this one.
+        RETURNS (list[NDArray]): For each document. *Shape:* `(n_tokens, 1 + 4 * n_labels)`.
+        RAISES: ValueError J054 if a score is no number.
+        """
+        if not any(len(doc) for doc in docs):
+            return [np.zeros((0, len(tag_names(self.labels))))] * len(docs)
+        scores, transitions, _ = self._scores(docs)
+        return tag_probabilities(scores, transitions, temperature=self.cfg["temperature"])
 
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))

@@ -17,9 +17,8 @@ from typer.testing import CliRunner
 from spacy_jbert.cli.app import app as jbert
 from spacy_jbert.cli.demo import said
 from spacy_jbert.corpora.inspection import inspect
-from spacy_jbert.corpora.records import convert_records
 from spacy_jbert.errors import DataError
-from spacy_jbert.project import create, crossval, shipped
+from spacy_jbert.project import create, shipped
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"第{n}回の会議は東京で開かれました。" for n in range(30)]
@@ -218,36 +217,6 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert isinstance(CliRunner().invoke(jbert, words).exception, SystemExit)
 
 
-def test_folds_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_csv(tmp_path / "data.csv", "utf-8")
-    convert_records(
-        data, out=tmp_path / "corpus", task="textcat", text_field="本文", label_field="分類"
-    )
-    trained: list[str] = []
-
-    def scores(config: Path, parts: Path, *_: Any) -> dict[str, Any]:
-        trained.append(parts.name)
-        if len(trained) == 3:
-            raise KeyboardInterrupt
-        return {"cats_macro_f": len(trained) / 10, "cats_f_per_type": {"経済": {"f": 0.5}}}
-
-    monkeypatch.setattr(crossval, "_scores", scores)
-    config = shipped.configs() / "textcat.cfg"
-    out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        crossval.crossvalidate(config, tmp_path / "corpus", out, count=3)
-    assert not (out / "scores.json").exists()
-    means = crossval.crossvalidate(config, tmp_path / "corpus", out, count=3)
-    assert len(trained) == 4
-    assert means["cats_macro_f"] == pytest.approx((0.7 / 3, 0.1528), abs=1e-3)
-    assert means["cats_f_per_type.経済.f"] == (0.5, 0.0)
-    # Other settings are other scores.
-    crossval.crossvalidate(config, tmp_path / "corpus", out, count=3, overrides={"x": 1})
-    assert len(trained) == 7
-    with pytest.raises(DataError, match="J328"):
-        crossval.crossvalidate(config, tmp_path / "corpus", out, count=31)
-
-
 def test_the_demo_shows_entities_and_categories(make_doc: Any) -> None:
     doc = make_doc("東京に行く")
     doc.ents = [Span(doc, 0, 1, label="地名")]
@@ -347,9 +316,3 @@ def test_tagged_tokens_under_any_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = inspect(tmp_path / name)
     assert (found.format, found.task, found.labels) == ("iob", "ner", {"地名": 1})
-
-
-def test_a_damaged_fold_is_trained_again(tmp_path: Path) -> None:
-    for content in ("", "{", "[]", "{}"):
-        (tmp_path / "fold-1.json").write_text(content)
-        assert crossval._read(tmp_path / "fold-1.json") == {}

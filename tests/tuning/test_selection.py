@@ -1,0 +1,140 @@
+"""Which texts are chosen to be annotated."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spacy
+import srsly
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.training import Example
+from typer.testing import CliRunner
+
+from spacy_jbert.cli.app import app as jbert
+from spacy_jbert.corpora.exporters import Asked
+from spacy_jbert.tuning.selection import Looked, category_doubt, chosen, look_at, tag_doubt
+
+from ..conftest import SENTENCES
+
+WAYS = ["margin", "entropy", "confidence", "diversity", "coreset", "random"]
+
+
+def joint_examples(ner_examples: Callable) -> Callable[[Language], list[Example]]:
+    def make(nlp: Language) -> list[Example]:
+        examples = ner_examples(nlp)
+        for i, eg in enumerate(examples):
+            eg.reference.cats = {"even": float(i % 2 == 0), "odd": float(i % 2)}
+        return examples
+
+    return make
+
+
+@pytest.fixture
+def nlp(make_nlp: Callable, ner_examples: Callable) -> Language:
+    heads = [("ner", "jbert_ner", {}), ("textcat", "textcat", {})]
+    return make_nlp(heads, joint_examples(ner_examples))
+
+
+def looked(number: int, vector: list[float], **doubt: float) -> Looked:
+    asked = Asked(str(number), f"text {number}", None, None, 0.0)
+    return Looked(asked, doubt, np.array(vector) / np.linalg.norm(vector))
+
+
+def test_doubt_is_about_what_is_close() -> None:
+    sure, torn = np.array([0.9, 0.05, 0.05]), np.array([0.45, 0.45, 0.1])
+    spread = np.array([0.4, 0.3, 0.3])
+    for by in ("margin", "entropy", "confidence"):
+        assert category_doubt(sure, exclusive=True)[by] < category_doubt(torn, exclusive=True)[by]
+    # What the ways differ in: two that compete, or many that are possible.
+    assert category_doubt(torn, exclusive=True)["margin"] == 1.0
+    assert category_doubt(spread, exclusive=True)["entropy"] > 0.98
+    even = category_doubt(np.full(4, 0.25), exclusive=True)
+    assert even == {"confidence": 0.75, "margin": 1.0, "entropy": pytest.approx(1.0)}
+    # Of labels that don't exclude each other each is a question.
+    assert category_doubt(np.array([0.99, 0.5]), exclusive=False)["margin"] == 1.0
+    assert category_doubt(np.array([0.99, 0.01]), exclusive=False)["margin"] < 0.05
+    assert category_doubt(np.zeros(0), exclusive=False)["entropy"] == 0.0
+
+
+def test_doubt_of_tags_doesnt_grow_with_length() -> None:
+    tags = np.array([[0.6, 0.4], [0.9, 0.1]])
+    once, twice = tag_doubt(tags), tag_doubt(np.concatenate([tags, tags]))
+    assert once == pytest.approx(twice)
+    assert once["margin"] == pytest.approx(0.8)
+    assert tag_doubt(np.zeros((0, 5)))["confidence"] == 0.0
+
+
+def test_marginals_are_those_of_the_crf(nlp: Language, ner_examples: Callable) -> None:
+    ner = nlp.get_pipe("ner")
+    docs = list(nlp.pipe(["", *SENTENCES[:3], "   "]))
+    found = ner.tag_probabilities(docs)
+    assert [len(tags) for tags in found] == [len(doc) for doc in docs]
+    for tags in found:
+        np.testing.assert_allclose(tags.sum(axis=1), 1.0, atol=1e-6)
+    # An entity of one token alone is its U tag.
+    ner.candidates_key, ner.candidates_threshold = "all", 1e-4
+    doc = nlp(SENTENCES[1])
+    tags = ner.tag_probabilities([doc])[0]
+    group = doc.spans["all"]
+    single = [(s, p) for s, p in zip(group, group.attrs["scores"], strict=True) if len(s) == 1]
+    assert single
+    for span, probability in single:
+        u = 4 + 4 * ner.labels.index(span.label_)
+        assert tags[span.start, u] == pytest.approx(probability, abs=1e-5)
+
+
+def test_the_highest_first_and_ties_by_chance() -> None:
+    texts = [looked(n, [1.0], margin=doubt) for n, doubt in enumerate([0.1, 0.9, 0.5, 0.5, 0.5])]
+    found = chosen(texts, 2, "margin")
+    assert (found[0].id, found[0].score) == ("1", 0.9)
+    assert {chosen(texts, 2, "margin", seed=seed)[1].id for seed in range(20)} == {"2", "3", "4"}
+    assert len(chosen(texts, 99, "margin")) == 5
+    assert {one.id for one in chosen(texts, 99, "random")} == {"0", "1", "2", "3", "4"}
+
+
+@pytest.mark.parametrize("by", ["diversity", "coreset"])
+def test_one_of_each_kind(by: str) -> None:
+    kinds = np.eye(4)
+    texts = [looked(n, (kinds[n % 4] + 1e-3 * n).tolist()) for n in range(40)]
+    found = chosen(texts, 4, by, seed=1)
+    assert {int(one.id) % 4 for one in found} == {0, 1, 2, 3}
+    # Nothing twice, whatever is asked for, and nothing like what is there.
+    assert len({one.id for one in chosen([*texts, *texts[:1]], 99, by)}) == 40
+    first = chosen(texts, 1, by, annotated=[kinds[0], kinds[1], kinds[3]])
+    assert int(first[0].id) % 4 == 2
+    same = [looked(n, [1.0, 0.0]) for n in range(5)]
+    assert len({one.id for one in chosen(same, 5, by)}) == 5
+
+
+def test_the_command(nlp: Language, tmp_path: Path, ner_examples: Callable) -> None:
+    nlp.to_disk(tmp_path / "model")
+    raw = tmp_path / "raw.txt"
+    raw.write_text("\n".join(SENTENCES), encoding="utf-8")
+    done = DocBin(docs=[eg.reference for eg in ner_examples(nlp)[:5]])
+    done.to_disk(tmp_path / "done.spacy")
+
+    def select(*words: object) -> str:
+        options = ["--model", tmp_path / "model", "--out", tmp_path / "tasks", *words]
+        result = CliRunner().invoke(jbert, ["select", *map(str, [raw, *options])])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    for by in WAYS:
+        select("--by", by, "--n", 3, "--exclude", tmp_path / "done.spacy")
+        tasks = list(srsly.read_jsonl(tmp_path / "tasks"))
+        assert len({task["text"] for task in tasks} & set(SENTENCES[5:])) == 3
+        assert {"id", "text", "score", "entities", "label", "confidence"} == set(tasks[0])
+        scores = [task["score"] for task in tasks]
+        assert by == "diversity" or scores == sorted(scores, reverse=True)
+    said = select("--n", 30)
+    assert "JW466" in said
+    assert "20 of 20" in said
+
+
+def test_a_pipeline_has_to_know_something(tmp_path: Path) -> None:
+    nlp = spacy.blank("ja")
+    for by in ("margin", "coreset"):
+        with pytest.raises(ValueError, match="J477"):
+            list(look_at(nlp, [("a", "東京")], by))
