@@ -6,6 +6,7 @@ imported where it is needed."""
 import typer
 from spacy.cli import app as spacy_app
 
+from .annotate import annotate_cli
 from .convert import convert_cli
 from .crossval import crossval_cli
 from .debug_data import debug_data_cli
@@ -26,6 +27,7 @@ app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
+app.command("annotate")(annotate_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)

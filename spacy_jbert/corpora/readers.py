@@ -19,7 +19,7 @@ from codecs import (
     getincrementaldecoder,
 )
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -31,14 +31,22 @@ from tqdm import tqdm
 from ..errors import DataError, Errors, Warnings
 from . import tables
 
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+OPENERS: dict[str, Any] = {
+    ".gz": gzip.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
+    ".zst": tables.open_zst,
+}
 # Packed in a way that has to be undone first.
-PACKED_OTHERWISE = {".zst", ".zip", ".7z", ".lz4", ".br", ".lzma", ".rar", ".tar", ".tgz"}
+PACKED_OTHERWISE = {".zip", ".7z", ".lz4", ".br", ".lzma", ".rar", ".tar", ".tgz"}
 LONGEST_LINE = 30_000_000
 """Bytes that a line, a record of a JSON array or a cell may have: 10 million kana or kanji. A small
 packed file can hold a line that fills the memory."""
 _PIECE = 1 << 20
 
+Told = Callable[[DataError], None] | None
+"""Told of each line or record that can't be read, which is then left out. None: it is raised. What
+is wrong with a file as a whole is always raised."""
 Notes = Counter[str]
 """How often each warning (a message with a place for its `count`) was earned."""
 Quoting = Literal["auto", "csv", "none"]
@@ -187,36 +195,61 @@ def kind(path: Path) -> str:
 
 
 def unpacked_name(path: Path) -> str:
-    """RETURNS (str): A file's name without .gz, .xz or .bz2."""
+    """RETURNS (str): A file's name without .gz, .xz, .bz2 or .zst."""
     return path.stem if path.suffix.lower() in OPENERS else path.name
 
 
-def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
-    """Read a text file, plain or packed (.gz, .xz, .bz2). A byte order mark is removed, line ends
-    are kept.
+def read_lines(
+    path: Path, encoding: str | None = None, told: Told = None
+) -> Iterator[tuple[int, str]]:
+    """Read a text file, plain or packed (.gz, .xz, .bz2, .zst). A byte order mark is removed, line
+    ends are kept.
 
     path (Path): The file.
     encoding (str | None): A name that Python knows; None or "auto": UTF-8, or UTF-16 with a byte
         order mark.
+    told (Callable | None): Told of damaged lines and of those that are too long.
     YIELDS (tuple[int, str]): The line's number, from 1, and the line.
     RAISES: DataError J203, J227, J228 for other encodings and damage, J254, J257 for an encoding
         that the file isn't in or that there isn't, J230 for a line that is too
         long, J231 for other ways of packing, J201, J202, J216.
     """
     japanese, utf_7 = False, _Utf7()
-    for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1, encoding), 1):
+    for number, line, too_long in _whole_lines(path, encoding):
         utf_7.add(line)
-        if len(line) > LONGEST_LINE:
-            raise DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number)
+        if too_long:
+            _tell(told, DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number))
+            continue
         if encoding in (None, "auto"):
             _check_encoding(line, path, number)
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise _not_utf8(error, japanese, path, number) from None
+            fault = _not_utf8(error, japanese, path, number)
+            # Another encoding is what the whole file is in.
+            _tell(told if "[J228]" in str(fault) else None, fault)
+            continue
+        yield number, text
         japanese = japanese or not line.isascii()
     if encoding in (None, "auto"):
         utf_7.check(path)
+
+
+def _tell(told: Told, fault: DataError) -> None:
+    if told is None:
+        raise fault from None
+    told(fault)
+
+
+def _whole_lines(path: Path, encoding: str | None) -> Iterator[tuple[int, bytes, bool]]:
+    """Each line with its number, and whether it is too long: then it is the beginning of one."""
+    number, goes_on = 1, False
+    for piece in _read_pieces(path, LONGEST_LINE + 1, encoding):
+        too_long = len(piece) > LONGEST_LINE
+        if not goes_on:
+            yield number, piece, too_long
+        goes_on = too_long and not piece.endswith((b"\n", b"\r"))
+        number += not goes_on
 
 
 def _read_pieces(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes]:
@@ -413,22 +446,27 @@ def read_rows(
     quoting: Quoting = "auto",
     encoding: str | None = None,
     sheet: int = 1,
+    told: Told = None,
+    bar: bool = True,
 ) -> Iterator[Row]:
     """Read records: .csv and .tsv with a header, a .json array of objects, .parquet, .xlsx, what
     `datasets` saved to disk, a folder of texts (a folder a label), or else JSONL; text packed
-    (.gz, .xz, .bz2) or not.
+    (.gz, .xz, .bz2, .zst) or not.
 
     path (Path): The file or folder.
     format (str): What it is, if its name doesn't say so.
     quoting (str): How a table's cells are quoted.
     encoding (str | None): Of text, as in `read_lines`.
     sheet (int): Which sheet of an Excel file, from 1.
+    told (Callable | None): Told of lines of JSONL, CSV and TSV, and of records, that can't be read.
+    bar (bool): Show how many have been read.
     YIELDS (Row): The records, blank lines left out.
     RAISES: DataError with file and line, J255 if the package that reads a format is missing.
     """
     match format if format != "auto" else format_of(path, encoding):
         case "csv" | "tsv" as table:
-            records = _read_table(path, quoting, "\t" if table == "tsv" else None, encoding)
+            mark = "\t" if table == "tsv" else None
+            records = _read_table(path, quoting, mark, encoding, told)
         case "json":
             records = _read_array(path, encoding)
         case "parquet":
@@ -440,11 +478,14 @@ def read_rows(
         case "folders":
             records = read_folder(path, encoding)
         case _:
-            records = _read_jsonl(path, encoding)
-    for line, fields in tqdm(records, desc=path.name, unit=" rows", delay=2, disable=None):
-        if not isinstance(fields, dict):
-            raise DataError(Errors.J205.format(kind=type(fields).__name__), path=path, line=line)
-        yield Row(fields, path, line)
+            records = _read_jsonl(path, encoding, told)
+    shown = None if bar else True
+    for line, fields in tqdm(records, desc=path.name, unit=" rows", delay=2, disable=shown):
+        if isinstance(fields, dict):
+            yield Row(fields, path, line)
+        else:
+            message = Errors.J205.format(kind=type(fields).__name__)
+            _tell(told, DataError(message, path=path, line=line))
 
 
 def format_of(path: Path, encoding: str | None = None) -> str:
@@ -506,14 +547,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
-def _read_jsonl(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
-    for number, line in read_lines(path, encoding):
+def _read_jsonl(
+    path: Path, encoding: str | None = None, told: Told = None
+) -> Iterator[tuple[int, Any]]:
+    for number, line in read_lines(path, encoding, told):
         if line.strip():
             try:
                 fields = _DECODER.decode(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(Errors.J204.format(reason=error), path=path, line=number) from None
-            yield number, fields
+                fault = DataError(Errors.J204.format(reason=error), path=path, line=number)
+                _tell(told, fault)
+            else:
+                yield number, fields
 
 
 def _read_array(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
@@ -626,10 +671,14 @@ def _read_text(path: Path, encoding: str | None = None) -> Iterator[str]:
 
 
 def _read_table(
-    path: Path, quoting: Quoting, delimiter: str | None = None, encoding: str | None = None
+    path: Path,
+    quoting: Quoting,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    told: Told = None,
 ) -> Iterator[tuple[int, Any]]:
     header: list[str] = []
-    for line, cells in read_table(path, quoting, delimiter, encoding):
+    for line, cells in read_table(path, quoting, delimiter, encoding, told):
         if not header:
             # Excel leaves empty rows where a table doesn't begin at the top.
             header = [name.strip() for name in cells] if any(map(str.strip, cells)) else []
@@ -640,7 +689,7 @@ def _read_table(
                 raise DataError(Errors.J209.format(reason=reason), path=path, line=line)
         elif cells and len(cells) != len(header):
             message = Errors.J208.format(found=len(cells), expected=len(header), header=header)
-            raise DataError(message, path=path, line=line)
+            _tell(told, DataError(message, path=path, line=line))
         elif cells:
             yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
 
@@ -650,10 +699,12 @@ def read_table(
     quoting: Quoting = "auto",
     delimiter: str | None = None,
     encoding: str | None = None,
+    told: Told = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """YIELDS (tuple[int, list[str]]): The line in which a row begins, and its cells.
 
     delimiter (str | None): What stands between them; None finds out.
+    told (Callable | None): Told of lines and rows that can't be read.
     RAISES: DataError J209 for quotes that don't end, and what `read_lines` raises.
     """
     csv.field_size_limit(LONGEST_LINE)
@@ -661,19 +712,40 @@ def read_table(
     if quoting == "auto":
         unquoted = delimiter == "\t" and _is_unquoted(path, encoding)
         quoting = "none" if unquoted else "csv"
+    lines = _Numbered(read_lines(path, encoding, told))
     reader = csv.reader(
-        (line for _, line in read_lines(path, encoding)),
+        lines,
         delimiter=delimiter,
         strict=True,
         quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
     )
-    line = 1
-    try:
-        for cells in reader:
-            yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(Errors.J209.format(reason=error), path=path, line=line) from None
+    while True:
+        lines.first = None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = DataError(Errors.J209.format(reason=error), path=path, line=lines.first or 1)
+            _tell(told, fault)
+        else:
+            yield lines.first or 1, cells
+
+
+class _Numbered:
+    """Lines for a reader of rows; `first` is the number of the first one since it was None."""
+
+    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+        self.lines = lines
+        self.first: int | None = None
+
+    def __iter__(self) -> "_Numbered":
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self.lines)
+        self.first = self.first or number
+        return line
 
 
 def _delimiter(path: Path, encoding: str | None) -> str:
