@@ -584,6 +584,16 @@ class Errors(metaclass=_WithCodes):
     J460 = "'{path}' would be written into a folder that is read, '{source}'. Give another --out."
     J461 = "Nothing could be read: all {count} records were rejected. {path} says why."
 
+    J462 = (
+        "It can't be told which entities these tags mean: {tags}. {reason} Name them in their "
+        "order: --labels O,B-PERSON,I-PERSON"
+    )
+    J463 = (
+        "An imported head has the labels it was trained with ({tags}), and can't be given more. "
+        "Train a component of its own beside it."
+    )
+    J464 = "There is no head that can be imported: {reason}"
+
 
 class Warnings(metaclass=_WithCodes):
     JW001 = (

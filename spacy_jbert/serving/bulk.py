@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..errors import DataError, Errors
 from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
-from .manifest import REJECTED, Done, Manifest, alone
+from .manifest import REJECTED, Done, Manifest, alone, is_begun
 from .shards import Columns, OutputFormat, size_and_hash, writing
 from .workers import Job, Workers, check_names
 
@@ -83,7 +83,7 @@ def annotate(
     threads (int): Of torch in each process. Other sums of floats: last digits can change.
     gpu_id (int): The GPU, -1 for the CPU.
     RETURNS (Done): What there is now.
-    RAISES: ValueError J450 to J461 and DataError J2xx; RuntimeError J457.
+    RAISES: ValueError J450 to J461 and DataError J2xx; ChildProcessError J457.
     """
     with alone(out):
         source = Source(find_inputs(inputs, input_format), input_format, text_field, encoding)
@@ -107,10 +107,12 @@ def annotate(
             "inputs": [identity(path) for path in _shown(source.files, "Looking at the input")],
             "libraries": _versions(),
         }
-        manifest = Manifest(out, run)
-        if not manifest.finished:
-            job = Job(model, format, text_field, prefix, threads, gpu_id)
-            with Workers(job, workers) as pool:
+        job = Job(model, format, text_field, prefix, threads, gpu_id)
+        with Workers(job, workers) as pool:
+            if not is_begun(out):
+                _check_first(source, job, pool.kinds())
+            manifest = Manifest(out, run)
+            if not manifest.finished:
                 _run(source, manifest, pool, shard_size)
         done = manifest.done
     if done.entries and not done.documents:
@@ -121,8 +123,6 @@ def annotate(
 def _run(source: Source, manifest: Manifest, pool: Workers, shard_size: int) -> None:
     kinds, job = pool.kinds(), pool.job
     done = manifest.done
-    if not done.shards:
-        _check_first(source, job, kinds)
     columns = Columns(kinds, job.prefix) if job.format == "parquet" else None
     if columns is not None:
         for shard in manifest.shards:
@@ -166,7 +166,7 @@ def _batches(source: Source, done: Done, shard_size: int) -> Iterator[tuple[_Bat
     for file, number, entry in source.entries(done.file, done.number):
         batch.append(entry)
         left -= 1
-        room -= _characters(entry)
+        room -= _characters(entry, source.text_field)
         if not left or room <= 0 or len(batch) == BATCH_ENTRIES:
             yield _Batch(shard, len(batch), file, number), batch
             batch, room = [], BATCH_CHARACTERS
@@ -176,11 +176,13 @@ def _batches(source: Source, done: Done, shard_size: int) -> Iterator[tuple[_Bat
         yield _Batch(shard, len(batch), file, number), batch
 
 
-def _characters(entry: Entry) -> int:
-    """About how long a text is; which field holds it is the worker's question."""
+def _characters(entry: Entry, text_field: str) -> int:
+    """About how long a text is."""
     if entry.doc is not None:
         return len(entry.doc) // 100
-    return sum(len(value) for value in entry.fields.values() if isinstance(value, str))
+    text = entry.fields.get(text_field)
+    # One that lies deeper may be all there is.
+    return len(text if isinstance(text, str) else str(entry.fields))
 
 
 def _check_first(source: Source, job: Job, kinds: list[str]) -> None:

@@ -57,6 +57,11 @@ class Done(NamedTuple):
         return self.entries - self.documents
 
 
+def is_begun(folder: Path) -> bool:
+    """RETURNS (bool): Whether a run has begun in a folder."""
+    return (folder / MANIFEST).exists()
+
+
 class Manifest:
     """The manifest of a folder, which is begun, or gone on with.
 
@@ -69,7 +74,7 @@ class Manifest:
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
         self.folder = folder
         self.path, self.rejected = folder / MANIFEST, folder / REJECTED
-        if not self.path.exists():
+        if not is_begun(folder):
             strange = {entry.name for entry in folder.iterdir()} - {LOCK, f"{MANIFEST}.part"}
             if strange:
                 raise ValueError(Errors.J454.format(path=folder, name=min(strange)))

@@ -75,7 +75,7 @@ class Workers:
     ) -> Iterator[tuple[Tag, Annotated]]:
         """YIELDS (tuple): What came of each batch, in their order. Few are in memory at a time.
 
-        RAISES: RuntimeError J457 if a process is killed, and what its pipeline raises.
+        RAISES: ChildProcessError J457 if a process is killed, and what its pipeline raises.
         """
         running: deque[tuple[Tag, Future[Annotated]]] = deque()
         with _told_of_death():
@@ -104,7 +104,7 @@ def _told_of_death() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:
-        raise RuntimeError(Errors.J457) from None
+        raise ChildProcessError(Errors.J457) from None
 
 
 # --- In a process of the pool -------------------------------------------------------------------
