@@ -72,7 +72,10 @@ def _add_textcat(nlp: Language, head: Head) -> Any:
         "activation": head.activation,
         "norm_eps": head.norm_eps,
     }
-    scorer = {"@scorers": "spacy-jbert.textcat_scorer.v1"}
+    scorer = {
+        "@scorers": "spacy-jbert.textcat_scorer.v1",
+        "exclusive_classes": head.task == "textcat",
+    }
     textcat = nlp.add_pipe(head.task, name="textcat", config={"model": model, "scorer": scorer})
     _name_labels(nlp, textcat, head.labels)
     return textcat

@@ -272,7 +272,7 @@ def build_imported_textcat(
 
 def _head(n_out: int, activation: str | None, norm_eps: float | None) -> Model[Floats2d, Floats2d]:
     output: Model[Floats2d, Floats2d] = Linear(nO=n_out)
-    return chain(dense(activation, norm_eps), output) if activation else chain(output)
+    return chain(dense(activation, norm_eps), output) if activation else output
 
 
 def dense(activation: str, norm_eps: float | None = None) -> Model[Floats2d, Floats2d]:

@@ -9,6 +9,7 @@ for the memory of what is around a pipeline.
 """
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -37,11 +38,12 @@ def main(
             documents = generate(source, size * 1_000_000, others)
             for number in map(int, workers.split(",")):
                 out = Path(folder) / f"{size}-{number}"
-                seconds, peaks = measured(source, _model(model, Path(folder)), out, number)
-                rate = documents / seconds
+                found = measured(source, _model(model, Path(folder)), out, number)
+                seconds, cpu, peaks = found
                 print(
                     f"{size} MB, {documents:,} documents, {number} workers: {seconds:,.0f} s, "
-                    f"{rate:,.0f} documents/s, {size / seconds:.2f} MB/s; peak memory, MB: "
+                    f"{documents / seconds:,.0f} documents/s; {cpu:,.0f} s of CPU time, "
+                    f"{documents / cpu:,.0f} documents/s of it; peak memory, MB: "
                     + ", ".join(f"{name} {peak / 1000:,.0f}" for name, peak in peaks.items()),
                     flush=True,
                 )
@@ -76,11 +78,15 @@ def generate(path: Path, size: int, others: int) -> int:
     raise AssertionError
 
 
-def measured(source: Path, model: str, out: Path, workers: int) -> tuple[float, dict[str, int]]:
-    """RETURNS: Seconds, the start included, and the highest kilobytes of each process."""
+def measured(
+    source: Path, model: str, out: Path, workers: int
+) -> tuple[float, float, dict[str, int]]:
+    """RETURNS: Seconds and seconds of CPU time of all processes, the start included, and the highest
+    kilobytes of each.
+    """
     command = [sys.executable, "-m", "spacy", "jbert", "annotate", str(source)]
     command += ["--model", model, "--out", str(out), "--workers", str(workers)]
-    began = time.perf_counter()
+    began, used = time.perf_counter(), _cpu()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peaks: dict[int, int] = {}
     while process.poll() is None:
@@ -91,7 +97,13 @@ def measured(source: Path, model: str, out: Path, workers: int) -> tuple[float, 
         raise SystemExit(process.returncode)
     seconds = time.perf_counter() - began
     main_peak = peaks.pop(process.pid)
-    return seconds, {"main": main_peak, "worker": max(peaks.values())}
+    return seconds, _cpu() - used, {"main": main_peak, "worker": max(peaks.values())}
+
+
+def _cpu() -> float:
+    """RETURNS (float): Seconds of CPU time of processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _children(pid: int) -> list[int]:
