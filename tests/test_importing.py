@@ -298,6 +298,17 @@ def test_an_imported_head_learns_on(fine_tuned: Callable[..., Path], level: Any)
         nlp.get_pipe("ner").add_label("new")  # type: ignore[attr-defined]
 
 
+def test_an_imported_classifier_learns_on(fine_tuned: Callable[..., Path]) -> None:
+    nlp = import_checkpoint(fine_tuned("electra", "sequence", ("良い", "悪い", "普通")))
+    doc = nlp.make_doc(SENTENCES[6])
+    doc.cats = {"良い": 1.0, "悪い": 0.0, "普通": 0.0}
+    example = Example(nlp.make_doc(doc.text), doc)
+    optimizer = nlp.resume_training()
+    for _ in range(60):
+        nlp.update([example], sgd=optimizer)
+    assert nlp(doc.text).cats["良い"] > 0.9
+
+
 # --- Malformed folders --------------------------------------------------------------------------
 
 
