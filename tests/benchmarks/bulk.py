@@ -6,6 +6,11 @@ The input is JSONL of the sample's texts; each gets a number of its own, so that
 same. With --others, a record has a second field of so many texts, which goes through as it is: more
 bytes for the same annotation. MODEL "blank" is a pipeline that only cuts at punctuation. Both are
 for the memory of what is around a pipeline.
+
+    python -m tests.benchmarks.bulk MODEL --documents 1024
+
+measures what one worker does, without its start, in CPU time: on a machine that others use too, all
+that means anything.
 """
 
 import json
@@ -19,7 +24,13 @@ from pathlib import Path
 from typing import Annotated
 
 import spacy
+import torch
 import typer
+
+from spacy_jbert.serving.bulk import _batches
+from spacy_jbert.serving.entries import Source
+from spacy_jbert.serving.manifest import Done
+from spacy_jbert.serving.workers import Job, _annotate
 
 from .measure import ROOT
 
@@ -31,7 +42,11 @@ def main(
     megabytes: Annotated[str, typer.Option(help="Sizes of the input")] = "200,2000",
     workers: Annotated[str, typer.Option(help="Numbers of workers")] = "1,2",
     others: Annotated[int, typer.Option(help="Texts in the other field of a record")] = 0,
+    documents: Annotated[int, typer.Option(help="Only a worker's work on so many")] = 0,
 ) -> None:
+    if documents:
+        print(f"{alone(model, documents):,.0f} documents in a second of CPU time")
+        return
     with tempfile.TemporaryDirectory() as folder:
         for size in map(int, megabytes.split(",")):
             source = Path(folder) / f"{size}.jsonl"
@@ -57,6 +72,26 @@ def _model(model: str, folder: Path) -> str:
     nlp.add_pipe("sentencizer")
     nlp.to_disk(folder / "blank")
     return str(folder / "blank")
+
+
+def alone(model: str, documents: int) -> float:
+    """RETURNS (float): Documents in a second of CPU time, of one worker on one thread."""
+    torch.set_num_threads(1)
+    job = Job(model, "jsonl", "text", "", 1, -1)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "a.jsonl"
+        lines = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+        some = "".join(lines[i % len(lines)] for i in range(documents))
+        source.write_text(some, encoding="utf-8")
+        # Of the sample's records only the texts count: they come annotated.
+        batches = [
+            [entry._replace(fields={"text": entry.fields["text"]}) for entry in batch]
+            for _, batch in _batches(Source([source]), Done(), documents)
+        ]
+    _annotate(job, batches[0])
+    began = time.process_time()
+    done = sum(_annotate(job, batch).documents for batch in batches)
+    return done / (time.process_time() - began)
 
 
 def generate(path: Path, size: int, others: int) -> int:
