@@ -13,6 +13,8 @@ EXTRAS = {
     "tune": ["matplotlib>=3.8", "optuna>=4"],
     # Corpora in .xlsx files.
     "excel": ["openpyxl>=3.1"],
+    # Bulk annotation to and from Parquet; .zst.
+    "bulk": ["pyarrow>=15"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
@@ -92,6 +94,8 @@ setup(
             "spacy-jbert.TokenClassifier.v1 = "
             "spacy_jbert.models.token_classifier:build_token_classifier",
             "spacy-jbert.PooledTextCat.v1 = spacy_jbert.models.textcat:build_pooled_textcat",
+            "spacy-jbert.ImportedTagger.v1 = spacy_jbert.models.imported:build_imported_tagger",
+            "spacy-jbert.ImportedTextCat.v1 = spacy_jbert.models.imported:build_imported_textcat",
         ],
         "spacy_misc": [
             "spacy-jbert.HFEncoder.v1 = spacy_jbert.encoder.loaders:hf_encoder",

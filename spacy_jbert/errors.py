@@ -481,7 +481,8 @@ class Errors(metaclass=_WithCodes):
         "breaks into the text."
     )
     J231 = (
-        "Files packed as {suffix} can't be read. Unpack it first, or pack it as .gz, .xz or .bz2."
+        "Files packed as {suffix} can't be read. Unpack it first, or pack it as .gz, .xz, .bz2 or "
+        ".zst."
     )
     J232 = (
         "The category {label!r} of document {number} has the value {value}. It has to be a number "
@@ -588,6 +589,55 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+
+    # --- J45x: annotation in bulk, import of checkpoints ------------------------------------------
+    J450 = "The folder holds no file that can be annotated ({kinds}, packed or not)."
+    J451 = (
+        "{count} lines or records in a row can't be read, so the rest of the file was left out. "
+        "Check what it is, and name it by --input-format."
+    )
+    J452 = "Parquet needs the package pyarrow: pip install 'spacy-jbert[bulk]'"
+    J453 = (
+        "Another run is at work in '{path}'. Wait for its end, stop it, or give another folder by "
+        "--out."
+    )
+    J454 = (
+        "'{path}' holds other things ({name}), and was not begun by jbert annotate. Give an empty "
+        "or a new folder by --out."
+    )
+    J455 = (
+        "'{path}' was begun with other {names}, and its shards would not fit together. Give the "
+        "same as before to go on, or another folder by --out. manifest.jsonl, line 1, says what "
+        "it was."
+    )
+    J456 = (
+        "'{path}' isn't as the run left it: {name} is missing or changed. Put it back, or begin "
+        "anew in another folder."
+    )
+    J457 = (
+        "A worker was killed, most often for want of memory. The shards that are finished stay: "
+        "the same command goes on from there. Give it fewer --workers."
+    )
+    J458 = (
+        "The record has fields that have the names of annotation ({names}), which would replace "
+        "them. Give the annotation other names: --prefix jbert_"
+    )
+    J459 = (
+        "'{model}' is no spaCy pipeline. Give a folder with meta.json, as training and packaging "
+        "write it, or the name of an installed package."
+    )
+    J460 = "'{path}' would be written into a folder that is read, '{source}'. Give another --out."
+    J461 = "Nothing could be read: all {count} records were rejected. {path} says why."
+
+    J462 = (
+        "It can't be told which entities these tags mean: {tags}. {reason} Name them in their "
+        "order: --labels O,B-PERSON,I-PERSON"
+    )
+    J463 = (
+        "An imported head has the labels it was trained with ({tags}), and can't be given more. "
+        "Train a component of its own beside it."
+    )
+    J464 = "There is no head that can be imported: {reason}"
 
 
 class Warnings(metaclass=_WithCodes):
@@ -769,3 +819,10 @@ class Warnings(metaclass=_WithCodes):
     )
     JW467 = "Trial {number} was begun by a process that is no more, and is done again."
     JW468 = "Trial {number} failed and is left out: {reason}"
+    # --- JW45x: annotation in bulk, import of checkpoints -----------------------------------------
+    JW450 = "'{path}' can't be read to its end, and the rest was left out: {reason}"
+    JW451 = "{count} records could not be annotated: '{path}/rejected.jsonl' says which, and why."
+    JW452 = (
+        "Stopped. The shards in '{path}' that are finished stay, and the same command goes on from "
+        "there."
+    )

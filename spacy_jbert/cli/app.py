@@ -6,12 +6,14 @@ imported where it is needed."""
 import typer
 from spacy.cli import app as spacy_app
 
+from .annotate import annotate_cli
 from .convert import convert_cli
 from .crossval import crossval_cli
 from .debug_data import debug_data_cli
 from .demo import demo_cli
 from .doctor import doctor_cli
 from .errors import errors_cli
+from .importing import import_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
@@ -31,6 +33,8 @@ app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
 app.command("select")(select_cli)
+app.command("annotate")(annotate_cli)
+app.command("import")(import_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import DataError, Errors
 from . import lines
-from .lines import kind, read_lines
+from .lines import Told, kind, read_lines, tell
 
 Quoting = Literal["auto", "csv", "none"]
 """How a table's cells are quoted: as in CSV ("a ""b"" c"), not at all, or as the file shows."""
@@ -18,10 +18,14 @@ _QUOTED = re.compile('"(?:[^"]|"")*"')
 
 
 def read_records(
-    path: Path, quoting: Quoting, delimiter: str | None = None, encoding: str | None = None
+    path: Path,
+    quoting: Quoting,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    told: Told = None,
 ) -> Iterator[tuple[int, Any]]:
     header: list[str] = []
-    for line, cells in read_table(path, quoting, delimiter, encoding):
+    for line, cells in read_table(path, quoting, delimiter, encoding, told):
         if not header:
             # Excel leaves empty rows where a table doesn't begin at the top.
             header = [name.strip() for name in cells] if any(map(str.strip, cells)) else []
@@ -32,7 +36,7 @@ def read_records(
                 raise DataError(Errors.J209.format(reason=reason), path=path, line=line)
         elif cells and len(cells) != len(header):
             message = Errors.J208.format(found=len(cells), expected=len(header), header=header)
-            raise DataError(message, path=path, line=line)
+            tell(told, DataError(message, path=path, line=line))
         elif cells:
             yield line, {name: cell for name, cell in zip(header, cells, strict=True) if name}
 
@@ -42,10 +46,12 @@ def read_table(
     quoting: Quoting = "auto",
     delimiter: str | None = None,
     encoding: str | None = None,
+    told: Told = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """YIELDS (tuple[int, list[str]]): The line in which a row begins, and its cells.
 
     delimiter (str | None): What stands between them; None finds out.
+    told (Callable | None): Told of lines and rows that can't be read.
     RAISES: DataError J209 for quotes that don't end, and what `read_lines` raises.
     """
     csv.field_size_limit(lines.LONGEST_LINE)
@@ -53,19 +59,40 @@ def read_table(
     if quoting == "auto":
         unquoted = delimiter == "\t" and _is_unquoted(path, encoding)
         quoting = "none" if unquoted else "csv"
+    numbered = _Numbered(read_lines(path, encoding, told))
     reader = csv.reader(
-        (line for _, line in read_lines(path, encoding)),
+        numbered,
         delimiter=delimiter,
         strict=True,
         quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
     )
-    line = 1
-    try:
-        for cells in reader:
-            yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(Errors.J209.format(reason=error), path=path, line=line) from None
+    while True:
+        numbered.first = None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = DataError(Errors.J209.format(reason=error), path=path, line=numbered.first or 1)
+            tell(told, fault)
+        else:
+            yield numbered.first or 1, cells
+
+
+class _Numbered:
+    """Lines for a reader of rows; `first` is the number of the first one since it was None."""
+
+    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+        self.lines = lines
+        self.first: int | None = None
+
+    def __iter__(self) -> "_Numbered":
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self.lines)
+        self.first = self.first or number
+        return line
 
 
 def _delimiter(path: Path, encoding: str | None) -> str:

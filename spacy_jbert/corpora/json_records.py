@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import DataError, Errors
 from . import lines
+from .lines import Told, tell
 from .values import shortened
 
 _SEEN = re.compile(r"\S")
@@ -29,14 +30,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
-def read_jsonl(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
-    for number, line in lines.read_lines(path, encoding):
+def read_jsonl(
+    path: Path, encoding: str | None = None, told: Told = None
+) -> Iterator[tuple[int, Any]]:
+    for number, line in lines.read_lines(path, encoding, told):
         if line.strip():
             try:
                 fields = _DECODER.decode(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(Errors.J204.format(reason=error), path=path, line=number) from None
-            yield number, fields
+                fault = DataError(Errors.J204.format(reason=error), path=path, line=number)
+                tell(told, fault)
+            else:
+                yield number, fields
 
 
 def read_array(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:

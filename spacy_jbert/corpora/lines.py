@@ -5,25 +5,35 @@ import gzip
 import lzma
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import DataError, Errors
+from . import tables
 from .encodings import CarriageReturns, Transcoded, Utf7, check_encoding, not_utf8
 
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+OPENERS: dict[str, Any] = {
+    ".gz": gzip.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
+    ".zst": tables.open_zst,
+}
 
 # Packed in a way that has to be undone first.
-PACKED_OTHERWISE = {".zst", ".zip", ".7z", ".lz4", ".br", ".lzma", ".rar", ".tar", ".tgz"}
+PACKED_OTHERWISE = {".zip", ".7z", ".lz4", ".br", ".lzma", ".rar", ".tar", ".tgz"}
 
 LONGEST_LINE = 30_000_000
 """Bytes that a line, a record of a JSON array or a cell may have: 10 million kana or kanji. A small
 packed file can hold a line that fills the memory."""
 
 PIECE = 1 << 20
+
+Told = Callable[[DataError], None] | None
+"""Told of each line or record that can't be read, which is then left out. None: it is raised. What
+is wrong with a file as a whole is always raised."""
 
 
 def kind(path: Path) -> str:
@@ -32,7 +42,7 @@ def kind(path: Path) -> str:
 
 
 def unpacked_name(path: Path) -> str:
-    """RETURNS (str): A file's name without .gz, .xz or .bz2."""
+    """RETURNS (str): A file's name without .gz, .xz, .bz2 or .zst."""
     return path.stem if path.suffix.lower() in OPENERS else path.name
 
 
@@ -44,32 +54,57 @@ def check_file(path: Path) -> None:
         raise DataError(Errors.J202, path=path)
 
 
-def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
-    """Read a text file, plain or packed (.gz, .xz, .bz2). A byte order mark is removed, line ends
-    are kept.
+def read_lines(
+    path: Path, encoding: str | None = None, told: Told = None
+) -> Iterator[tuple[int, str]]:
+    """Read a text file, plain or packed (.gz, .xz, .bz2, .zst). A byte order mark is removed, line
+    ends are kept.
 
     path (Path): The file.
     encoding (str | None): A name that Python knows; None or "auto": UTF-8, or UTF-16 with a byte
         order mark.
+    told (Callable | None): Told of damaged lines and of those that are too long.
     YIELDS (tuple[int, str]): The line's number, from 1, and the line.
     RAISES: DataError J203, J227, J228 for other encodings and damage, J254, J257 for an encoding
         that the file isn't in or that there isn't, J230 for a line that is too
         long, J231 for other ways of packing, J201, J202, J216.
     """
     japanese, utf_7 = False, Utf7()
-    for number, line in enumerate(_read_pieces(path, LONGEST_LINE + 1, encoding), 1):
+    for number, line, too_long in _whole_lines(path, encoding):
         utf_7.add(line)
-        if len(line) > LONGEST_LINE:
-            raise DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number)
+        if too_long:
+            tell(told, DataError(Errors.J230.format(limit=LONGEST_LINE), path=path, line=number))
+            continue
         if encoding in (None, "auto"):
             check_encoding(line, path, number)
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise not_utf8(error, japanese, path, number) from None
+            fault = not_utf8(error, japanese, path, number)
+            # Another encoding is what the whole file is in.
+            tell(told if "[J228]" in str(fault) else None, fault)
+            continue
+        yield number, text
         japanese = japanese or not line.isascii()
     if encoding in (None, "auto"):
         utf_7.check(path)
+
+
+def tell(told: Told, fault: DataError) -> None:
+    if told is None:
+        raise fault from None
+    told(fault)
+
+
+def _whole_lines(path: Path, encoding: str | None) -> Iterator[tuple[int, bytes, bool]]:
+    """Each line with its number, and whether it is too long: then it is the beginning of one."""
+    number, goes_on = 1, False
+    for piece in _read_pieces(path, LONGEST_LINE + 1, encoding):
+        too_long = len(piece) > LONGEST_LINE
+        if not goes_on:
+            yield number, piece, too_long
+        goes_on = too_long and not piece.endswith((b"\n", b"\r"))
+        number += not goes_on
 
 
 def read_text(path: Path, encoding: str | None = None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..errors import DataError, Errors
 from . import delimited, json_records, tables
 from .delimited import Quoting
-from .lines import kind, read_lines
+from .lines import Told, kind, read_lines, tell
 from .values import Notes, encodable, read_label, shortened
 
 Format = Literal[
@@ -91,24 +91,27 @@ def read_rows(
     quoting: Quoting = "auto",
     encoding: str | None = None,
     sheet: int = 1,
+    told: Told = None,
+    bar: bool = True,
 ) -> Iterator[Row]:
     """Read records: .csv and .tsv with a header, a .json array of objects, .parquet, .xlsx, what
     `datasets` saved to disk, a folder of texts (a folder a label), or else JSONL; text packed
-    (.gz, .xz, .bz2) or not.
+    (.gz, .xz, .bz2, .zst) or not.
 
     path (Path): The file or folder.
     format (str): What it is, if its name doesn't say so.
     quoting (str): How a table's cells are quoted.
     encoding (str | None): Of text, as in `read_lines`.
     sheet (int): Which sheet of an Excel file, from 1.
+    told (Callable | None): Told of lines of JSONL, CSV and TSV, and of records, that can't be read.
+    bar (bool): Show how many have been read.
     YIELDS (Row): The records, blank lines left out.
     RAISES: DataError with file and line, J255 if the package that reads a format is missing.
     """
     match format if format != "auto" else format_of(path, encoding):
         case "csv" | "tsv" as table:
-            records = delimited.read_records(
-                path, quoting, "\t" if table == "tsv" else None, encoding
-            )
+            mark = "\t" if table == "tsv" else None
+            records = delimited.read_records(path, quoting, mark, encoding, told)
         case "json":
             records = json_records.read_array(path, encoding)
         case "parquet":
@@ -120,11 +123,14 @@ def read_rows(
         case "folders":
             records = read_folder(path, encoding)
         case _:
-            records = json_records.read_jsonl(path, encoding)
-    for line, fields in tqdm(records, desc=path.name, unit=" rows", delay=2, disable=None):
-        if not isinstance(fields, dict):
-            raise DataError(Errors.J205.format(kind=type(fields).__name__), path=path, line=line)
-        yield Row(fields, path, line)
+            records = json_records.read_jsonl(path, encoding, told)
+    shown = None if bar else True
+    for line, fields in tqdm(records, desc=path.name, unit=" rows", delay=2, disable=shown):
+        if isinstance(fields, dict):
+            yield Row(fields, path, line)
+        else:
+            message = Errors.J205.format(kind=type(fields).__name__)
+            tell(told, DataError(message, path=path, line=line))
 
 
 def format_of(path: Path, encoding: str | None = None) -> str:

@@ -1,5 +1,6 @@
-"""Records of formats that packages read: Parquet, Excel, and what `datasets` saved to disk."""
+"""What packages read: records of Parquet, Excel and what `datasets` saved to disk; Zstandard."""
 
+import io
 import json
 from collections.abc import Iterator
 from importlib import import_module
@@ -22,6 +23,15 @@ def _package(name: str, extra: str, path: Path) -> ModuleType:
         raise DataError(message, path=path) from None
 
 
+def open_zst(path: Path, mode: str = "rb") -> io.BufferedReader:
+    """RETURNS (BufferedReader): What a .zst file holds.
+
+    RAISES: DataError J255 without pyarrow; OSError.
+    """
+    pyarrow = _package("pyarrow", "pretrain", path)
+    return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"))
+
+
 def read_parquet(path: Path) -> Iterator[Record]:
     """YIELDS (Record): The rows of a Parquet file, read by row groups.
 
@@ -42,6 +52,18 @@ def read_parquet(path: Path) -> Iterator[Record]:
     except (ValueError, OSError) as error:
         # pyarrow's errors are ValueErrors and OSErrors.
         raise DataError(Errors.J209.format(reason=error), path=path, line=number + 1) from None
+
+
+def count_rows(path: Path) -> int:
+    """RETURNS (int): How many rows a Parquet file says that it has.
+
+    RAISES: DataError J255, J209.
+    """
+    parquet = _package("pyarrow.parquet", "pretrain", path)
+    try:
+        return int(parquet.read_metadata(path).num_rows)
+    except (ValueError, OSError) as error:
+        raise DataError(Errors.J209.format(reason=error), path=path) from None
 
 
 def read_excel(path: Path, sheet: int = 1) -> Iterator[Record]:

@@ -19,7 +19,7 @@ from .vectors import DocVectors, Gradient
 
 # The attribute of a document's vectors with the name of the transformer that made them.
 SOURCE = "jbert_source"
-POOLINGS = ("mean", "first", "cls", "units")
+POOLINGS = ("mean", "first", "cls", "window", "units")
 
 
 def build_listener(
@@ -30,7 +30,8 @@ def build_listener(
 
     pooling (str): "mean" of a token's wordpieces or the "first" of them, a row a token; "cls": the
         vector of the piece before the text (for BERT, [CLS]), a row a window, for classifying
-        documents; "units": the mean for each part of a token that ends with a wordpiece, for
+        documents; "window": the mean of all pieces of a window, special ones included, for the
+        same; "units": the mean for each part of a token that ends with a wordpiece, for
         `jbert_ner` with misaligned = "split", which no other component understands.
     grad_factor (float): Scales what flows back to the encoder; with 0.0 nothing does, and nothing
         is computed for it.
@@ -217,15 +218,20 @@ def _rows_to_pool(
     """
     index, lengths, counts, at = [], [], [], 0
     for data, h in zip(datas, hidden, strict=True):
-        if pooling == "cls":
+        if pooling in ("cls", "window"):
             window = data.table[:, 3] if _is_bare(data) else data.wordpieces.token_type_ids
             begins = (
                 np.unique(window, return_index=True)[1]
                 if window is not None
                 else np.zeros(min(1, h.size if h is not None else 0), int)
             )
-            index.append(begins + at)
-            lengths.append(np.ones(len(begins), dtype=np.int32))
+            if pooling == "window":
+                n_rows = h.shape[0] * h.shape[-2] if h is not None and h.size else 0
+                index.append(np.arange(n_rows) + at)
+                lengths.append(np.diff(begins, append=n_rows).astype(np.int32))
+            else:
+                index.append(begins + at)
+                lengths.append(np.ones(len(begins), dtype=np.int32))
         else:
             aligned, per_token = (
                 (data.aligned, data.per_token)

@@ -16,7 +16,7 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "gpu", "measure", "pipelines", "scores"}
+_NOT_BENCHMARKS = {"__main__", "bulk", "gpu", "measure", "pipelines", "scores"}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation"}
 _PACKAGES = (

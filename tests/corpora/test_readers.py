@@ -335,7 +335,7 @@ def test_a_folder_is_read_whole_or_says_what_not(
     written(tmp_path / "A.TXT", "一\n")
     written(tmp_path / "b.txt.bz2", bz2.compress("二\n".encode()))
     written(tmp_path / "C.JSONL.GZ", gzip.compress('{"text": "三"}\n'.encode()))
-    written(tmp_path / "d.txt.zst", b"?")
+    written(tmp_path / "d.txt.zip", b"?")
     files = find_files(str(tmp_path))
     assert [line.strip() for document in read_documents(files) for line in document] == [
         "一",

@@ -1,0 +1,224 @@
+"""Processes with a loaded pipeline each, which annotate one batch after another."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import active_children, get_context, parent_process
+from typing import Any, NamedTuple, TypeVar
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+
+from ..errors import Errors
+from ..evaluation.scorers import forget_vectors
+from .annotations import annotation, kinds_of
+from .entries import Entry, reason_of
+from .shards import OTHERS, OutputFormat, Part, json_line
+
+RECORD = "record"
+"""Where `doc.user_data` has the fields of a document's record."""
+Tag = TypeVar("Tag")
+
+
+class Job(NamedTuple):
+    """What is to be done with each batch: see `bulk.annotate`."""
+
+    model: str
+    format: OutputFormat
+    text_field: str
+    prefix: str
+    threads: int
+    gpu_id: int
+
+
+class Annotated(NamedTuple):
+    """A batch, annotated: `Part` of a shard, how many documents, lines of JSON for the rest."""
+
+    part: Part
+    documents: int
+    rejected: bytes
+
+
+class Workers:
+    """Processes for one job.
+
+    job (Job): What they do.
+    count (int): How many there are.
+    """
+
+    def __init__(self, job: Job, count: int) -> None:
+        self.job, self.count = job, count
+        self._others = set(active_children())
+        # Spawned: each begins with the same settings of its libraries, however many there are, so
+        # that they compute the same.
+        self.pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin)
+
+    def kinds(self) -> list[str]:
+        """RETURNS (list[str]): What the pipeline annotates.
+
+        RAISES: What loading it raises.
+        """
+        with _told_of_death():
+            return self.pool.submit(_kinds, self.job).result()
+
+    def annotate(
+        self, batches: Iterable[tuple[Tag, list[Entry]]]
+    ) -> Iterator[tuple[Tag, Annotated]]:
+        """YIELDS (tuple): What came of each batch, in their order. Few are in memory at a time.
+
+        RAISES: ChildProcessError J457 if a process is killed, and what its pipeline raises.
+        """
+        running: deque[tuple[Tag, Future[Annotated]]] = deque()
+        with _told_of_death():
+            for tag, batch in batches:
+                running.append((tag, self.pool.submit(_annotate, self.job, batch)))
+                # Reading is faster: it must not run away.
+                if len(running) > 2 * self.count:
+                    first, future = running.popleft()
+                    yield first, future.result()
+            for first, future in running:
+                yield first, future.result()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is not None:
+            # What they are at is done again: nobody waits for it.
+            for process in set(active_children()) - self._others:
+                process.kill()
+        self.pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _told_of_death() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise ChildProcessError(Errors.J457) from None
+
+
+# --- In a process of the pool -------------------------------------------------------------------
+
+
+def _begin() -> None:
+    # The main process says when to stop; a terminal's Ctrl-C reaches all of them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed can't end its processes, and they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@cache
+def _pipeline(job: Job) -> Language:
+    if job.gpu_id >= 0:
+        spacy.require_gpu(job.gpu_id)
+    nlp = spacy.load(job.model)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(job.threads)
+    return nlp
+
+
+def _kinds(job: Job) -> list[str]:
+    return kinds_of(_pipeline(job))
+
+
+def _annotate(job: Job, batch: list[Entry]) -> Annotated:
+    nlp = _pipeline(job)
+    kinds = kinds_of(nlp)
+    reasons: dict[int, str] = {
+        i: entry.reason for i, entry in enumerate(batch) if entry.reason is not None
+    }
+    # What texts bring into the vocabulary goes with them.
+    with nlp.memory_zone():
+        docs = _run(nlp, job, kinds, batch, reasons)
+        part = _part([(batch[i], doc) for i, doc in docs.items()], job, kinds)
+    rejected = (
+        json_line({"file": batch[i].file, "line": batch[i].line, "reason": reasons[i]})
+        for i in sorted(reasons)
+    )
+    return Annotated(part, len(docs), b"".join(rejected))
+
+
+def _run(
+    nlp: Language, job: Job, kinds: list[str], batch: list[Entry], reasons: dict[int, str]
+) -> dict[int, Doc]:
+    """The Docs of a batch by their number in it; why others have none goes to `reasons`."""
+
+    def make(i: int) -> Doc:
+        return _make_doc(nlp, job, kinds, batch[i])
+
+    docs: dict[int, Doc] = {}
+    for i in [i for i in range(len(batch)) if i not in reasons]:
+        try:
+            docs[i] = make(i)
+        except ValueError as error:
+            reasons[i] = reason_of(error)
+    try:
+        return dict(zip(docs, nlp.pipe(docs.values(), batch_size=len(docs) or 1), strict=True))
+    except Exception as error:
+        # The fault of one text isn't that of the others, and the fault of all is no text's.
+        found: dict[int, Doc] = {}
+        for i in docs:
+            try:
+                found[i] = nlp(make(i))
+            except Exception as alone:
+                reasons[i] = reason_of(alone)
+        if not found and len(docs) > 1:
+            raise error from None
+        return found
+
+
+def _make_doc(nlp: Language, job: Job, kinds: list[str], entry: Entry) -> Doc:
+    if entry.doc is not None:
+        return Doc(nlp.vocab).from_bytes(entry.doc)
+    if job.format != "spacy":
+        check_names(entry, kinds, job.prefix)
+    return nlp.make_doc(entry.row().text(job.text_field))
+
+
+def check_names(entry: Entry, kinds: list[str], prefix: str) -> None:
+    """RAISES: DataError J458 if a field has the name of annotation, which would replace it."""
+    taken = {f"{prefix}{kind}" for kind in kinds} | {OTHERS}
+    if names := taken & entry.fields.keys():
+        raise entry.row().error(Errors.J458.format(names=", ".join(sorted(names))))
+
+
+def _part(docs: list[tuple[Entry, Doc]], job: Job, kinds: list[str]) -> Part:
+    if job.format == "spacy":
+        packed = DocBin(store_user_data=True)
+        for entry, doc in docs:
+            forget_vectors(doc)
+            if entry.doc is None:
+                # A Doc holds what JSON knows.
+                doc.user_data[RECORD] = json.loads(json_line(entry.fields))
+            packed.add(doc)
+        return packed.to_bytes()
+    rows = [
+        _fields(entry, doc, job.text_field) | annotation(doc, kinds, job.prefix)
+        for entry, doc in docs
+    ]
+    return rows if job.format == "parquet" else b"".join(map(json_line, rows))
+
+
+def _fields(entry: Entry, doc: Doc, text_field: str) -> dict[str, Any]:
+    if entry.doc is None:
+        return entry.fields
+    record = doc.user_data.get(RECORD)
+    return dict(record) if isinstance(record, dict) else {text_field: doc.text}

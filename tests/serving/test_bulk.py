@@ -1,0 +1,290 @@
+"""Bulk annotation: the same bytes whatever happens on the way, and no text lost."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+
+from spacy_jbert.errors import DataError
+from spacy_jbert.serving import bulk, workers
+from spacy_jbert.serving.bulk import annotate
+from spacy_jbert.serving.entries import Entry
+from spacy_jbert.serving.workers import Job
+
+from ..conftest import SENTENCES, listener
+
+
+@Language.component("fails_at_bad", assigns=["doc.ents"])
+def fails_at_bad(doc: Doc) -> Doc:
+    if "bad" in doc.text:
+        raise RuntimeError("this text can't be had")
+    return doc
+
+
+@pytest.fixture(scope="module")
+def ruler(tmp_path_factory: pytest.TempPathFactory) -> str:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "GPE", "pattern": "東京"}])  # type: ignore[attr-defined]
+    nlp.add_pipe("sentencizer")
+    folder = tmp_path_factory.mktemp("ruler") / "model"
+    nlp.to_disk(folder)
+    return str(folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def records(path: Path, count: int) -> Path:
+    """Records in a stream with broken ones."""
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(count):
+            text = SENTENCES[i % len(SENTENCES)] * (1 + i % 3)
+            file.write(json.dumps({"n": i, "text": text}, ensure_ascii=False) + "\n")
+            if i % 50 == 7:
+                file.write("{\n")
+    return path
+
+
+# --- One batch, in this process -----------------------------------------------------------------
+
+
+def job(format: Any = "jsonl", prefix: str = "") -> Job:
+    return Job("m", format, "text", prefix, 1, -1)
+
+
+def batch(*texts: Any) -> list[Entry]:
+    return [Entry("in.jsonl", i, {"text": text}) for i, text in enumerate(texts, 1)]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[dict], list[dict]]]:
+    def call(
+        nlp: Language, entries: list[Entry], of: Job | None = None
+    ) -> tuple[list[dict], list[dict]]:
+        monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
+        done = workers._annotate(of or job(), entries)
+        lines = done.part.splitlines() if isinstance(done.part, bytes) else []
+        assert done.documents == len(lines)
+        return list(map(json.loads, lines)), list(map(json.loads, done.rejected.splitlines()))
+
+    return call
+
+
+def test_a_text_that_fails_does_not_hurt_the_others(run: Callable) -> None:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("fails_at_bad")
+    nlp.max_length = 10
+    entries = batch("a b", "bad", None, "", "long" * 10, 5, "half \ud83d")
+    entries.insert(1, Entry("in.jsonl", 99, {}, reason="[J204] broken"))
+    found, rejected = run(nlp, entries)
+    assert [record["text"] for record in found] == ["a b", ""]
+    assert [(entry["line"], entry["reason"][:6]) for entry in rejected] == [
+        (99, "[J204]"),
+        (2, "Runtim"),
+        (3, "[J207]"),
+        (5, "[E088]"),
+        (6, "[J207]"),
+        (7, "[J215]"),
+    ]
+    with pytest.raises(RuntimeError, match="can't be had"):
+        run(nlp, batch("bad", "bad"))
+
+
+def test_annotation_never_replaces_a_field(run: Callable) -> None:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("fails_at_bad")
+    entries = [Entry("in.jsonl", 1, {"entities": [1], "text": "a"}), *batch("b")]
+    found, rejected = run(nlp, entries)
+    assert [record["text"] for record in found] == ["b"]
+    assert "[J458]" in rejected[0]["reason"]
+    found, rejected = run(nlp, entries, job(prefix="jbert_"))
+    assert found[0] == {"entities": [1], "text": "a", "jbert_entities": []}
+    assert not rejected
+
+
+def test_docs_keep_what_they_had_and_their_record(
+    ruler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = spacy.load(ruler)
+    monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
+    doc = nlp.make_doc("東京 の 人")
+    doc.cats = {"a": 1.0}
+    doc.set_ents([doc.char_span(5, 6, "PERSON")])
+    entries = [Entry("a.spacy", 1, {}, doc.to_bytes()), Entry("b", 1, {"n": 3, "text": "東京"})]
+    done = workers._annotate(job("spacy"), entries)
+    assert isinstance(done.part, bytes)
+    one, two = DocBin().from_bytes(done.part).get_docs(nlp.vocab)
+    assert [(ent.text, ent.label_) for ent in one.ents] == [("東京", "GPE"), ("人", "PERSON")]
+    assert one.cats == {"a": 1.0}
+    assert two.user_data["record"] == {"n": 3, "text": "東京"}
+
+
+def test_the_vocabulary_does_not_grow(ruler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nlp = spacy.load(ruler)
+    monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
+    workers._annotate(job(), batch(*(f"w{i}" for i in range(100))))
+    before = set(nlp.vocab.strings), {lexeme.orth for lexeme in nlp.vocab}
+    workers._annotate(job(), batch(*(f"v{i}" for i in range(100))))
+    assert (set(nlp.vocab.strings), {lexeme.orth for lexeme in nlp.vocab}) == before
+
+
+# --- Whole runs ---------------------------------------------------------------------------------
+
+
+def test_what_can_not_be_run_is_told_before_anything_is_written(tmp_path: Path, ruler: str) -> None:
+    source, out = records(tmp_path / "a.jsonl", 3), tmp_path / "out"
+    with pytest.raises(ValueError, match="J459"):
+        annotate([source], model=str(tmp_path), out=out)
+    with pytest.raises(DataError, match="J206"):
+        annotate([source], model=ruler, out=out, text_field="body")
+    with pytest.raises(ValueError, match="J460"):
+        annotate([tmp_path], model=ruler, out=tmp_path / "out")
+    assert not list(out.glob("part*"))
+    assert {path.name for path in out.iterdir()} == {"lock"}
+
+
+def test_a_run_ends_goes_on_and_refuses_others(tmp_path: Path, ruler: str) -> None:
+    source, out = records(tmp_path / "a.jsonl", 60), tmp_path / "out"
+    done = annotate([source], model=ruler, out=out, shard_size=25, format="parquet")
+    assert (done.shards, done.entries, done.documents) == (3, 62, 60)
+    before = files(out)
+    assert annotate([source], model=ruler, out=out, shard_size=25, format="parquet") == done
+    assert files(out) == before
+    with source.open("a") as file:
+        file.write("\n")
+    with pytest.raises(ValueError, match=r"J455.*inputs"):
+        annotate([source], model=ruler, out=out, shard_size=25, format="parquet")
+
+
+@pytest.fixture(scope="module")
+def model(
+    tmp_path_factory: pytest.TempPathFactory,
+    checkpoint: Callable[[str], Path],
+    ner_examples: Callable,
+) -> str:
+    """Entities from an encoder: what floats could change."""
+    nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
+    nlp.add_pipe("jbert_transformer", name="transformer")
+    nlp.add_pipe("jbert_ner", name="ner", config={"model": {"tok2vec": listener()}})
+    loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint("bert-fast"))}
+    nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
+    nlp.initialize(lambda: ner_examples(nlp))
+    output = nlp.get_pipe("ner").model.get_ref("output_layer")  # type: ignore[attr-defined]
+    output.set_param(
+        "W", np.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f")
+    )
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    nlp.to_disk(folder)
+    return str(folder)
+
+
+def command(source: Path, model: str, out: Path, *options: str) -> subprocess.Popen:
+    words = f"-m spacy jbert annotate {source} --model {model} --out {out} --shard-size 40"
+    return subprocess.Popen(
+        [sys.executable, *words.split(), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finished(out: Path) -> list[str]:
+    """The shards that the manifest names."""
+    try:
+        lines = (out / "manifest.jsonl").read_text(encoding="utf-8").split("\n")[1:-1]
+    except FileNotFoundError:
+        return []
+    return [line["shard"] for line in map(json.loads, lines) if "shard" in line]
+
+
+def wait_for(process: subprocess.Popen, out: Path, shards: int) -> None:
+    while len(finished(out)) < shards and process.poll() is None:
+        time.sleep(0.01)
+
+
+def kill_and_go_on(tmp_path: Path, model: str, kills: int, count: int) -> None:
+    source = records(tmp_path / "a.jsonl", count)
+    straight, out = tmp_path / "straight", tmp_path / "out"
+    assert command(source, model, straight, "--workers", "2").wait() == 0
+    choice = random.Random(kills)
+    n_shards = len(finished(straight))
+    kept: dict[str, int] = {}
+    for number in range(kills):
+        process = command(source, model, out)
+        wait_for(process, out, choice.randint(number * n_shards // (kills + 1), n_shards - 2))
+        time.sleep(choice.random() * 0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        times = {name: (out / name).stat().st_mtime_ns for name in finished(out)}
+        assert kept.items() <= times.items()  # no finished shard is written again
+        kept = times
+    assert command(source, model, out).wait() == 0
+    assert kept.items() <= {name: (out / name).stat().st_mtime_ns for name in kept}.items()
+    assert files(out) == files(straight)
+    assert any(b'"label"' in content for content in files(out).values())
+
+
+def test_killed_twice_and_with_other_workers_the_bytes_are_the_same(
+    tmp_path: Path, model: str
+) -> None:
+    kill_and_go_on(tmp_path, model, kills=2, count=400)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_the_bytes_are_the_same(tmp_path: Path, model: str) -> None:
+    kill_and_go_on(tmp_path, model, kills=10, count=3000)
+
+
+def test_a_stop_says_how_it_goes_on(tmp_path: Path, ruler: str) -> None:
+    source, out = records(tmp_path / "a.jsonl", 50_000), tmp_path / "out"
+    process = command(source, ruler, out)
+    wait_for(process, out, 1)
+    second = command(source, ruler, out)
+    assert "[J453]" in second.communicate()[0]
+    assert second.returncode == 1
+    process.send_signal(signal.SIGTERM)
+    shown, _ = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "[JW452]" in shown
+    assert "Traceback" not in shown
+    assert not list(out.glob("*.part"))
+
+
+def test_a_worker_that_is_killed_is_told(tmp_path: Path, ruler: str) -> None:
+    source, out = records(tmp_path / "a.jsonl", 50_000), tmp_path / "out"
+    process = command(source, ruler, out)
+    wait_for(process, out, 1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("this system doesn't list the children of a process")
+    for pid in map(int, children.read_text().split()):
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+    shown, _ = process.communicate()
+    assert process.returncode == 1
+    assert "[J457]" in shown
+
+
+def test_nothing_readable_is_an_error(
+    tmp_path: Path, ruler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"text": "a"}\n', encoding="utf-8")
+    monkeypatch.setattr(bulk, "_check_first", lambda *_: None)
+    with pytest.raises(ValueError, match="J461"):
+        annotate([source], model=ruler, out=tmp_path / "out", text_field="body")

@@ -1,0 +1,119 @@
+"""Shards and the manifest: whole, or told what isn't."""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from spacy_jbert.serving.manifest import Done, Manifest, alone
+from spacy_jbert.serving.shards import OTHERS, Columns, json_line, writing
+
+RUN = {"model": "a", "settings": {"format": "jsonl"}}
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    found = {"start": 0, "end": 2, "text": "東京", "label": "GPE", "confidence": 0.5}
+    return {**fields, "entities": [found], "categories": [{"label": "a", "score": 1.0}]}
+
+
+def test_parquet_keeps_what_does_not_fit(tmp_path: Path) -> None:
+    kinds = ["entities", "categories"]
+    columns = Columns(kinds, "")
+    first = [document(id=1, day=datetime.date(2024, 3, 1), text="あ", none=None)]
+    second = [
+        document(id="二", text="い", new=[1, {"a": None}]),
+        document(id=2**70, text=None, none="x", day=None),
+    ]
+    with writing(tmp_path / "part-00000.parquet", columns) as writer:
+        writer.add(first)
+    # As when a run goes on.
+    columns = Columns(kinds, "")
+    columns.read(tmp_path / "part-00000.parquet")
+    with writing(tmp_path / "part-00001.parquet", columns) as writer:
+        writer.add(second)
+    one, two = (pyarrow.parquet.read_table(tmp_path / f"part-0000{i}.parquet") for i in range(2))
+    assert one.schema == two.schema
+    assert one.to_pylist() == [first[0] | {OTHERS: None}]
+    rows = two.to_pylist()
+    assert [row["id"] for row in rows] == [None, None]
+    assert json.loads(rows[0][OTHERS]) == {"id": "二", "new": [1, {"a": None}]}
+    assert json.loads(rows[1][OTHERS]) == {"id": 2**70}
+    assert rows[1]["none"] == "x"
+    assert rows[0]["entities"] == second[0]["entities"]
+
+
+def test_a_shard_without_documents(tmp_path: Path) -> None:
+    columns = Columns(["entities"], "")
+    path = tmp_path / "part-00000.parquet"
+    with writing(path, columns):
+        pass
+    assert pyarrow.parquet.read_table(path).num_rows == 0
+    columns.read(path)
+    assert columns.fields is None
+
+
+def test_a_line_of_json_is_json() -> None:
+    line = json_line({"a": float("nan"), "b": [float("inf"), 1.5], "c": datetime.date(2024, 3, 1)})
+    assert json.loads(line) == {"a": None, "b": [None, 1.5], "c": "2024-03-01"}
+    assert json_line({"地名": "東京"}) == '{"地名": "東京"}\n'.encode()
+
+
+def test_a_shard_that_fails_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "part-00000.jsonl"
+    with pytest.raises(AssertionError), writing(path, None) as writer:
+        writer.add([])
+    assert list(tmp_path.iterdir()) == []
+
+
+def begun(folder: Path) -> Manifest:
+    """A manifest with one shard, and a rejected entry."""
+    manifest = Manifest(folder, RUN)
+    (folder / "part-00000.jsonl").write_bytes(b"{}\n")
+    manifest.reject(b"{1}\n")
+    manifest.add(shard="part-00000.jsonl", entries=3, documents=2, file=0, number=3, bytes=3)
+    return manifest
+
+
+def test_a_manifest_goes_on_behind_its_last_whole_line(tmp_path: Path) -> None:
+    manifest = begun(tmp_path)
+    whole = manifest.path.read_bytes()
+    manifest.reject(b"{of the shard that was killed}\n")
+    with manifest.path.open("ab") as file:
+        file.write(b'{"shard": "part-00001.jsonl", "ent')
+    again = Manifest(tmp_path, RUN)
+    assert again.done == Done(1, 3, 2, 0, 3)
+    assert again.done.rejected == 1
+    assert again.path.read_bytes() == whole
+    assert again.rejected.read_bytes() == b"{1}\n"
+    again.finish()
+    assert Manifest(tmp_path, RUN).done.finished
+
+
+def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path)
+    with pytest.raises(ValueError, match=r"J455.*model, settings"):
+        Manifest(tmp_path, {"model": "b", "settings": {}})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.txt").write_text("")
+    with pytest.raises(ValueError, match=r"J454.*mine.txt"):
+        Manifest(other, RUN)
+
+
+@pytest.mark.parametrize("name", ["part-00000.jsonl", "rejected.jsonl", "manifest.jsonl"])
+def test_what_is_missing_or_changed_is_told(tmp_path: Path, name: str) -> None:
+    begun(tmp_path)
+    (tmp_path / name).write_bytes(b"\n" if name.startswith("manifest") else b"")
+    with pytest.raises(ValueError, match=rf"J456.*{name}"):
+        Manifest(tmp_path, RUN)
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    first, second, third = (alone(tmp_path / "out") for _ in range(3))
+    with first, pytest.raises(ValueError, match="J453"), second:
+        raise AssertionError
+    with third:
+        assert (tmp_path / "out" / "lock").exists()
