@@ -13,6 +13,14 @@ EXTRAS = {
     "excel": ["openpyxl>=3.1"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
+    # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
+    "serve": [
+        "fastapi>=0.115",
+        "fastapi-offline>=1.7",
+        "httptools>=0.6",
+        "prometheus-client>=0.20",
+        "uvicorn>=0.34",
+    ],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
     "mecab": ["fugashi>=1.3", "unidic-lite>=1.0.8", "ipadic>=1.0"],
 }
@@ -48,7 +56,7 @@ setup(
     packages=[*find_packages(include=["spacy_jbert", "spacy_jbert.*"]), *SHIPPED],
     package_dir=SHIPPED,
     package_data={
-        "spacy_jbert": ["py.typed"],
+        "spacy_jbert": ["py.typed", "serving/page/*"],
         "spacy_jbert.project.configs": ["*.cfg"],
         "spacy_jbert.project.jbert_mini": ["*"],
     },

@@ -14,6 +14,7 @@ from .errors import errors_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
+from .serve import serve_cli
 
 app = typer.Typer(
     name="jbert",
@@ -26,6 +27,7 @@ app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
+app.command("serve")(serve_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)

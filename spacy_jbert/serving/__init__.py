@@ -1,0 +1,1 @@
+"""Trained pipelines at work: the HTTP service, its metrics, annotation in bulk."""
