@@ -17,7 +17,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # Half of all lines would say when a series began.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)

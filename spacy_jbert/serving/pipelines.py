@@ -13,6 +13,7 @@ from spacy.language import Language
 from ..errors import Errors
 from .answers import Job, analysis
 from .refusals import Refusal, failed
+from .zone import forgetting
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Pipeline:
     """A loaded pipeline. `analyse` is for one thread at a time.
 
     name (str): In the service's addresses.
-    nlp (Language): The pipeline.
+    nlp (Language): The pipeline, loaded and not used otherwise.
     """
 
     def __init__(self, name: str, nlp: Language) -> None:
@@ -59,8 +60,7 @@ class Pipeline:
             return [failed()]
 
     def _together(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        # New words would stay in the vocabulary for ever.
-        with self.nlp.memory_zone():
+        with forgetting(self.nlp):
             docs = self.nlp.pipe([job.text for job in jobs], batch_size=len(jobs))
             return [analysis(self.nlp, doc, job) for doc, job in zip(docs, jobs, strict=True)]
 
@@ -89,5 +89,6 @@ def load(models: Sequence[str]) -> list[Pipeline]:
         named[name] = source
     pipelines = [Pipeline(name, spacy.load(source)) for name, source in named.items()]
     for pipeline in pipelines:
-        pipeline.nlp("東京です。")
+        with forgetting(pipeline.nlp):
+            pipeline.nlp("東京です。")
     return pipelines
