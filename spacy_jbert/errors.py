@@ -556,8 +556,8 @@ class Errors(metaclass=_WithCodes):
     )
     J438 = '{what} needs packages that are missing: pip install "spacy-jbert[{extra}]"  ({reason})'
     J439 = (
-        "There is nothing to compare: of {kind}, '{reference}' has {count_reference} and '{new}' "
-        "has {count_new}. Both need documents with entities or categories."
+        "There is nothing to compare: of the documents in {reference}, {count_reference} have "
+        "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
     )
     # What the service answers.
     J440 = "The request has more than {most} bytes. Send fewer texts at once."

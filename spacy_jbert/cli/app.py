@@ -10,6 +10,7 @@ from .convert import convert_cli
 from .crossval import crossval_cli
 from .debug_data import debug_data_cli
 from .demo import demo_cli
+from .drift import drift_cli
 from .errors import errors_cli
 from .init import init_cli
 from .output import show_tracebacks
@@ -28,6 +29,7 @@ app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
 app.command("serve")(serve_cli)
+app.command("drift")(drift_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
