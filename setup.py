@@ -21,13 +21,17 @@ EXTRAS = {
         "prometheus-client>=0.20",
         "uvicorn>=0.34",
     ],
+    # The service, and bulk, on a cluster. Large (79 MB as a wheel), so it isn't part of `dev`.
+    "ray": ["ray[serve]>=2.50"],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
     "mecab": ["fugashi>=1.3", "unidic-lite>=1.0.8", "ipadic>=1.0"],
 }
 EXTRAS["dev"] = sorted(
-    {requirement for extra in EXTRAS.values() for requirement in extra}
+    {requirement for name in EXTRAS.keys() - {"ray"} for requirement in EXTRAS[name]}
     | {
         "build>=1.2",
+        # What FastAPI's test client is made of.
+        "httpx>=0.27",
         "hypothesis>=6.100",
         "mypy>=1.10",
         "pytest>=8",

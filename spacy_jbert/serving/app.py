@@ -25,6 +25,8 @@ from .metrics import Metrics
 from .pipelines import Pipeline
 from .refusals import ErrorAnswer, Refusal
 
+KEY = "SPACY_JBERT_API_KEY"
+"""The environment variable that holds the key."""
 _PAGE = files("spacy_jbert.serving") / "page"
 _SWAGGER = files(fastapi_offline) / "static"
 
@@ -123,7 +125,7 @@ def build(
     RAISES: ValueError J437 for a key that no header can hold.
     """
     if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
-        raise ValueError(Errors.J437)
+        raise ValueError(Errors.J437.format(variable=KEY))
     service = _Service(pipelines, limits or Limits(), Metrics(threshold))
     app = FastAPI(
         title="spacy-jbert",

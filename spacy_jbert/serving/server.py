@@ -17,12 +17,10 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
 from ..errors import Errors, Warnings
-from .app import build
+from .app import KEY, build
 from .limits import Limits
 from .pipelines import load
 
-KEY = "SPACY_JBERT_API_KEY"
-"""The environment variable that holds the key."""
 # Tells the processes of one service what to serve.
 _SERVICE = "SPACY_JBERT_SERVICE"
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"

@@ -2,19 +2,23 @@
 
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
 from fastapi.testclient import TestClient
+from spacy.cli import app as cli
 from spacy.language import Language
 from spacy.tokens import Doc
+from typer.testing import CliRunner
 
-from spacy_jbert.serving import gate
+import spacy_jbert.cli.app  # noqa: F401  (adds its commands to spaCy's)
+from spacy_jbert.serving import gate, server
 from spacy_jbert.serving.app import build
 from spacy_jbert.serving.limits import Limits
 from spacy_jbert.serving.pipelines import Pipeline, load
@@ -325,6 +329,34 @@ def test_a_zone_has_readings(nlp: Language) -> None:
     assert [str(token.morph) for token in nlp("客1357と京都へ行った。")] == outside
 
 
+def test_where_it_listens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv(server.KEY, raising=False)
+    monkeypatch.setattr(server.uvicorn.Server, "run", lambda *_, **__: None)
+    spacy.blank("ja").to_disk(tmp_path / "blank")
+    folder = str(tmp_path / "blank")
+    assert CliRunner().invoke(cli, ["jbert", "serve", folder, "--port", "0"]).exit_code == 0
+    service = server.Service([folder], Limits())
+    capsys.readouterr()
+    server.run(service, "127.0.0.1", 0)
+    assert "JW435" not in capsys.readouterr().err
+    server.run(service, "0.0.0.0", 0)
+    assert "JW435" in capsys.readouterr().err
+    monkeypatch.setenv(server.KEY, "key")
+    server.run(service, "0.0.0.0", 0)
+    assert "JW435" not in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(cli, ["jbert", "serve", folder, "--port", str(port)])
+    assert (done.exit_code, "[J436]" in done.output) == (1, True), done.output
+    monkeypatch.setenv(server.KEY, "")
+    done = CliRunner().invoke(cli, ["jbert", "serve", folder, "--port", "0"])
+    assert (done.exit_code, "[J437]" in done.output) == (1, True), done.output
+    done = CliRunner().invoke(cli, ["jbert", "serve", str(tmp_path / "nowhere"), "--port", "0"])
+    assert (done.exit_code, "[E050]" in done.output) == (1, True), done.output
+
+
 def test_names(nlp: Language, tmp_path: Any) -> None:
     nlp.remove_pipe("test_service_trouble")
     nlp.to_disk(tmp_path / "model-best")
@@ -333,9 +365,3 @@ def test_names(nlp: Language, tmp_path: Any) -> None:
     for models in ([folder, folder], [f"a/b={folder}"], [f"日本={folder}"]):
         with pytest.raises(ValueError, match="J435"):
             load(models)
-
-
-def test_the_defaults_fit_together() -> None:
-    limits = Limits()
-    assert limits.texts <= limits.queue
-    assert replace(limits, texts=1) != limits
