@@ -89,6 +89,8 @@ class State(BaseModel):
     status: str
 
 
+# FastAPI would tell OpenTelemetry of wrong requests, with their texts, if the environment says so.
+_SILENT = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 _REASONS = {
     401: "The key is missing or wrong",
     404: "No such pipeline",
@@ -133,8 +135,8 @@ def build(
         docs_url=None,
         redoc_url=None,
         lifespan=service.running,
-        # Whoever tests or generates clients by the schema should meet no surprise.
         redirect_slashes=False,
+        telemetry=_SILENT,  # type: ignore[arg-type]
     )
     app.add_middleware(
         Gate,

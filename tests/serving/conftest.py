@@ -109,7 +109,8 @@ class Service:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(60)
+            # A process that is just starting holds its parent up.
+            self.process.wait(240)
 
 
 @pytest.fixture

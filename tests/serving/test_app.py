@@ -283,6 +283,19 @@ def test_pages_need_no_network_and_run_no_foreign_code(
     assert "innerHTML" not in service.get("/page/page.js").text
 
 
+def test_nothing_is_told_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.5)
+        monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
+        with TestClient(build([])) as service:
+            service.post("/v1/rules/analyze", json={"text": 5})
+            with pytest.raises(TimeoutError):
+                listening.accept()
+
+
 def test_metrics(client: Callable[..., TestClient]) -> None:
     service = client()
     service.post("/v1/rules/batch", json={"texts": ["京都", "京都へ", "無"]})
