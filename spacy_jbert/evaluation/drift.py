@@ -175,7 +175,7 @@ def compare(
     """
     sides = np.repeat([0, 1], [len(reference), len(new)])
     documents = [*reference, *new]
-    measured = [
+    measured: list[tuple[str, _Labels | _Numbers]] = [
         ("entity labels", _labels(documents, lambda doc: doc.entities)),
         ("entities per document", _numbers(documents, lambda doc: [len(doc.entities)])),
         ("confidence of entities", _numbers(documents, lambda doc: doc.confidences)),
@@ -196,9 +196,8 @@ def compare(
         p = (1 + chance) / (1 + rounds)
         # Bonferroni: each figure is another occasion to be wrong.
         drifted = distance >= least and p <= max(alpha / len(there), 1 / (1 + rounds))
-        found.append(
-            Difference(what, *figure.means(sides), distance, p, drifted, figure.note(sides))
-        )
+        before, after = figure.means(sides)
+        found.append(Difference(what, before, after, distance, p, drifted, figure.note(sides)))
     return found
 
 

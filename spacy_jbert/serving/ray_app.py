@@ -30,9 +30,9 @@ def build(
     """
     service = Service(list(models), limits or Limits(), threshold)
 
-    @serve.deployment(name="jbert", **options)
     @serve.ingress(service.app)
     class Replica:
         """Answers as `jbert serve` does."""
 
-    return Replica.bind()
+    deployment: Any = serve.deployment(name="jbert", **options)(Replica)
+    return deployment.bind()
