@@ -17,13 +17,25 @@ EXTRAS = {
     "bulk": ["pyarrow>=15"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
+    # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
+    "serve": [
+        "fastapi>=0.115",
+        "fastapi-offline>=1.7",
+        "httptools>=0.6",
+        "prometheus-client>=0.20",
+        "uvicorn>=0.34",
+    ],
+    # The service, and bulk, on a cluster. Large (79 MB as a wheel), so it isn't part of `dev`.
+    "ray": ["ray[serve]>=2.50"],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
     "mecab": ["fugashi>=1.3", "unidic-lite>=1.0.8", "ipadic>=1.0"],
 }
 EXTRAS["dev"] = sorted(
-    {requirement for extra in EXTRAS.values() for requirement in extra}
+    {requirement for name in EXTRAS.keys() - {"ray"} for requirement in EXTRAS[name]}
     | {
         "build>=1.2",
+        # What FastAPI's test client is made of.
+        "httpx>=0.27",
         "hypothesis>=6.100",
         "mypy>=1.10",
         "pytest>=8",
@@ -52,7 +64,7 @@ setup(
     packages=[*find_packages(include=["spacy_jbert", "spacy_jbert.*"]), *SHIPPED],
     package_dir=SHIPPED,
     package_data={
-        "spacy_jbert": ["py.typed"],
+        "spacy_jbert": ["py.typed", "serving/page/*"],
         "spacy_jbert.tuning": ["spaces/*.cfg"],
         "spacy_jbert.project.configs": ["*.cfg"],
         "spacy_jbert.project.jbert_mini": ["*"],

@@ -2,8 +2,8 @@
 
 As in spaCy, a message is read off the class (`Errors.J001.format(...)`) and comes with its code in
 front. A message says what was wrong, in which file, line or setting, and what to do about it.
-Ranges: J0xx pipeline, J1xx pretraining, J2xx data, J3xx evaluation and packaging; the same for
-warnings (`Warnings.JW...`)."""
+Ranges: J0xx pipeline, J1xx pretraining, J2xx data, J3xx evaluation and packaging, J4xx at
+work; the same for warnings (`Warnings.JW...`)."""
 
 from pathlib import Path
 
@@ -638,6 +638,33 @@ class Errors(metaclass=_WithCodes):
         "Train a component of its own beside it."
     )
     J464 = "There is no head that can be imported: {reason}"
+    # --- J4xx: at work ----------------------------------------------------------------------------
+    J435 = (
+        "'{name}' (of {source}) can't be the name of a pipeline in the service: it must be of "
+        "A-Z, a-z, 0-9, '.', '_' and '-', and no other's. Give one: NAME={source}"
+    )
+    J436 = "Can't listen on {host}, port {port}: {reason}. Choose another with --host and --port."
+    J437 = (
+        "The API key in {variable} can't be sent in a header: it must be of printable ASCII "
+        "characters, not empty, without white space at its ends. Unset the variable to serve "
+        "without a key."
+    )
+    J438 = '{what} needs packages that are missing: pip install "spacy-jbert[{extra}]"  ({reason})'
+    J439 = (
+        "There is nothing to compare: of the documents in {reference}, {count_reference} have "
+        "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
+    )
+    # What the service answers.
+    J440 = "The request has more than {most} bytes. Send fewer texts at once."
+    J441 = "The request isn't what the documentation at /docs says: {reason}"
+    J442 = "A text has {length} characters; this service takes {most}."
+    J443 = "These are {count} texts; this service takes {most} in one request."
+    J444 = "{waiting} texts wait already, of at most {most}. Ask again later."
+    J445 = "This wasn't done in {seconds} seconds. Ask again later, or for less."
+    J446 = "The service is busy or shutting down. Ask again later."
+    J447 = "There is no {what}"
+    J448 = "This needs the key: Authorization: Bearer KEY"
+    J449 = "This failed; what happened stands in the service's log under the request's id."
 
 
 class Warnings(metaclass=_WithCodes):
@@ -825,4 +852,8 @@ class Warnings(metaclass=_WithCodes):
     JW452 = (
         "Stopped. The shards in '{path}' that are finished stay, and the same command goes on from "
         "there."
+    # --- JW4xx: at work ---------------------------------------------------------------------------
+    JW435 = (
+        "The service listens on {host}, so others can reach it, and asks for no key: set "
+        "{variable} to have one."
     )

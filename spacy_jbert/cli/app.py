@@ -12,6 +12,7 @@ from .crossval import crossval_cli
 from .debug_data import debug_data_cli
 from .demo import demo_cli
 from .doctor import doctor_cli
+from .drift import drift_cli
 from .errors import errors_cli
 from .importing import import_cli
 from .init import init_cli
@@ -19,6 +20,7 @@ from .output import show_tracebacks
 from .pieces import pieces_cli
 from .seeds import seeds_cli
 from .select import select_cli
+from .serve import serve_cli
 from .tune import tune_cli
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ app.command("demo")(demo_cli)
 app.command("select")(select_cli)
 app.command("annotate")(annotate_cli)
 app.command("import")(import_cli)
+app.command("serve")(serve_cli)
+app.command("drift")(drift_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)

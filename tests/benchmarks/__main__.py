@@ -18,7 +18,7 @@ from .measure import SHARED, Row, Settings
 
 _NOT_BENCHMARKS = {"__main__", "bulk", "gpu", "measure", "pipelines", "scores"}
 # Runs only if it is named, as it takes long.
-_ON_REQUEST = {"ablation"}
+_ON_REQUEST = {"ablation", "serve"}
 _PACKAGES = (
     "spacy",
     "spacy-transformers",

@@ -1,0 +1,163 @@
+"""What the service says of a text: its shape, and how it is read off a Doc."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, Field
+from spacy.language import Language
+from spacy.pipeline import Sentencizer, TextCategorizer
+from spacy.tokens import Doc
+
+from ..evaluation.confidence import get_confidence
+from ..evaluation.scorers import threshold_of
+from ..models.vectors import DocVectors
+
+# More digits say nothing.
+_DIGITS = 6
+_sentencizer = Sentencizer()
+
+
+class Entity(BaseModel):
+    """A named entity. Offsets count characters (code points); `end` is behind the last."""
+
+    start: int
+    end: int
+    text: str
+    label: str
+    confidence: float | None = Field(description="0 to 1; null if the component gives none")
+
+
+class Category(BaseModel):
+    """A category of the whole text. `chosen`: the best of those that exclude each other, or at
+    least at the label's threshold.
+    """
+
+    label: str
+    score: float
+    chosen: bool
+
+
+class Stretch(BaseModel):
+    """Characters of the text, `end` behind the last."""
+
+    start: int
+    end: int
+
+
+class Token(Stretch):
+    """A token with what the tokenizer says of it."""
+
+    text: str
+    lemma: str
+    pos: str
+    tag: str
+
+
+class Piece(Stretch):
+    """A wordpiece that the encoder saw, and the characters it stands for."""
+
+    piece: str
+    id: int
+
+
+class Analysis(BaseModel):
+    """What a pipeline says of a text."""
+
+    characters: int
+    entities: list[Entity]
+    categories: list[Category] = Field(description="The surest first")
+    sentences: list[Stretch]
+    tokens: list[Token] | None = Field(None, description="If asked for")
+    pieces: list[Piece] | None = Field(
+        None, description="If asked for, and the pipeline has an encoder of spacy-jbert"
+    )
+
+
+class Job(NamedTuple):
+    """A text, and what is wanted of it beside entities, categories and sentences."""
+
+    text: str
+    tokens: bool = False
+    pieces: bool = False
+
+
+def analysis(nlp: Language, doc: Doc, job: Job) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): An `Analysis`. Nothing in it belongs to the Doc any more."""
+    found: dict[str, Any] = {
+        "characters": len(job.text),
+        "entities": list(entities(doc)),
+        "categories": categories(nlp, doc),
+        "sentences": list(_sentences(doc)),
+    }
+    if job.tokens:
+        found["tokens"] = [
+            {
+                "start": token.idx,
+                "end": token.idx + len(token),
+                "text": token.text,
+                "lemma": token.lemma_,
+                "pos": token.pos_,
+                "tag": token.tag_,
+            }
+            for token in doc
+        ]
+    if job.pieces:
+        found["pieces"] = _pieces(doc)
+    return found
+
+
+def entities(doc: Doc) -> Iterator[dict[str, Any]]:
+    """YIELDS (dict[str, Any]): An `Entity`."""
+    for ent in doc.ents:
+        confidence = get_confidence(ent)
+        yield {
+            "start": ent.start_char,
+            "end": ent.end_char,
+            "text": ent.text,
+            "label": ent.label_,
+            "confidence": None if confidence is None else round(confidence, _DIGITS),
+        }
+
+
+def categories(nlp: Language, doc: Doc) -> list[dict[str, Any]]:
+    """RETURNS (list[dict[str, Any]]): Each a `Category`, the surest first."""
+    chosen = _chosen([pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)], doc)
+    return [
+        {"label": label, "score": round(score, _DIGITS), "chosen": label in chosen}
+        for label, score in sorted(doc.cats.items(), key=lambda item: -item[1])
+    ]
+
+
+def _chosen(classifiers: Sequence[TextCategorizer], doc: Doc) -> set[str]:
+    chosen: set[str] = set()
+    for pipe in classifiers:
+        labels = [label for label in pipe.labels if label in doc.cats]
+        if pipe.model.attrs.get("multi_label"):
+            threshold = pipe.cfg["threshold"]
+            chosen.update(
+                label for label in labels if doc.cats[label] >= threshold_of(threshold, label)
+            )
+        # An empty text has zeros for all.
+        elif any(doc.cats[label] for label in labels):
+            chosen.add(max(labels, key=lambda label: doc.cats[label]))
+    return chosen
+
+
+def _sentences(doc: Doc) -> Iterator[dict[str, int]]:
+    if not doc.has_annotation("SENT_START"):
+        # No component of the pipeline finds any: punctuation does.
+        doc = _sentencizer(doc)
+    for sentence in doc.sents:
+        yield {"start": sentence.start_char, "end": sentence.end_char}
+
+
+def _pieces(doc: Doc) -> list[dict[str, Any]] | None:
+    vectors = doc._.trf_data if Doc.has_extension("trf_data") else None
+    if not isinstance(vectors, DocVectors):
+        return None
+    return [
+        {"piece": vectors.vocabulary[id_], "id": id_, "start": start, "end": end}
+        for id_, start, end, _ in vectors.table.tolist()
+        # Special pieces stand for no characters.
+        if start >= 0
+    ]

@@ -1,0 +1,94 @@
+"""The pipelines of a service, each under its name."""
+
+import logging
+import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+
+from ..errors import Errors
+from .answers import Job, analysis
+from .refusals import Refusal, failed
+from .zone import forgetting
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Pipeline:
+    """A loaded pipeline. `analyse` is for one thread at a time.
+
+    name (str): In the service's addresses.
+    nlp (Language): The pipeline, loaded and not used otherwise.
+    """
+
+    def __init__(self, name: str, nlp: Language) -> None:
+        self.name = name
+        self.nlp = nlp
+
+    def about(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): What its meta.json says of it, for JSON."""
+        meta = self.nlp.meta
+        return {
+            "name": self.name,
+            "version": meta.get("version", ""),
+            "description": meta.get("description", ""),
+            "lang": meta.get("lang", ""),
+            "components": list(self.nlp.pipe_names),
+            "labels": {name: list(labels) for name, labels in self.nlp.pipe_labels.items()},
+            "scores": meta.get("performance", {}),
+        }
+
+    def analyse(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
+        """Run texts through the pipeline as one batch. If that fails, each alone, so that a text
+        that can't be done hurts no other.
+
+        RETURNS (list): For each text its `Analysis`, or why there is none.
+        """
+        try:
+            return list(self._together(jobs))
+        # A panic of Rust code is no Exception, and threads get no KeyboardInterrupt.
+        except BaseException as error:
+            if len(jobs) > 1:
+                return [self.analyse([job])[0] for job in jobs]
+            logger.error("%s: %s", self.name, told(error))
+            return [failed()]
+
+    def _together(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        with forgetting(self.nlp):
+            docs = self.nlp.pipe([job.text for job in jobs], batch_size=len(jobs))
+            return [analysis(self.nlp, doc, job) for doc, job in zip(docs, jobs, strict=True)]
+
+
+def told(error: BaseException) -> str:
+    """RETURNS (str): An error without its message, which may quote a text."""
+    where = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(where[-1].filename).name}:{where[-1].lineno}" if where else "?"
+    code = re.match(r"\[[A-Z]+\d+\]", str(error))
+    return f"{type(error).__name__}{' ' + code[0] if code else ''} at {place}"
+
+
+def load(models: Sequence[str]) -> list[Pipeline]:
+    """Load pipelines, and try each with a text.
+
+    models (Sequence[str]): Each a folder or an installed package, NAME=… to name it otherwise than
+        its folder or package.
+    RAISES: ValueError J435 for a name that can't be used; spaCy's E050 for what isn't there.
+    """
+    named: dict[str, str] = {}
+    for model in models:
+        name, _, source = model.rpartition("=")
+        name = name or Path(source).resolve().name
+        if not _NAME.fullmatch(name) or name in named:
+            raise ValueError(Errors.J435.format(name=name, source=source))
+        named[name] = source
+    pipelines = [Pipeline(name, spacy.load(source)) for name, source in named.items()]
+    for pipeline in pipelines:
+        with forgetting(pipeline.nlp):
+            pipeline.nlp("東京です。")
+    return pipelines
