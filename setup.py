@@ -49,6 +49,7 @@ setup(
     package_dir=SHIPPED,
     package_data={
         "spacy_jbert": ["py.typed"],
+        "spacy_jbert.evaluation": ["web/*"],
         "spacy_jbert.project.configs": ["*.cfg"],
         "spacy_jbert.project.jbert_mini": ["*"],
     },
@@ -66,6 +67,8 @@ setup(
         # Two runs in one output folder; torch and transformers want it too.
         "filelock>=3.12",
         "thinc>=8.3.4,<8.4",
+        # The report page; spaCy needs it too.
+        "jinja2>=3.1",
         # The converters' command lines and tables; rich counts full-width characters as two
         # columns.
         "rich>=13",
@@ -77,6 +80,7 @@ setup(
         "spacy_factories": [
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
+            "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
         ],
         "spacy_tokenizers": [
             "spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer.sudachi:sudachi_tokenizer"

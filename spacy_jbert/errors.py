@@ -543,6 +543,35 @@ class Errors(metaclass=_WithCodes):
         "The first row of a table has to name its columns, and this one looks like data: "
         "{fields}. Put a row with names, such as text and label, above it."
     )
+    J410 = (
+        "`report` takes one pipeline or two, and then the annotated documents; {count} pipelines "
+        "were given."
+    )
+    J411 = (
+        "The two pipelines answer nothing of the same kind: the first {first}, the second "
+        "{second}. Compare pipelines with the same task; text classifiers need the same name."
+    )
+    J412 = (
+        "No threshold makes {precision:.1%} of the answers right ({what}): the best makes "
+        "{best:.1%} of {count} right. Ask for less by --precision, or train on more texts."
+    )
+    J413 = (
+        "Nothing in this pipeline says how sure it is, so there is nothing to set a threshold for "
+        "(components: {names}). It needs jbert_ner, textcat or textcat_multilabel, and documents "
+        "that are annotated for it."
+    )
+    J414 = (
+        "'{model}' is an installed package and isn't written to: give a folder for the new "
+        "pipeline by --out."
+    )
+    J415 = (
+        "The threshold of {label!r} in [components.{name}] is {value!r}. It has to be a number "
+        "from 0 to 1, or null for never."
+    )
+    J416 = (
+        "doc._.{extension} belongs to something else already, so '{name}' can't write it. Rename "
+        "the other extension, or load this pipeline before it."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
@@ -714,3 +743,12 @@ class Warnings(metaclass=_WithCodes):
         "{labels}"
     )
     JW320 = "Labels with fewer than 5 examples can hardly be learned: {labels}"
+    JW410 = (
+        "Only {count} answers were there to find the threshold from ({what}): the true precision "
+        "may be anything from {low:.1%} to {high:.1%}. Use more texts."
+    )
+    JW411 = (
+        "No threshold makes {precision:.1%} of the answers {label!r} right, so none of them is "
+        "given any more. Ask for less by --precision to keep some."
+    )
+    JW413 = "{path} holds no evaluations (step and score, a JSON object a line): no learning curve."

@@ -2,17 +2,16 @@
 its tokenizer needs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from spacy.language import Language
 from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
-from .encoder.checkpoint import Encoder
 from .errors import Errors
+from .evaluation.facts import encoders_of
 from .models.finite import finite_weights
-from .models.shim import EncoderShim
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
 
@@ -76,7 +75,7 @@ def portable() -> Callable[[Language], Language]:
                 for needed in nlp.tokenizer.dictionaries.requirements()
                 if needed not in requirements
             ]
-        for encoder in _encoders(nlp):
+        for encoder in encoders_of(nlp):
             requirements += [
                 needed
                 for needed in _tokenizer_requirements(encoder.tokenizer)
@@ -85,16 +84,6 @@ def portable() -> Callable[[Language], Language]:
         return nlp
 
     return make_portable
-
-
-def _encoders(nlp: Language) -> Iterator[Encoder]:
-    """Every encoder of a pipeline: after `replace_listeners` heads hold copies of their own."""
-    for _, pipe in nlp.pipeline:
-        model = getattr(pipe, "model", None)
-        for node in model.walk() if isinstance(model, Model) else []:
-            for shim in node.shims:
-                if isinstance(shim, EncoderShim) and shim.encoder is not None:
-                    yield shim.encoder
 
 
 def _set_device_auto(section: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from .errors import errors_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
+from .report import report_cli
+from .threshold import threshold_cli
 
 app = typer.Typer(
     name="jbert",
@@ -25,6 +27,8 @@ app.command("convert")(convert_cli)
 app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
+app.command("report")(report_cli)
+app.command("threshold")(threshold_cli)
 app.command("demo")(demo_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}

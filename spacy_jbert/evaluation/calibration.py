@@ -7,8 +7,9 @@ Networks)."""
 
 import logging
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,8 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
     ]
     data: list[list[Any]] = [[] for _ in pipes]
     for batch in minibatch(examples, nlp.batch_size):
-        for eg, doc in zip(batch, nlp.pipe(eg.predicted for eg in batch), strict=True):
+        docs = nlp.pipe((eg.predicted for eg in batch), disable=threshold_pipes(nlp))
+        for eg, doc in zip(batch, docs, strict=True):
             eg.predicted = doc
         for pipe, of_pipe in zip(pipes, data, strict=True):
             of_pipe.append(pipe.calibration_data(batch))
@@ -125,9 +127,47 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
         performance[name] = after[name]
 
 
+def threshold_pipes(nlp: Language) -> list[str]:
+    """RETURNS (list[str]): The components that leave out what is under a threshold. What isn't
+    found because of them would be missing in any fit.
+    """
+    return [name for name in nlp.pipe_names if nlp.get_pipe_meta(name).factory == "jbert_threshold"]
+
+
 def is_pooled_textcat(pipe: Any) -> bool:
     """RETURNS (bool): Whether it is a stock component on `spacy-jbert.PooledTextCat.v1`."""
     return isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names
+
+
+def _temperature_of(pipe: Any) -> MutableMapping[str, Any] | None:
+    """RETURNS: What holds a component's temperature, under that name; None if it has none."""
+    if is_pooled_textcat(pipe):
+        return cast(MutableMapping[str, Any], pipe.model.get_ref("probabilities").attrs)
+    cfg = getattr(pipe, "cfg", None)
+    return cfg if isinstance(pipe, Calibratable) and "temperature" in (cfg or {}) else None
+
+
+def temperature(pipe: Any) -> float | None:
+    """RETURNS (float | None): What a component divides its scores by; None if it has no such."""
+    holder = _temperature_of(pipe)
+    return None if holder is None else float(holder["temperature"])
+
+
+@contextmanager
+def at_temperature(pipe: Any, value: float) -> Iterator[bool]:
+    """Let a component predict at a temperature for a while.
+
+    YIELDS (bool): Whether that makes a difference.
+    """
+    holder, kept = _temperature_of(pipe), temperature(pipe)
+    if holder is None or kept is None:
+        yield False
+        return
+    holder["temperature"] = value
+    try:
+        yield kept != value
+    finally:
+        holder["temperature"] = kept
 
 
 class _OfTextCat:
