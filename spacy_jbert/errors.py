@@ -565,8 +565,8 @@ class Errors(metaclass=_WithCodes):
         "pipeline by --out."
     )
     J415 = (
-        "The threshold of {label!r} in [components.{name}] is {value!r}. It has to be a number "
-        "from 0 to 1, or null for never."
+        "The threshold of {label!r} in component '{name}' (thresholds.json) is {value!r}. It has "
+        "to be a number from 0 to 1, or null for never."
     )
     J416 = (
         "doc._.{extension} belongs to something else already, so '{name}' can't write it. Rename "
@@ -744,8 +744,9 @@ class Warnings(metaclass=_WithCodes):
     )
     JW320 = "Labels with fewer than 5 examples can hardly be learned: {labels}"
     JW410 = (
-        "Only {count} answers were there to find the threshold from ({what}): the true precision "
-        "may be anything from {low:.1%} to {high:.1%}. Use more texts."
+        "Fewer than {few} held-out answers are above these thresholds, so the true precision may "
+        "be much lower (see the column 'at least'): {labels}. Use more texts, or one threshold for "
+        "all."
     )
     JW411 = (
         "No threshold makes {precision:.1%} of the answers {label!r} right, so none of them is "

@@ -1,5 +1,6 @@
 """`python -m spacy jbert threshold`: what a pipeline isn't sure enough of is not said any more."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -60,18 +61,17 @@ def threshold_cli(
             print(target)
             return
         examples = read_examples(nlp, data)
-        known = {
-            name for _, pipe in nlp.pipeline for name in getattr(pipe, "labels", ())
-        }
+        known = {name for _, pipe in nlp.pipeline for name in getattr(pipe, "labels", ())}
         if strange := set(label or ()) - known:
             raise ValueError(Errors.J313.format(labels=listed(strange)))
         annotate(nlp, examples, disable=threshold_pipes(nlp))
         check_labels(nlp, examples, data)
         found = fit_thresholds(nlp, examples, precision, labels=label or (), by_label=by_label)
         nlp.to_disk(target)
-        table = Table("", "label", "threshold", "kept %", "right %", "at least", "answers")
-        for column in table.columns[2:]:
-            column.justify = "right"
+        table = Table("", "label")
+        table.columns[1].overflow = "fold"
+        for name in ("threshold", "kept %", "right %", "at least", "answers"):
+            table.add_column(name, justify="right", no_wrap=True)
         for one in found:
             table.add_row(
                 one.task,
@@ -80,7 +80,7 @@ def threshold_cli(
                 f"{100 * one.coverage:.1f}",
                 f"{100 * one.precision:.1f}" if one.threshold is not None else "–",
                 f"{100 * one.low:.1f}" if one.threshold is not None else "–",
-                str(one.count),
+                str(one.answers),
             )
-        Console().print(table)
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
         print(target)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 420, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 22, 10, 40
 
 
 class Line(NamedTuple):

@@ -41,9 +41,7 @@ def compared(first: Outcome, second: Outcome) -> Comparison:
     of_first, of_second = ({of.name: of for of in one.answers} for one in (first, second))
     names = [name for name in of_first if name in of_second]
     if not names:
-        raise ValueError(
-            Errors.J411.format(first=", ".join(of_first), second=", ".join(of_second))
-        )
+        raise ValueError(Errors.J411.format(first=", ".join(of_first), second=", ".join(of_second)))
     differences, labels = {}, {}
     for name in names:
         pair = of_first[name], of_second[name]

@@ -18,7 +18,7 @@ class Group(NamedTuple):
 
     confidence: float
     accuracy: float
-    count: int
+    answers: int
 
 
 class Point(NamedTuple):
@@ -27,7 +27,7 @@ class Point(NamedTuple):
     threshold: float
     coverage: float
     accuracy: float
-    count: int
+    answers: int
 
 
 def curve(confidence: Sequence[float], right: Sequence[bool]) -> list[Point]:
@@ -40,9 +40,9 @@ def curve(confidence: Sequence[float], right: Sequence[bool]) -> list[Point]:
     order = np.argsort(-sure, kind="stable")
     sure, correct = sure[order], np.cumsum(np.asarray(right, dtype=np.float64)[order])
     # Equal confidences stay together.
-    (ends,) = np.nonzero(np.append(sure[:-1] > sure[1:], True)) if len(sure) else (np.empty(0, int),)
+    (ends,) = np.nonzero(np.append(sure[:-1] > sure[1:], True)[: len(sure)])
     return [
-        Point(float(sure[end]), (end + 1) / len(sure), float(correct[end] / (end + 1)), int(end + 1))
+        Point(float(sure[end]), (end + 1) / len(sure), float(correct[end]) / (end + 1), end + 1)
         for end in ends.tolist()
     ]
 

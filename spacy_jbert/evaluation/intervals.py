@@ -72,9 +72,7 @@ def intervals(counts: Floats, *, draws: int = DRAWS, seed: int = 0) -> dict[str,
     """
     exact = score(counts.sum(axis=0))
     drawn = _drawn(counts, draws, seed)
-    return {
-        name: Interval(float(value), *_middle(drawn[name])) for name, value in exact.items()
-    }
+    return {name: Interval(float(value), *_middle(drawn[name])) for name, value in exact.items()}
 
 
 def compare(
@@ -91,9 +89,9 @@ def compare(
     for name in exact[0]:
         value = float(exact[1][name] - exact[0][name])
         differences = drawn[1][name] - drawn[0][name]
-        against = np.mean(differences <= 0 if value > 0 else differences >= 0)
+        against = float(np.mean(differences <= 0 if value > 0 else differences >= 0))
         found[name] = Difference(
-            value, *_middle(differences), float(min(1.0, 2.0 * against)) if value else 1.0
+            value, *_middle(differences), min(1.0, 2.0 * against) if value else 1.0
         )
     return found
 

@@ -54,6 +54,7 @@ def page(
         "base-uri 'none'; form-action 'none'",
         data=data(outcomes, comparison, lang),
         matrix=matrix,
+        often=often,
     )
 
 
@@ -119,6 +120,11 @@ def matrix(task: Task) -> tuple[list[str], dict[tuple[str, str], int], dict[str,
     return labels, cells, sums
 
 
+def often(task: Task, count: int = 20) -> list[tuple[str, str, int]]:
+    """RETURNS (list): What is taken for what, the most frequent first."""
+    return [pair for pair in task.confusion if pair[0] != pair[1]][:count]
+
+
 def _heat(count: int, total: int) -> int:
     """RETURNS (int): 0 to 9, how dark a cell is."""
     return round(9 * count / total) if total else 0
@@ -138,8 +144,10 @@ def size(number: int) -> str:
     return f"{number:.3g} GB"
 
 
-def _heading(name: str) -> Markup | str:
-    return say("entities") if name == "entities" else name
+def _heading(name: str) -> Markup:
+    if name == "entities":
+        return say("entities")
+    return Markup("{} ({})").format(say("categories"), name)
 
 
 class _Charts:

@@ -41,7 +41,7 @@ class Found(NamedTuple):
     label (str): Or "*" for all that have none of their own.
     threshold (float | None): None if none is high enough.
     coverage, precision (float): Of the answers; low: the lower end of the precision's interval.
-    count (int): How many answers there were.
+    answers (int): How many there were.
     """
 
     task: str
@@ -50,7 +50,7 @@ class Found(NamedTuple):
     coverage: float
     precision: float
     low: float
-    count: int
+    answers: int
 
 
 def fit_thresholds(
@@ -72,13 +72,16 @@ def fit_thresholds(
     RAISES: ValueError J412 if no threshold does it, J413 if nothing has a confidence.
     """
     answers = [
-        of
-        for of in answers_of(nlp, examples, entities=finds_entities(nlp, examples))
-        if of.said
+        of for of in answers_of(nlp, examples, entities=finds_entities(nlp, examples)) if of.said
     ]
     if not answers:
         raise ValueError(Errors.J413.format(names=", ".join(nlp.pipe_names) or "none"))
     found = [one for of in answers for one in _of_task(of, precision, labels, by_label)]
+    few = [
+        one.label for one in found if one.threshold is not None and one.coverage * one.answers < FEW
+    ]
+    if few:
+        logger.warning(Warnings.JW410.format(few=FEW, labels=", ".join(few)))
     _put(nlp, found, {of.name for of in answers if of.exclusive is False}, keep=bool(labels))
     _measure_again(nlp, examples)
     return found
@@ -90,16 +93,15 @@ def _of_task(
     if labels or by_label:
         wanted = [label for label in answers.labels if not labels or label in labels]
         each = {
-            label: [answer for answer in answers.said if answer.label == label]
-            for label in wanted
+            label: [answer for answer in answers.said if answer.label == label] for label in wanted
         }
         return [_find(answers, label, said, precision) for label, said in each.items() if said]
     found = _find(answers, ANY, answers.said, precision)
     if found.threshold is None:
-        best = max(_points(answers.said), key=lambda point: (point.accuracy, point.count))
+        best = max(_points(answers.said), key=lambda point: (point.accuracy, point.answers))
         raise ValueError(
             Errors.J412.format(
-                precision=precision, what=answers.name, best=best.accuracy, count=best.count
+                precision=precision, what=answers.name, best=best.accuracy, count=best.answers
             )
         )
     return [found]
@@ -111,20 +113,15 @@ def _points(said: Iterable[Answer]) -> list[coverage.Point]:
 
 
 def _find(answers: Answers, label: str, said: list[Answer], precision: float) -> Found:
-    what = answers.name if label == ANY else f"{answers.name}, {label}"
     point = coverage.threshold_for(_points(said), precision)
     if point is None:
         if label != ANY:
             logger.warning(Warnings.JW411.format(precision=precision, label=label))
         return Found(answers.name, label, None, 0.0, 0.0, 0.0, len(said))
-    low, high = wilson(round(point.accuracy * point.count), point.count)
-    if point.count < FEW:
-        logger.warning(Warnings.JW410.format(count=point.count, what=what, low=low, high=high))
+    low, _ = wilson(round(point.accuracy * point.answers), point.answers)
     # Rounded down, so that nothing that is kept here falls under it.
     threshold = int(point.threshold * 1e6) / 1e6
-    return Found(
-        answers.name, label, threshold, point.coverage, point.accuracy, low, len(said)
-    )
+    return Found(answers.name, label, threshold, point.coverage, point.accuracy, low, len(said))
 
 
 def _put(nlp: Language, found: Sequence[Found], several: set[str], *, keep: bool) -> None:
@@ -133,17 +130,17 @@ def _put(nlp: Language, found: Sequence[Found], several: set[str], *, keep: bool
     several (set[str]): The text classifiers whose labels don't exclude each other.
     keep (bool): Whether thresholds that are there stay.
     """
-    settings: dict[str, Thresholds] = {"entities": {}, "categories": {}}
+    entities: Thresholds = {}
+    categories: Thresholds = {}
     for name in threshold_pipes(nlp):
         pipe = nlp.get_pipe(name)
         if keep:
-            settings["entities"] |= pipe.entities
-            settings["categories"] |= pipe.categories
+            entities |= pipe.entities
+            categories |= pipe.categories
         nlp.remove_pipe(name)
     for one in found:
-        kind = "entities" if one.task == "entities" else "categories"
-        settings[kind][one.label] = one.threshold
-    nlp.add_pipe(FACTORY, config=settings, last=True)
+        (entities if one.task == "entities" else categories)[one.label] = one.threshold
+    nlp.add_pipe(FACTORY, last=True).set(entities, categories)
     # Where any number of labels fits, the classifier itself has a threshold for each.
     for name in several:
         pipe = nlp.get_pipe(name)
@@ -155,7 +152,9 @@ def _put(nlp: Language, found: Sequence[Found], several: set[str], *, keep: bool
 def _by_label(pipe: Any, found: Thresholds) -> dict[str, float]:
     before = pipe.cfg["threshold"]
     kept = before if isinstance(before, dict) else dict.fromkeys(pipe.labels, before)
-    wanted = {label: found.get(label, found.get(ANY, kept.get(label, 0.5))) for label in pipe.labels}
+    wanted = {
+        label: found.get(label, found.get(ANY, kept.get(label, 0.5))) for label in pipe.labels
+    }
     # No score is above 1.
     return {label: 1.0 if value is None else value for label, value in wanted.items()}
 

@@ -39,7 +39,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "error_types": ("誤りの種類（SemEval-2013）", "Kinds of error (SemEval-2013)"),
     "error_types_note": (
-        "strict は範囲と種類、exact は範囲、type は重なりと種類が合えば正解。partial は重なりを半分と数えます。",
+        "strict は範囲と種類、exact は範囲、type は重なりと種類が合えば正解。"
+        "partial は重なりを半分と数えます。",
         "strict: borders and type right; exact: borders; type: type, with any overlap; "
         "partial: an overlap counts half.",
     ),
@@ -54,6 +55,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "行が正解、列が予測です。数を押すと、その間違いだけを下に示します。",
         "Rows: annotated; columns: found. A number shows these mistakes below.",
     ),
+    "often": ("多い取り違え", "The most frequent confusions"),
     "nothing": ("（なし）", "(nothing)"),
     "coverage": ("被覆率と正解率", "Coverage and accuracy"),
     "coverage_note": (
@@ -67,7 +69,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "reliability": ("信頼度（較正）", "Reliability"),
     "reliability_note": (
         "確信度 0.8 の答えが 80% 正しければ点線に乗ります。点は同数ずつの 10 群。ECE:",
-        "On the dashed line, of answers with 0.8, 80 % are right. Points: 10 groups of equal size. ECE:",
+        "On the dashed line, of answers with 0.8, 80 % are right. Points: 10 groups of equal "
+        "size. ECE:",
     ),
     "before": ("較正前", "before calibration"),
     "after": ("較正後", "as it is"),
@@ -131,7 +134,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "difference": ("差（B − A）", "Difference (B − A)"),
     "comparison_note": (
         "同じ文書での対応ありブートストラップ（1,000 回）。p は差が偶然である目安です。",
-        "Paired bootstrap on the same documents, 1,000 draws; p: how often chance would say otherwise.",
+        "Paired bootstrap on the same documents, 1,000 draws; p: how often chance would say "
+        "otherwise.",
     ),
     "who": ("どちらの間違い", "Whose mistakes"),
     "only_a": ("A だけが間違えた文書", "Records only A gets wrong"),
@@ -145,14 +149,12 @@ WORDS: dict[str, tuple[str, str]] = {
 def say(key: str) -> Markup:
     """RETURNS (Markup): Both languages; the style sheet shows that of the page."""
     japanese, english = WORDS[key]
-    return Markup('<span class="ja" lang="ja">{}</span><span class="en" lang="en">{}</span>').format(
-        japanese, english
-    )
+    both = '<span class="ja" lang="ja">{}</span><span class="en" lang="en">{}</span>'
+    return Markup(both).format(japanese, english)
 
 
 def say_in_svg(key: str) -> Markup:
     """RETURNS (Markup): The same inside of an SVG's <text>."""
     japanese, english = WORDS[key]
-    return Markup('<tspan class="ja">{}</tspan><tspan class="en">{}</tspan>').format(
-        japanese, english
-    )
+    both = '<tspan class="ja">{}</tspan><tspan class="en">{}</tspan>'
+    return Markup(both).format(japanese, english)
