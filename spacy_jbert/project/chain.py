@@ -10,6 +10,7 @@ HEADER = """\
 #   python -m spacy project run all . --vars.gpu_id 0      on a GPU
 """
 TRAINED = "training/model-best"
+REPORT, CARD = "reports/report.html", "reports/meta.json"
 
 
 def project(
@@ -102,13 +103,13 @@ def _fine_tuning(
         evaluate,
         _step(
             "report",
-            "Write a page of the mistakes, those that it was surest of first",
-            f"python -m spacy jbert errors {TRAINED} {held_out} --html reports/mistakes.html "
+            "Write a page of scores, calibration and every mistake, and the wheel's model card",
+            f"python -m spacy jbert report {TRAINED} {held_out} --out {REPORT} --card {CARD} "
             "--gpu-id ${vars.gpu_id}",
             [TRAINED, held_out],
-            ["reports/mistakes.html"],
+            [REPORT, CARD],
         ),
-        _package(TRAINED),
+        _package(TRAINED, card=CARD),
         _step(
             "demo",
             "Type texts, and see what the pipeline says",
@@ -146,14 +147,16 @@ def _adaptation(config: str, convert: str, encoder: list[str]) -> list[dict[str,
     ]
 
 
-def _package(pipeline: str) -> dict[str, Any]:
+def _package(pipeline: str, card: str = "") -> dict[str, Any]:
+    """card (str): The meta.json with the model card, if there is one."""
     package = "packages/ja_${vars.name}-${vars.version}"
+    meta = f"--meta-path {card} " if card else ""
     return _step(
         "package",
         "Build a wheel: pip install it anywhere, then spacy.load",
-        f"python -m spacy package {pipeline} packages --name ${{vars.name}} "
+        f"python -m spacy package {pipeline} packages {meta}--name ${{vars.name}} "
         "--version ${vars.version} --build wheel --force",
-        [pipeline],
+        [pipeline, card] if card else [pipeline],
         [f"{package}/dist/ja_${{vars.name}}-${{vars.version}}-py3-none-any.whl"],
     )
 

@@ -111,7 +111,7 @@ def readme(name: str, task: str, lang: Lang, *, crossval: bool) -> str:
     scores = "metrics/crossval/scores.json" if crossval else "metrics/test.json"
     rows = {
         "metrics": (f"点数（{scores}）", f"scores ({scores})"),
-        "reports": ("間違いの一覧（HTML）", "mistakes, as HTML"),
+        "reports": ("点数と間違いの報告（HTML）", "scores and mistakes, as HTML"),
         "packages": ("wheel", "the wheel"),
         "configs": ("学習の設定", "the settings of training"),
     }
