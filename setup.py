@@ -22,6 +22,8 @@ EXTRAS["dev"] = sorted(
         "build>=1.2",
         "hypothesis>=6.100",
         "mypy>=1.10",
+        # Drives the browser that the report page is tested in; the browser is the system's.
+        "playwright>=1.48",
         "pytest>=8",
         "pytest-xdist>=3.6",
         "ruff>=0.6",

@@ -56,8 +56,7 @@ def check_labels(nlp: Language, examples: list[Example], data: Path) -> list[Lab
 
 def title(model: str | Path, data: Path) -> str:
     """RETURNS (str): Of what on what: the last two parts of each path."""
-    paths = (f"{path.parent.name}/{path.name}" for path in (Path(model), data))
-    return " on ".join(paths)
+    return " on ".join("/".join(Path(path).parts[-2:]) for path in (model, data))
 
 
 def listed(labels: set[str]) -> str:

@@ -99,6 +99,7 @@ def data(
 # What the script writes itself.
 _IN_SCRIPT = (
     *("all", "record", "annotated", "found", "sure", "whole", "suspect", "nothing", "more"),
+    *("only_a", "only_b", "both"),
     *("missed", "invented", "wrong type", "wrong border"),
     *("wrong class", "missed class", "invented class"),
 )

@@ -27,7 +27,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "In brackets: 95 % intervals, from 1,000 bootstrap draws of documents (accuracy: Wilson).",
     ),
     "documents": ("文書", "Documents"),
-    "characters": ("文字", "Characters"),
+    "characters": ("文字", "characters"),
     "by_label": ("ラベル別", "By label"),
     "label": ("ラベル", "Label"),
     "support": ("正解数", "Annotated"),

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from spacy_jbert.evaluation.coverage import at, curve, groups, thinned, threshold_for
 
-ANSWERS = st.lists(st.tuples(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0]), st.booleans()), max_size=30)
+ANSWERS = st.lists(
+    st.tuples(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0]), st.booleans()), max_size=30
+)
 
 
 def test_a_curve() -> None:

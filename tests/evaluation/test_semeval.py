@@ -33,7 +33,10 @@ def test_what_fits_best_is_paired() -> None:
 
 
 def test_scores_count_half_of_what_is_partial() -> None:
-    got = outcomes([Label("A", 0, 2), Label("A", 5, 7), Label("A", 9, 10)], [Label("A", 0, 2), Label("A", 5, 8)])
+    got = outcomes(
+        [Label("A", 0, 2), Label("A", 5, 7), Label("A", 9, 10)],
+        [Label("A", 0, 2), Label("A", 5, 8)],
+    )
     assert scores(got["partial"]) == pytest.approx((1.5 / 2, 1.5 / 3, 3 / 5))
     assert scores(got["strict"]) == pytest.approx((1 / 2, 1 / 3, 2 / 5))
     assert scores(outcomes([], [])["strict"]) == (0.0, 0.0, 0.0)

@@ -26,7 +26,7 @@ TEXT = "田中さんは東京と大阪へ行く。"
 def says(doc: Doc) -> Doc:
     register()
     spans = []
-    for text, (label, confidence) in SAID.items():
+    for text, (label, _) in SAID.items():
         start = doc.text.find(text)
         if start >= 0:
             span = doc.char_span(start, start + len(text), label=label)
@@ -69,7 +69,7 @@ def test_what_is_under_its_threshold_is_uncertain(nlp: Language) -> None:
     assert [span.label_ for span in doc.spans[UNCERTAIN]] == ["PERSON", "GPE"]
     # Free tokens are annotated as free, not unknown.
     assert all(token.ent_iob for token in doc)
-    kept = list(DocBin(docs=[doc], store_user_data=True).get_docs(nlp.vocab))[0]
+    (kept,) = DocBin(docs=[doc], store_user_data=True).get_docs(nlp.vocab)
     assert ends(kept) == ends(doc)
     # At the threshold is enough.
     nlp.get_pipe("jbert_threshold").set({"GPE": 0.7}, {})

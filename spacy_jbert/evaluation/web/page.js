@@ -52,6 +52,10 @@
     const labels = count(mistakes.flatMap((mistake) => labelsOf(mistake)));
     fill(byId("kind"), kinds, word);
     fill(byId("label"), labels, (label) => label);
+    if (byId("whose")) {
+      const names = { A: "only_a", B: "only_b", AB: "both" };
+      fill(byId("whose"), count(Object.values(data.wrong)), (whose) => word(names[whose]));
+    }
   }
   function labelsOf(mistake) {
     return [...new Set([mistake.gold, mistake.found].filter(Boolean).map((side) => side[0]))];
