@@ -2,7 +2,9 @@
 its tokenizer needs.
 """
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
@@ -10,6 +12,7 @@ from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
 from .errors import Errors
+from .evaluation.card import HEADING, training_card
 from .evaluation.facts import encoders_of
 from .models.finite import finite_weights
 from .pipeline.transformer import JBertTransformer
@@ -33,7 +36,9 @@ def portable() -> Callable[[Language], Language]:
     Empties [paths] and the encoder loaders in [initialize] of the config that is saved: what they
     named is in the pipeline now, and doesn't exist on the machine it is installed on. A config
     without an encoder's name can still be trained or assembled anew, if one is given. Adds the
-    packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them.
+    packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them,
+    the encoder's name and licence to `sources`, and a model card to `notes`, which is part of a
+    wheel's README.
     Calling it twice changes nothing.
 
     Refuses a pipeline with weights that are no numbers (J302), as nothing is written yet.
@@ -58,6 +63,7 @@ def portable() -> Callable[[Language], Language]:
             if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
                 # What takes its name from [paths] has none now, and takes another one from there.
                 loader = config.interpolate()["initialize"]["components"][name].get("encoder") or {}
+                _name_source(nlp, loader.get("name"))
                 if loader.get("@misc") != HF_ENCODER or loader["name"] is not None:
                     settings["encoder"] = {"@misc": HF_ENCODER, "name": None}
         # The device of the machine that trained it.
@@ -81,9 +87,34 @@ def portable() -> Callable[[Language], Language]:
                 for needed in _tokenizer_requirements(encoder.tokenizer)
                 if needed not in requirements
             ]
+        # What somebody has written there stays.
+        if not nlp.meta.get("notes") or str(nlp.meta["notes"]).startswith(HEADING):
+            nlp.meta["notes"] = training_card(nlp)
         return nlp
 
     return make_portable
+
+
+def _name_source(nlp: Language, encoder: Any) -> None:
+    """Say in the meta where the encoder comes from and what its licence is, as far as that is
+    known: by the README of a folder, or the name on a hub. A folder's path is nobody's business.
+    """
+    if not isinstance(encoder, str):
+        return
+    folder = Path(encoder)
+    if folder.is_dir():
+        readme = folder / "README.md"
+        text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+        licence = re.search(r"\A---\n(?:.*\n)*?license: *(\S+)", text)
+        if not licence:
+            return
+        source = {"name": folder.name, "license": licence[1]}
+    else:
+        source = {"name": encoder, "url": f"https://huggingface.co/{encoder}"}
+    named = nlp.meta.get("sources") or []
+    known = [of if isinstance(of, dict) else {"name": str(of)} for of in named]
+    if source["name"] not in [of["name"] for of in known]:
+        nlp.meta["sources"] = [*known, source]
 
 
 def _set_device_auto(section: dict[str, Any]) -> None:

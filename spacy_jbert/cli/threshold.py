@@ -43,8 +43,8 @@ def threshold_cli(
     """Find from which confidence on a pipeline is right often enough, and keep that in it: a text
     whose category is under it has `doc._.category` None, entities under it are in
     `doc.spans["jbert_uncertain"]`."""
-    from ..evaluation.calibration import threshold_pipes
     from ..evaluation.mistakes import annotate
+    from ..evaluation.temperature import threshold_pipes
     from ..evaluation.thresholds import clear, fit_thresholds
     from .evaluated import check_labels, listed, load, read_examples
 

@@ -14,11 +14,11 @@ from spacy.pipeline import TextCategorizer
 from spacy.tokens import Span
 from spacy.training import Example
 
-from .calibration import at_temperature, threshold_pipes
 from .confidence import get_confidence
 from .mistakes import Label, annotate, entity_mistakes
 from .scorers import is_right, require_confidences, threshold_of
 from .semeval import SCHEMES, outcomes
+from .temperature import at_temperature, threshold_pipes
 
 UNCERTAIN = "jbert_uncertain"
 """`doc.spans[UNCERTAIN]`: entities that were found, and are under their threshold."""

@@ -7,9 +7,8 @@ Networks)."""
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from contextlib import contextmanager
-from typing import Any, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,10 @@ from spacy.util import minibatch
 
 from ..callbacks import Callback
 from ..errors import Errors
+from .answers import answers_of
+from .intervals import intervals
 from .scorers import forget_vectors, score_textcat
+from .temperature import is_pooled_textcat, threshold_pipes
 
 logger = logging.getLogger(__name__)
 
@@ -125,49 +127,21 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
     after = Scorer(nlp).score(examples)
     for name in after.keys() & performance.keys():
         performance[name] = after[name]
+    performance.update(_intervals(nlp, examples))
 
 
-def threshold_pipes(nlp: Language) -> list[str]:
-    """RETURNS (list[str]): The components that leave out what is under a threshold. What isn't
-    found because of them would be missing in any fit.
+def _intervals(nlp: Language, examples: list[Example]) -> dict[str, list[float]]:
+    """RETURNS (dict[str, list[float]]): Of the scores that people look at, under their names and
+    `_interval`: what holds 95 of 100 draws.
     """
-    return [name for name in nlp.pipe_names if nlp.get_pipe_meta(name).factory == "jbert_threshold"]
-
-
-def is_pooled_textcat(pipe: Any) -> bool:
-    """RETURNS (bool): Whether it is a stock component on `spacy-jbert.PooledTextCat.v1`."""
-    return isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names
-
-
-def _temperature_of(pipe: Any) -> MutableMapping[str, Any] | None:
-    """RETURNS: What holds a component's temperature, under that name; None if it has none."""
-    if is_pooled_textcat(pipe):
-        return cast(MutableMapping[str, Any], pipe.model.get_ref("probabilities").attrs)
-    cfg = getattr(pipe, "cfg", None)
-    return cfg if isinstance(pipe, Calibratable) and "temperature" in (cfg or {}) else None
-
-
-def temperature(pipe: Any) -> float | None:
-    """RETURNS (float | None): What a component divides its scores by; None if it has no such."""
-    holder = _temperature_of(pipe)
-    return None if holder is None else float(holder["temperature"])
-
-
-@contextmanager
-def at_temperature(pipe: Any, value: float) -> Iterator[bool]:
-    """Let a component predict at a temperature for a while.
-
-    YIELDS (bool): Whether that makes a difference.
-    """
-    holder, kept = _temperature_of(pipe), temperature(pipe)
-    if holder is None or kept is None:
-        yield False
-        return
-    holder["temperature"] = value
-    try:
-        yield kept != value
-    finally:
-        holder["temperature"] = kept
+    found = {}
+    for answers in answers_of(
+        nlp, examples, entities=nlp.meta["performance"].get("ents_f") is not None
+    ):
+        names = ("ents_f", "f") if answers.exclusive is None else ("cats_macro_f", "macro_f")
+        _, *ends = intervals(answers.counts)[names[1]]
+        found[f"{names[0]}_interval"] = ends
+    return found
 
 
 class _OfTextCat:

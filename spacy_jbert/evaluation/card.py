@@ -1,9 +1,12 @@
 """A model card in Markdown, from measured figures: it stands in a wheel's README and meta.json
 (`spacy package` puts `notes` of the meta into the README)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from spacy.language import Language
+
+from .facts import encoder_facts, encoders_of
 from .outcome import Outcome, Task
 
 HEADING = "## Model card"
@@ -20,9 +23,9 @@ def with_card(outcome: Outcome, meta: Mapping[str, Any]) -> dict[str, Any]:
         is measured.
     RETURNS (dict[str, Any]): Its `notes` hold the card below what was there.
     """
-    named = [*meta.get("sources", ())]
-    known = {_source(source)["name"] for source in named}
-    named += [source for source in outcome.facts["sources"] if _source(source)["name"] not in known]
+    named = [_source(source) for source in meta.get("sources") or ()]
+    known = {source["name"] for source in named}
+    named += [of for of in map(_source, outcome.facts["sources"]) if of["name"] not in known]
     text = card(outcome, {**meta, "sources": named})
     before = str(meta.get("notes", "")).partition(HEADING)[0].rstrip()
     return {
@@ -72,8 +75,48 @@ def card(outcome: Outcome, meta: Mapping[str, Any]) -> str:
         "Scores": _scores(outcome),
         "Limits": _limits(outcome),
         "Speed and size": _cost(outcome),
-        "Encoder": _encoder(outcome),
+        "Encoder": _encoder(outcome.facts["encoders"]),
     }
+    return _markdown(sections)
+
+
+def training_card(nlp: Language) -> str:
+    """What can be said when a training saves its pipeline: of the development part, without the
+    counts of the training texts.
+
+    RETURNS (str): Markdown. `jbert report --card` has more to say.
+    """
+    scores = nlp.meta.get("performance", {})
+    named = ((name, scores.get(name), scores.get(f"{name}_interval")) for name in _HEADLINES)
+    rows = [
+        f"| {name} | {100 * value:.1f} | ({100 * ends[0]:.1f}–{100 * ends[1]:.1f}) |"
+        for name, value, ends in named
+        if value is not None and ends
+    ]
+    labels = {name: pipe.labels for name, pipe in nlp.pipeline if getattr(pipe, "labels", ())}
+    sections: dict[str, Iterable[str]] = {
+        "Intended use": [
+            *(f"- {name}: {len(of)} labels, for Japanese text." for name, of in labels.items()),
+            "- For texts like those it was trained on. Of others, nothing here says how good it "
+            "is.",
+        ],
+        "Data": _sources(nlp.meta),
+        "Scores": [
+            "On the development part, after calibration. The best of several evaluations was "
+            "kept, so they flatter a little; a test part has to say more (`python -m spacy jbert "
+            "report … --card`). In brackets: 95 % intervals.",
+            "",
+            *(["| | score | |", "|---|---:|---|", *rows] if rows else ["- Not measured."]),
+        ],
+        "Encoder": _encoder([encoder_facts(encoder) for encoder in encoders_of(nlp)]),
+    }
+    return _markdown(sections)
+
+
+_HEADLINES = ("ents_f", "cats_macro_f")
+
+
+def _markdown(sections: Mapping[str, Iterable[str]]) -> str:
     parts = [HEADING]
     for title, lines in sections.items():
         parts.append("\n".join([f"### {title}", "", *lines]))
@@ -93,12 +136,16 @@ def _use(outcome: Outcome) -> Iterator[str]:
     yield "- For texts like those it was trained on. Of others, nothing here says how good it is."
 
 
-def _data(outcome: Outcome, meta: Mapping[str, Any]) -> Iterator[str]:
-    for source in map(_source, meta.get("sources", ())):
+def _sources(meta: Mapping[str, Any]) -> Iterator[str]:
+    for source in map(_source, meta.get("sources") or ()):
         licence = source.get("license") or "licence not stated"
         yield f"- {_plain(source['name'])} ({_plain(licence)})"
     if not meta.get("sources"):
         yield "- Sources and licences are not stated."
+
+
+def _data(outcome: Outcome, meta: Mapping[str, Any]) -> Iterator[str]:
+    yield from _sources(meta)
     yield ""
     yield "| part | texts | characters | annotated labels |"
     yield "|---|---:|---:|---:|"
@@ -109,9 +156,13 @@ def _data(outcome: Outcome, meta: Mapping[str, Any]) -> Iterator[str]:
 
 def _scores(outcome: Outcome) -> Iterator[str]:
     part = list(outcome.corpus["parts"])[-1]
+    how = [
+        *(["calibrated"] if outcome.facts["temperatures"] else []),
+        *(["with its thresholds"] if any(task.kept for task in outcome.tasks) else []),
+    ]
     yield (
-        f"On the {part} part ({outcome.documents:,} texts), by the pipeline as it is packaged: "
-        "calibrated, and with its thresholds. In brackets: 95 % intervals."
+        f"On the {part} part ({outcome.documents:,} texts), by the pipeline as it is packaged"
+        f"{': ' if how else ''}{' and '.join(how)}. In brackets: 95 % intervals."
     )
     yield ""
     yield "| | score | |"
@@ -176,15 +227,15 @@ def _cost(outcome: Outcome) -> Iterator[str]:
     )
 
 
-def _encoder(outcome: Outcome) -> Iterator[str]:
-    for encoder in outcome.facts["encoders"]:
+def _encoder(encoders: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for encoder in encoders:
         yield (
             f"- {encoder['kind']}, {encoder['layers']} layers of width {encoder['width']}, "
             f"{encoder['vocabulary']:,} wordpieces, {encoder['parameters']:,} weights, "
             f"{encoder['pieces']} pieces a window. Where it comes from, and its licence, stand "
             "under Data if they are stated."
         )
-    if not outcome.facts["encoders"]:
+    if not encoders:
         yield "- None."
 
 

@@ -16,7 +16,7 @@ from thinc.api import CupyOps, Model, get_current_ops
 from ..encoder.checkpoint import Encoder
 from ..errors import Warnings
 from ..models.shim import EncoderShim
-from .calibration import temperature
+from .temperature import temperature
 
 logger = logging.getLogger(__name__)
 

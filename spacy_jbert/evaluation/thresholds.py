@@ -12,8 +12,8 @@ from spacy.training import Example
 from ..errors import Errors, Warnings
 from . import coverage
 from .answers import Answer, Answers, answers_of, finds_entities
-from .calibration import is_pooled_textcat, threshold_pipes
 from .intervals import wilson
+from .temperature import is_pooled_textcat, threshold_pipes
 
 logger = logging.getLogger(__name__)
 
