@@ -53,6 +53,7 @@ def portable() -> Callable[[Language], Language]:
             if isinstance(model, Model) and not finite_weights(model):
                 raise ValueError(Errors.J302.format(name=name))
         config = nlp.config
+        _name_encoders(nlp)
         # Settings that don't come from [paths] but name the same files.
         paths = {path for path in config.get("paths", {}).values() if isinstance(path, str)}
         for name in config.get("paths", {}):
@@ -63,7 +64,6 @@ def portable() -> Callable[[Language], Language]:
             if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
                 # What takes its name from [paths] has none now, and takes another one from there.
                 loader = config.interpolate()["initialize"]["components"][name].get("encoder") or {}
-                _name_source(nlp, loader.get("name"))
                 if loader.get("@misc") != HF_ENCODER or loader["name"] is not None:
                     settings["encoder"] = {"@misc": HF_ENCODER, "name": None}
         # The device of the machine that trained it.
@@ -95,12 +95,19 @@ def portable() -> Callable[[Language], Language]:
     return make_portable
 
 
-def _name_source(nlp: Language, encoder: Any) -> None:
-    """Say in the meta where the encoder comes from and what its licence is, as far as that is
-    known: by the README of a folder, or the name on a hub. A folder's path is nobody's business.
+def _name_encoders(nlp: Language) -> None:
+    """Say in the meta where encoders come from, and their licences."""
+    for name, settings in nlp.config.interpolate()["initialize"]["components"].items():
+        if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
+            encoder = (settings.get("encoder") or {}).get("name")
+            if isinstance(encoder, str):
+                _name_source(nlp, encoder)
+
+
+def _name_source(nlp: Language, encoder: str) -> None:
+    """As far as it is known: by the README of a folder, or the name on a hub. A folder's path is
+    nobody's business.
     """
-    if not isinstance(encoder, str):
-        return
     folder = Path(encoder)
     if folder.is_dir():
         readme = folder / "README.md"

@@ -111,6 +111,9 @@ def test_a_card_stands_in_the_meta(make_nlp: Callable, checkpoint, tmp_path: Pat
     shutil.copytree(checkpoint("bert-fast"), folder)
     (folder / "README.md").write_text("---\nlanguage: ja\nlicense: cc-by-4.0\n---\n")
     nlp = make_nlp([tagger(listener())], tagged, folder=folder)
+    # As in the configs.
+    nlp.config["paths"]["encoder"] = str(folder)
+    nlp.config["initialize"]["components"]["transformer"]["encoder"]["name"] = "${paths.encoder}"
     nlp.meta["performance"] = {"ents_f": 0.5, "ents_f_interval": [0.4, 0.625]}
     portable()(nlp)
     notes = nlp.meta["notes"]
