@@ -38,6 +38,8 @@ EXTRAS["dev"] = sorted(
         "httpx>=0.27",
         "hypothesis>=6.100",
         "mypy>=1.10",
+        # Drives the browser that the report page is tested in; the browser is the system's.
+        "playwright>=1.48",
         "pytest>=8",
         "pytest-xdist>=3.6",
         "ruff>=0.6",
@@ -66,6 +68,7 @@ setup(
     package_data={
         "spacy_jbert": ["py.typed", "serving/page/*"],
         "spacy_jbert.tuning": ["spaces/*.cfg"],
+        "spacy_jbert.evaluation": ["web/*"],
         "spacy_jbert.project.configs": ["*.cfg"],
         "spacy_jbert.project.jbert_mini": ["*"],
     },
@@ -83,6 +86,8 @@ setup(
         # Two runs in one output folder; torch and transformers want it too.
         "filelock>=3.12",
         "thinc>=8.3.4,<8.4",
+        # The report page; spaCy needs it too.
+        "jinja2>=3.1",
         # The converters' command lines and tables; rich counts full-width characters as two
         # columns.
         "rich>=13",
@@ -94,6 +99,7 @@ setup(
         "spacy_factories": [
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
+            "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
         ],
         "spacy_tokenizers": [
             "spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer.sudachi:sudachi_tokenizer"

@@ -2,8 +2,8 @@
 
 As in spaCy, a message is read off the class (`Errors.J001.format(...)`) and comes with its code in
 front. A message says what was wrong, in which file, line or setting, and what to do about it.
-Ranges: J0xx pipeline, J1xx pretraining, J2xx data, J3xx evaluation and packaging, J4xx at
-work; the same for warnings (`Warnings.JW...`)."""
+Ranges: J0xx pipeline, J1xx pretraining, J2xx data, J3xx evaluation and packaging; the same for
+warnings (`Warnings.JW...`)."""
 
 from pathlib import Path
 
@@ -556,6 +556,61 @@ class Errors(metaclass=_WithCodes):
         "The first row of a table has to name its columns, and this one looks like data: "
         "{fields}. Put a row with names, such as text and label, above it."
     )
+    J410 = (
+        "`report` takes one pipeline or two, and then the annotated documents; {count} pipelines "
+        "were given."
+    )
+    J411 = (
+        "The two pipelines answer nothing of the same kind: the first {first}, the second "
+        "{second}. Compare pipelines with the same task; text classifiers need the same name."
+    )
+    J412 = (
+        "No threshold makes {precision:.1%} of the answers right ({what}): the best makes "
+        "{best:.1%} of {count} right. Ask for less by --precision, or train on more texts."
+    )
+    J413 = (
+        "Nothing in this pipeline says how sure it is, so there is nothing to set a threshold for "
+        "(components: {names}). It needs jbert_ner, textcat or textcat_multilabel, and documents "
+        "that are annotated for it."
+    )
+    J414 = (
+        "'{model}' is an installed package and isn't written to: give a folder for the new "
+        "pipeline by --out."
+    )
+    J415 = (
+        "The threshold of {label!r} in component '{name}' (thresholds.json) is {value!r}. It has "
+        "to be a number from 0 to 1, or null for never."
+    )
+    J416 = (
+        "doc._.{extension} belongs to something else already, so '{name}' can't write it. Rename "
+        "the other extension, or load this pipeline before it."
+    )
+    # --- J4xx: at work ----------------------------------------------------------------------------
+    J435 = (
+        "'{name}' (of {source}) can't be the name of a pipeline in the service: it must be of "
+        "A-Z, a-z, 0-9, '.', '_' and '-', and no other's. Give one: NAME={source}"
+    )
+    J436 = "Can't listen on {host}, port {port}: {reason}. Choose another with --host and --port."
+    J437 = (
+        "The API key in {variable} can't be sent in a header: it must be of printable ASCII "
+        "characters, not empty, without white space at its ends. Unset the variable to serve "
+        "without a key."
+    )
+    J438 = '{what} needs packages that are missing: pip install "spacy-jbert[{extra}]"  ({reason})'
+    J439 = (
+        "There is nothing to compare: of the documents in {reference}, {count_reference} have "
+        "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
+    )
+    J440 = "The request has more than {most} bytes. Send fewer texts at once."
+    J441 = "The request isn't what the documentation at /docs says: {reason}"
+    J442 = "A text has {length} characters; this service takes {most}."
+    J443 = "These are {count} texts; this service takes {most} in one request."
+    J444 = "{waiting} texts wait already, of at most {most}. Ask again later."
+    J445 = "This wasn't done in {seconds} seconds. Ask again later, or for less."
+    J446 = "The service is busy or shutting down. Ask again later."
+    J447 = "There is no {what}"
+    J448 = "This needs the key: Authorization: Bearer KEY"
+    J449 = "This failed; what happened stands in the service's log under the request's id."
     # --- J46x: many trainings, and what to annotate -----------------------------------------------
     J465 = "Another process is at work in this folder. Wait for it, or give another --out."
     J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."
@@ -638,33 +693,6 @@ class Errors(metaclass=_WithCodes):
         "Train a component of its own beside it."
     )
     J464 = "There is no head that can be imported: {reason}"
-    # --- J4xx: at work ----------------------------------------------------------------------------
-    J435 = (
-        "'{name}' (of {source}) can't be the name of a pipeline in the service: it must be of "
-        "A-Z, a-z, 0-9, '.', '_' and '-', and no other's. Give one: NAME={source}"
-    )
-    J436 = "Can't listen on {host}, port {port}: {reason}. Choose another with --host and --port."
-    J437 = (
-        "The API key in {variable} can't be sent in a header: it must be of printable ASCII "
-        "characters, not empty, without white space at its ends. Unset the variable to serve "
-        "without a key."
-    )
-    J438 = '{what} needs packages that are missing: pip install "spacy-jbert[{extra}]"  ({reason})'
-    J439 = (
-        "There is nothing to compare: of the documents in {reference}, {count_reference} have "
-        "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
-    )
-    # What the service answers.
-    J440 = "The request has more than {most} bytes. Send fewer texts at once."
-    J441 = "The request isn't what the documentation at /docs says: {reason}"
-    J442 = "A text has {length} characters; this service takes {most}."
-    J443 = "These are {count} texts; this service takes {most} in one request."
-    J444 = "{waiting} texts wait already, of at most {most}. Ask again later."
-    J445 = "This wasn't done in {seconds} seconds. Ask again later, or for less."
-    J446 = "The service is busy or shutting down. Ask again later."
-    J447 = "There is no {what}"
-    J448 = "This needs the key: Authorization: Bearer KEY"
-    J449 = "This failed; what happened stands in the service's log under the request's id."
 
 
 class Warnings(metaclass=_WithCodes):
@@ -836,6 +864,21 @@ class Warnings(metaclass=_WithCodes):
         "{labels}"
     )
     JW320 = "Labels with fewer than 5 examples can hardly be learned: {labels}"
+    JW410 = (
+        "Fewer than {few} held-out answers are above these thresholds, so the true precision may "
+        "be much lower (see the column 'at least'): {labels}. Use more texts, or one threshold for "
+        "all."
+    )
+    JW411 = (
+        "No threshold makes {precision:.1%} of the answers {label!r} right, so none of them is "
+        "given any more. Ask for less by --precision to keep some."
+    )
+    JW413 = "{path} holds no evaluations (step and score, a JSON object a line): no learning curve."
+    # --- JW4xx: at work ---------------------------------------------------------------------------
+    JW435 = (
+        "The service listens on {host}, so others can reach it, and asks for no key: set "
+        "{variable} to have one."
+    )
     # --- JW46x: many trainings, and what to annotate ----------------------------------------------
     JW465 = (
         "The config's own {name} = {value} lies outside of the space, so the first trial isn't the "
@@ -852,8 +895,4 @@ class Warnings(metaclass=_WithCodes):
     JW452 = (
         "Stopped. The shards in '{path}' that are finished stay, and the same command goes on from "
         "there."
-    # --- JW4xx: at work ---------------------------------------------------------------------------
-    JW435 = (
-        "The service listens on {host}, so others can reach it, and asks for no key: set "
-        "{variable} to have one."
     )

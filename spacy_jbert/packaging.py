@@ -2,17 +2,19 @@
 its tokenizer needs.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
 from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
-from .encoder.checkpoint import Encoder
 from .errors import Errors
+from .evaluation.card import HEADING, training_card
+from .evaluation.facts import encoders_of
 from .models.finite import finite_weights
-from .models.shim import EncoderShim
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
 
@@ -34,7 +36,9 @@ def portable() -> Callable[[Language], Language]:
     Empties [paths] and the encoder loaders in [initialize] of the config that is saved: what they
     named is in the pipeline now, and doesn't exist on the machine it is installed on. A config
     without an encoder's name can still be trained or assembled anew, if one is given. Adds the
-    packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them.
+    packages of the tokenizer to `nlp.meta["requirements"]`, from where `spacy package` takes them,
+    the encoder's name and licence to `sources`, and a model card to `notes`, which is part of a
+    wheel's README.
     Calling it twice changes nothing.
 
     Refuses a pipeline with weights that are no numbers (J302), as nothing is written yet.
@@ -49,6 +53,7 @@ def portable() -> Callable[[Language], Language]:
             if isinstance(model, Model) and not finite_weights(model):
                 raise ValueError(Errors.J302.format(name=name))
         config = nlp.config
+        _name_encoders(nlp)
         # Settings that don't come from [paths] but name the same files.
         paths = {path for path in config.get("paths", {}).values() if isinstance(path, str)}
         for name in config.get("paths", {}):
@@ -76,25 +81,47 @@ def portable() -> Callable[[Language], Language]:
                 for needed in nlp.tokenizer.dictionaries.requirements()
                 if needed not in requirements
             ]
-        for encoder in _encoders(nlp):
+        for encoder in encoders_of(nlp):
             requirements += [
                 needed
                 for needed in _tokenizer_requirements(encoder.tokenizer)
                 if needed not in requirements
             ]
+        # What somebody has written there stays.
+        if not nlp.meta.get("notes") or str(nlp.meta["notes"]).startswith(HEADING):
+            nlp.meta["notes"] = training_card(nlp)
         return nlp
 
     return make_portable
 
 
-def _encoders(nlp: Language) -> Iterator[Encoder]:
-    """Every encoder of a pipeline: after `replace_listeners` heads hold copies of their own."""
-    for _, pipe in nlp.pipeline:
-        model = getattr(pipe, "model", None)
-        for node in model.walk() if isinstance(model, Model) else []:
-            for shim in node.shims:
-                if isinstance(shim, EncoderShim) and shim.encoder is not None:
-                    yield shim.encoder
+def _name_encoders(nlp: Language) -> None:
+    """Say in the meta where encoders come from, and their licences."""
+    for name, settings in nlp.config.interpolate()["initialize"]["components"].items():
+        if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
+            encoder = (settings.get("encoder") or {}).get("name")
+            if isinstance(encoder, str):
+                _name_source(nlp, encoder)
+
+
+def _name_source(nlp: Language, encoder: str) -> None:
+    """As far as it is known: by the README of a folder, or the name on a hub. A folder's path is
+    nobody's business.
+    """
+    folder = Path(encoder)
+    if folder.is_dir():
+        readme = folder / "README.md"
+        text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+        licence = re.search(r"\A---\n(?:.*\n)*?license: *(\S+)", text)
+        if not licence:
+            return
+        source = {"name": folder.name, "license": licence[1]}
+    else:
+        source = {"name": encoder, "url": f"https://huggingface.co/{encoder}"}
+    named = nlp.meta.get("sources") or []
+    known = [of if isinstance(of, dict) else {"name": str(of)} for of in named]
+    if source["name"] not in [of["name"] for of in known]:
+        nlp.meta["sources"] = [*known, source]
 
 
 def _set_device_auto(section: dict[str, Any]) -> None:

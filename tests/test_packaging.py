@@ -1,5 +1,6 @@
 """What a saved pipeline says about the machine it was trained on: nothing."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,29 @@ def test_weights_that_are_no_numbers_are_not_saved(make_nlp: Callable) -> None:
     output.set_param("W", W)
     with pytest.raises(ValueError, match="J302"):
         portable()(nlp)
+
+
+def test_a_card_stands_in_the_meta(make_nlp: Callable, checkpoint, tmp_path: Path) -> None:
+    """By the encoder's own README; a folder's path isn't named, what somebody wrote stays."""
+    folder = tmp_path / "secret" / "small-bert"
+    shutil.copytree(checkpoint("bert-fast"), folder)
+    (folder / "README.md").write_text("---\nlanguage: ja\nlicense: cc-by-4.0\n---\n")
+    nlp = make_nlp([tagger(listener())], tagged, folder=folder)
+    # As in the configs.
+    nlp.config["paths"]["encoder"] = str(folder)
+    nlp.config["initialize"]["components"]["transformer"]["encoder"]["name"] = "${paths.encoder}"
+    nlp.meta["performance"] = {"ents_f": 0.5, "ents_f_interval": [0.4, 0.625]}
+    portable()(nlp)
+    notes = nlp.meta["notes"]
+    assert nlp.meta["sources"] == [{"name": "small-bert", "license": "cc-by-4.0"}]
+    assert "small-bert (cc-by-4.0)" in notes
+    assert "| ents_f | 50.0 | (40.0–62.5) |" in notes
+    assert "secret" not in notes
+    nlp.meta["performance"]["ents_f"] = 0.6
+    portable()(nlp)
+    assert "| ents_f | 60.0 |" in nlp.meta["notes"]
+    assert nlp.meta["notes"].count("## Model card") == 1
+    assert len(nlp.meta["sources"]) == 1
+    nlp.meta["notes"] = "Mine."
+    portable()(nlp)
+    assert nlp.meta["notes"] == "Mine."

@@ -18,9 +18,11 @@ from .importing import import_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
+from .report import report_cli
 from .seeds import seeds_cli
 from .select import select_cli
 from .serve import serve_cli
+from .threshold import threshold_cli
 from .tune import tune_cli
 
 app = typer.Typer(
@@ -33,6 +35,8 @@ app.command("convert")(convert_cli)
 app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
+app.command("report")(report_cli)
+app.command("threshold")(threshold_cli)
 app.command("demo")(demo_cli)
 app.command("select")(select_cli)
 app.command("annotate")(annotate_cli)

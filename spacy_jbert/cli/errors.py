@@ -1,15 +1,13 @@
 """`python -m spacy jbert errors`: what a pipeline gets wrong."""
 
 import sys
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-import spacy
 import typer
 from rich.console import Console
 
-from ..errors import Errors, Warnings
+from ..errors import Errors
 from ..terminal import replace_unshowable
 from .output import check_target, coded_errors, print_json
 
@@ -40,52 +38,34 @@ def errors_cli(
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
 ) -> None:
     """List what a pipeline gets wrong, the mistakes that it was surest of first."""
-    from spacy.training import Corpus
-
-    from ..corpora.docs import find_docbins, read_docbin
-    from ..evaluation.mistakes import about, evaluate, labels_of
-    from ..evaluation.report import as_dict, html_report, print_mistakes
+    from ..evaluation.answers import finds_entities
+    from ..evaluation.listing import as_dict, print_mistakes
+    from ..evaluation.mistakes import about, annotate, mistakes_of
+    from ..evaluation.outcome import measure
+    from ..evaluation.page import page
     from ..storage import replacing
+    from .evaluated import check_labels, listed, load, read_examples, title
 
-    if gpu_id >= 0:
-        spacy.require_gpu(gpu_id)
     with coded_errors():
         if html:
             check_target(html)
-        nlp = spacy.load(model)
-        docs = chain.from_iterable(read_docbin(path, nlp.vocab) for path in find_docbins(data))
-        examples = list(Corpus(data).make_examples(nlp, docs))
-        scores, mistakes = evaluate(nlp, examples)
-        kinds = labels_of(nlp, examples)
-        if not kinds:
-            raise ValueError(Errors.J310.format(names=", ".join(nlp.pipe_names) or "none"))
-        if not any(kind.annotated for kind in kinds):
-            names = " and ".join(kind.kind for kind in kinds)
-            raise ValueError(Errors.J311.format(path=data, kinds=names, count=len(examples)))
-        if not any(kind.annotated & kind.known for kind in kinds):
-            raise ValueError(
-                Errors.J312.format(
-                    known=_listed(set().union(*(kind.known for kind in kinds))),
-                    annotated=_listed(set().union(*(kind.annotated for kind in kinds))),
-                )
-            )
+        nlp = load(model, gpu_id)
+        examples = read_examples(nlp, data)
+        if html:
+            outcome = measure(nlp, examples, title=title(model, data))
+            mistakes = outcome.mistakes
+        else:
+            annotate(nlp, examples)
+            mistakes = mistakes_of(nlp, examples, entities=finds_entities(nlp, examples))
+        kinds = check_labels(nlp, examples, data)
         if strange := set(label or ()).difference(*(kind.known | kind.annotated for kind in kinds)):
-            raise ValueError(Errors.J313.format(labels=_listed(strange)))
-        for kind in kinds:
-            if not kind.annotated:
-                print(Warnings.JW301.format(kind=kind.kind), file=sys.stderr)
-            elif strange := kind.annotated - kind.known:
-                print(
-                    Warnings.JW302.format(kind=kind.kind, labels=_listed(strange)), file=sys.stderr
-                )
+            raise ValueError(Errors.J313.format(labels=listed(strange)))
         if label:
             mistakes = about(mistakes, label)
         if html:
             replace_unshowable()
             with replacing(html) as (part,):
-                paths = (f"{path.parent.name}/{path.name}" for path in (Path(model), data))
-                title = " on ".join(paths)
-                part.write_text(html_report(title, scores, mistakes[:limit]), encoding="utf-8")
+                part.write_text(page([outcome.only(mistakes[:limit])]), encoding="utf-8")
             print(f"{len(mistakes[:limit])} mistakes listed in {html}")
         elif as_json:
             print_json([as_dict(mistake) for mistake in mistakes[:limit]])
@@ -97,7 +77,3 @@ def errors_cli(
                 mistakes,
                 50 if limit is None else limit,
             )
-
-
-def _listed(labels: set[str]) -> str:
-    return ", ".join(sorted(labels))

@@ -20,7 +20,10 @@ from spacy.util import minibatch
 
 from ..callbacks import Callback
 from ..errors import Errors
+from .answers import answers_of
+from .intervals import intervals
 from .scorers import forget_vectors, score_textcat
+from .temperature import is_pooled_textcat, threshold_pipes
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,8 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
     ]
     data: list[list[Any]] = [[] for _ in pipes]
     for batch in minibatch(examples, nlp.batch_size):
-        for eg, doc in zip(batch, nlp.pipe(eg.predicted for eg in batch), strict=True):
+        docs = nlp.pipe((eg.predicted for eg in batch), disable=threshold_pipes(nlp))
+        for eg, doc in zip(batch, docs, strict=True):
             eg.predicted = doc
         for pipe, of_pipe in zip(pipes, data, strict=True):
             of_pipe.append(pipe.calibration_data(batch))
@@ -123,11 +127,21 @@ def fit_all(nlp: Language, examples: list[Example], *, thresholds: bool = False)
     after = Scorer(nlp).score(examples)
     for name in after.keys() & performance.keys():
         performance[name] = after[name]
+    performance.update(_intervals(nlp, examples))
 
 
-def is_pooled_textcat(pipe: Any) -> bool:
-    """RETURNS (bool): Whether it is a stock component on `spacy-jbert.PooledTextCat.v1`."""
-    return isinstance(pipe, TextCategorizer) and "probabilities" in pipe.model.ref_names
+def _intervals(nlp: Language, examples: list[Example]) -> dict[str, list[float]]:
+    """RETURNS (dict[str, list[float]]): Of the scores that people look at, under their names and
+    `_interval`: what holds 95 of 100 draws.
+    """
+    found = {}
+    for answers in answers_of(
+        nlp, examples, entities=nlp.meta["performance"].get("ents_f") is not None
+    ):
+        names = ("ents_f", "f") if answers.exclusive is None else ("cats_macro_f", "macro_f")
+        _, *ends = intervals(answers.counts)[names[1]]
+        found[f"{names[0]}_interval"] = ends
+    return found
 
 
 class _OfTextCat:

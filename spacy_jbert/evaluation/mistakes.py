@@ -1,5 +1,5 @@
 """Every mistake of a pipeline with its kind and confidence: what one looks at after the scores.
-`report.py` shows it."""
+`listing.py` and `page.py` show it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from spacy.pipeline import TextCategorizer
 from spacy.scorer import Scorer
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+from tqdm import tqdm
 
 from .confidence import get_confidence
 from .scorers import forget_vectors, require_confidences, threshold_of
@@ -31,6 +32,7 @@ class Mistake(NamedTuple):
     gold, predicted (Label | None): What was annotated and what was found.
     confidence (float | None): How sure the pipeline was of it. None for an entity that was missed,
         or found without a confidence.
+    record (int): Which document, counted from 1; 0 if that isn't known.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Mistake(NamedTuple):
     gold: Label | None
     predicted: Label | None
     confidence: float | None
+    record: int = 0
 
 
 def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
@@ -132,25 +135,47 @@ def category_mistakes(
     return mistakes
 
 
+def annotate(nlp: Language, examples: Sequence[Example], *, disable: Iterable[str] = ()) -> None:
+    """Run a pipeline over annotated documents, and put what it says into `eg.predicted`.
+
+    disable (Iterable[str]): Components to leave out.
+    """
+    docs = nlp.pipe((eg.predicted for eg in examples), disable=list(disable))
+    watched = tqdm(docs, total=len(examples), unit=" texts", disable=None, leave=False)
+    for eg, doc in zip(examples, watched, strict=True):
+        eg.predicted = doc
+        forget_vectors(doc)
+
+
 def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any], list[Mistake]]:
     """Run a pipeline over annotated documents.
 
     examples (Iterable[Example]): As `spacy.training.Corpus` reads them. A document may lack one
         kind of annotation.
-    RETURNS: spaCy's scores, and all mistakes, those that the pipeline was surest of first. Where
-        annotation has a category that no component knows, that is a "missed class".
+    RETURNS: spaCy's scores, and all mistakes, see `mistakes_of`.
     RAISES: ValueError J072 for probabilities that are none.
     """
     examples = list(examples)
-    for eg, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples), strict=True):
-        eg.predicted = doc
-        forget_vectors(doc)
+    annotate(nlp, examples)
     scores = Scorer(nlp).score(examples)
+    return scores, mistakes_of(nlp, examples, entities=scores.get("ents_f") is not None)
+
+
+def mistakes_of(nlp: Language, examples: Sequence[Example], *, entities: bool) -> list[Mistake]:
+    """What a pipeline got wrong.
+
+    examples (Sequence[Example]): The pipeline has annotated them.
+    entities (bool): Whether it finds entities.
+    RETURNS (list[Mistake]): Those that the pipeline was surest of first. Where annotation has a
+        category that no component knows, that is a "missed class".
+    RAISES: ValueError J072 for probabilities that are none.
+    """
     classifiers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
     known = {label for pipe in classifiers for label in pipe.labels}
-    mistakes = []
-    for eg in examples:
-        if scores.get("ents_f") is not None and eg.reference.has_annotation("ENT_IOB"):
+    found: list[Mistake] = []
+    for number, eg in enumerate(examples, 1):
+        mistakes: list[Mistake] = []
+        if entities and eg.reference.has_annotation("ENT_IOB"):
             mistakes += entity_mistakes(eg.reference, eg.predicted)
         for pipe in classifiers:
             mistakes += category_mistakes(
@@ -167,8 +192,9 @@ def evaluate(nlp: Language, examples: Iterable[Example]) -> tuple[dict[str, Any]
                 for label, value in eg.reference.cats.items()
                 if value > 0 and label not in known
             ]
-    return scores, sorted(
-        mistakes,
+        found += [mistake._replace(record=number) for mistake in mistakes]
+    return sorted(
+        found,
         key=lambda mistake: -1.0 if mistake.confidence is None else mistake.confidence,
         reverse=True,
     )

@@ -83,11 +83,28 @@ def judge(eg: Example) -> Iterator[tuple[Span, bool]]:
     """Each predicted entity, and whether it is right; none of those about whose tokens the
     annotation says nothing, as in `get_ner_prf`.
     """
-    gold = {(ent.start, ent.end, ent.label) for ent in eg.reference.ents}
     for ent in eg.predicted.ents:
-        tokens = eg.alignment.x2y[ent.start : ent.end]
-        if len(tokens) and all(token.ent_iob for token in eg.reference[tokens[0] : tokens[-1] + 1]):
-            yield ent, (tokens[0], tokens[-1] + 1, ent.label) in gold
+        right = is_right(eg, ent)
+        if right is not None:
+            yield ent, right
+
+
+def is_right(eg: Example, span: Span) -> bool | None:
+    """RETURNS (bool | None): Whether a span of the prediction is an entity of the annotation; None
+    where that says nothing about its tokens.
+    """
+    tokens = eg.alignment.x2y[span.start : span.end]
+    if not len(tokens):
+        return None
+    gold = eg.reference[tokens[0] : tokens[-1] + 1]
+    if not all(token.ent_iob for token in gold):
+        return None
+    first = gold[0]
+    return (
+        (first.ent_iob, first.ent_type) == (3, span.label)
+        and all(token.ent_iob == 1 for token in gold[1:])
+        and (gold.end == len(eg.reference) or eg.reference[gold.end].ent_iob != 1)
+    )
 
 
 def textcat_scorer(exclusive_classes: bool) -> Callable[..., dict[str, Any]]:

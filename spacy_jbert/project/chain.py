@@ -15,6 +15,7 @@ ON_A_GPU = """\
 #   python -m spacy project run all . --vars.gpu_id 0      on a GPU
 """
 TRAINED = "training/model-best"
+REPORT, CARD = "reports/report.html", "reports/meta.json"
 
 
 def project(
@@ -113,12 +114,12 @@ def _fine_tuning(
         _step(
             "report",
             "report",
-            f"python -m spacy jbert errors {TRAINED} {held_out} --html reports/mistakes.html "
+            f"python -m spacy jbert report {TRAINED} {held_out} --out {REPORT} --card {CARD} "
             "--gpu-id ${vars.gpu_id}",
             [TRAINED, held_out],
-            ["reports/mistakes.html"],
+            [REPORT, CARD],
         ),
-        _package(TRAINED),
+        _package(TRAINED, card=CARD),
         _step(
             "demo",
             "demo",
@@ -155,14 +156,16 @@ def _pretraining(task: str, config: str, convert: str, encoder: list[str]) -> li
     ]
 
 
-def _package(pipeline: str) -> dict[str, Any]:
+def _package(pipeline: str, card: str = "") -> dict[str, Any]:
+    """card (str): The meta.json with the model card, if there is one."""
     package = "packages/ja_${vars.name}-${vars.version}"
+    meta = f"--meta-path {card} " if card else ""
     return _step(
         "package",
         "package",
-        f"python -m spacy package {pipeline} packages --name ${{vars.name}} "
+        f"python -m spacy package {pipeline} packages {meta}--name ${{vars.name}} "
         "--version ${vars.version} --build wheel --force",
-        [pipeline],
+        [pipeline, card] if card else [pipeline],
         [f"{package}/dist/ja_${{vars.name}}-${{vars.version}}-py3-none-any.whl"],
     )
 

@@ -127,8 +127,8 @@ _WORDS = {
         "Train and test on each fold in turn: the mean scores, and how far they vary",
     ),
     "report": (
-        "間違いの一覧を、確信の強かったものから書き出す",
-        "Write a page of the mistakes, those that it was surest of first",
+        "点数、較正、すべての間違いを 1 ページにまとめ、wheel のモデルカードも書く",
+        "Write a page of scores, calibration and every mistake, and the wheel's model card",
     ),
     "adapt": (
         "エンコーダーの事前学習を続ける（前後の値は training/metrics.json）",
@@ -168,7 +168,7 @@ def readme(name: str, task: str, lang: Lang, *, crossval: bool) -> str:
     scores = "metrics/crossval/scores.json" if crossval else "metrics/test.json"
     rows = {
         "metrics": (f"点数（{scores}）", f"scores ({scores})"),
-        "reports": ("間違いの一覧（HTML）", "mistakes, as HTML"),
+        "reports": ("点数と間違いの報告（HTML）", "scores and mistakes, as HTML"),
         "packages": ("wheel", "the wheel"),
         "configs": ("学習の設定", "the settings of training"),
     }

@@ -13,6 +13,7 @@ from rich.console import Console
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from spacy_jbert.evaluation.listing import as_dict, confusions, print_mistakes
 from spacy_jbert.evaluation.mistakes import (
     Label,
     Mistake,
@@ -21,7 +22,6 @@ from spacy_jbert.evaluation.mistakes import (
     entity_mistakes,
     evaluate,
 )
-from spacy_jbert.evaluation.report import as_dict, confusions, html_report, print_mistakes
 from spacy_jbert.evaluation.scorers import expected_calibration_error, textcat_scorer
 
 WORDS = ["田中", "さん", "は", "東京", "都", "の", "日本", "放送", "で", "働く"]
@@ -196,18 +196,6 @@ def test_a_pipeline_is_run(found: tuple[dict, list[Mistake]]) -> None:
         "start": 0,
         "end": 2,
     }
-
-
-def test_the_page(found: tuple[dict, list[Mistake]]) -> None:
-    page = html_report("試験", *found)
-    assert "<mark>東京都</mark>の日本放送で働く" in page
-    assert "東京都 (&lt;地名&gt;)" in page
-    assert "\\u" not in page
-    # A heading stands where the cells under it do.
-    for table in re.findall("<table>.*?</table>", page, flags=re.DOTALL):
-        rows = [re.findall(r"<t[hd]( class=number)?>", row) for row in table.split("</tr>")[:-1]]
-        assert len(rows) > 1
-        assert all(row == rows[0] for row in rows)
 
 
 def test_the_tables_are_straight(found: tuple[dict, list[Mistake]]) -> None:

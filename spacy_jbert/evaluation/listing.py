@@ -1,30 +1,21 @@
-"""The scores and mistakes that `mistakes.py` finds, as an HTML page, as tables for a terminal, as
-JSON.
-"""
+"""Scores and mistakes as tables for a terminal, and as JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .comparison import Comparison
 from .mistakes import Label, Mistake
+from .outcome import Outcome, Task
 
 # Characters of the document that are shown on each side of an entity, and of a document without
 # one.
 _CONTEXT = 30
 _DOCUMENT = 120
-
-
-# What is shown of spaCy's scores: the title, the scores by label, what the first row is called and
-# where it comes from.
-_SCORES = (
-    ("Entities", "ents", "ents_per_type", "all", "ents"),
-    ("Categories", "cats", "cats_f_per_type", "macro average", "cats_macro"),
-)
 
 
 def confusions(mistakes: Iterable[Mistake]) -> list[tuple[str, str, int]]:
@@ -81,9 +72,6 @@ def _sure(mistake: Mistake) -> str:
     return "" if mistake.confidence is None else f"{mistake.confidence:.2f}"
 
 
-# --- Terminal -------------------------------------------------------------------------------------
-
-
 def print_mistakes(console: Console, mistakes: Sequence[Mistake], limit: int) -> None:
     """Print how many mistakes of each kind there are, what is taken for what, and the mistakes one
     by one.
@@ -133,91 +121,67 @@ def _printable(text: str) -> str:
     )
 
 
-# --- HTML -----------------------------------------------------------------------------------------
+def print_outcomes(
+    console: Console, outcomes: Sequence[Outcome], comparison: Comparison | None = None
+) -> None:
+    """Print a report in short: the headline of each task with its interval, calibration, the ten
+    weakest labels, the kinds of mistakes.
 
-
-def html_report(title: str, scores: dict[str, Any], mistakes: Sequence[Mistake]) -> str:
-    """RETURNS (str): A page that needs nothing else: scores by label, confusions, the mistakes by
-    kind.
+    console (Console): Where to.
+    outcomes (Sequence[Outcome]): Of one pipeline, or of two.
+    comparison (Comparison | None): Of the two.
     """
-    parts = [f"<h1>{escape(title)}</h1>"]
-    for name, kind, per_label, first, total in _SCORES:
-        if scores.get(per_label):
-            rows = [
-                (first, {measure: scores[f"{total}_{measure}"] for measure in "prf"}),
-                *sorted(scores[per_label].items()),
-            ]
-            cells = [
-                (escape(label), *(f"{values[measure]:.3f}" for measure in "prf"))
-                for label, values in rows
-            ]
-            parts += [
-                f"<h2>{name}</h2>",
-                _table(("", "precision", "recall", "F"), cells, numbers=3),
-            ]
-        if scores.get(f"{kind}_ece") is not None:
-            parts.append(f"<p>Expected calibration error: {scores[f'{kind}_ece']:.3f}</p>")
-    parts.append(f"<h2>Mistakes: {len(mistakes)}</h2>")
-    if found := confusions(mistakes):
-        cells = [(escape(gold), escape(predicted), str(count)) for gold, predicted, count in found]
-        parts += [
-            "<h3>confusions</h3>",
-            _table(("annotated", "found instead", "times"), cells, numbers=1),
-        ]
-    for kind, count in Counter(mistake.kind for mistake in mistakes).most_common():
-        cells = [_cells(mistake) for mistake in mistakes if mistake.kind == kind]
-        parts += [
-            f"<h3>{kind}: {count}</h3>",
-            _table(("text", "annotated", "found", "confidence"), cells, numbers=1),
-        ]
-    return _PAGE.format(title=escape(title), body="\n".join(parts))
+    for letter, outcome in zip("AB", outcomes, strict=False):
+        head = _columns(f"{letter}: {outcome.title}" if comparison else outcome.title, "", "95 %")
+        for task in outcome.tasks:
+            for name, (value, low, high) in task.headline.items():
+                head.add_row(
+                    Text(f"{task.name} {_NAMES[name]}"),
+                    f"{100 * value:.1f}",
+                    f"{100 * low:.1f}–{100 * high:.1f}",
+                )
+            if task.after:
+                before = f"{task.before.error:.3f} → " if task.before else ""
+                head.add_row(f"{task.name} ECE", before + f"{task.after.error:.3f}", "")
+            if task.kept:
+                kept = f"{100 * task.kept.coverage:.1f}"
+                head.add_row("kept by thresholds", kept, f"{100 * task.kept.accuracy:.1f} right")
+        for kind, count in Counter(mistake.kind for mistake in outcome.mistakes).most_common():
+            head.add_row(kind, str(count), "")
+        if outcome.seconds:
+            speed = f"{outcome.characters / outcome.seconds:,.0f}"
+            head.add_row("characters a second", speed, outcome.facts["machine"])
+        console.print(head)
+        if not comparison:
+            for task in outcome.tasks:
+                console.print(_weakest(task))
+    if comparison:
+        _print_comparison(console, comparison)
 
 
-def _cells(mistake: Mistake) -> tuple[str, ...]:
-    before, inside, behind = (escape(part) for part in _excerpt(mistake))
-    text = f"{before}<mark>{inside}</mark>{behind}" if before or behind else inside
-    return (
-        text,
-        escape(_side(mistake.gold, mistake)),
-        escape(_side(mistake.predicted, mistake)),
-        _sure(mistake),
-    )
+_NAMES = {"p": "precision", "r": "recall", "f": "F", "macro_f": "F, mean of labels"}
+_NAMES["accuracy"] = "accuracy"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) -> str:
-    """head, rows: Cells as HTML. numbers: So many of the last columns hold numbers."""
+def _weakest(task: Task, count: int = 10) -> Table:
+    rows = [row for row in task.labels if row["support"]]
+    table = _columns(f"{task.name}: lowest F", "precision", "recall", "F", "annotated")
+    for row in sorted(rows, key=lambda row: row["f"])[:count]:
+        shares = (f"{100 * row[name]:.1f}" for name in "prf")
+        table.add_row(Text(_printable(row["label"])), *shares, str(row["support"]))
+    return table
 
-    def row(tag: str, cells: Sequence[str]) -> str:
-        words = len(cells) - numbers
-        return (
-            "<tr>"
-            + "".join(
-                f"<{tag}{' class=number' * (i >= words)}>{cell}</{tag}>"
-                for i, cell in enumerate(cells)
+
+def _print_comparison(console: Console, comparison: Comparison) -> None:
+    table = _columns("B − A", "difference", "95 %", "p")
+    for task, differences in comparison.differences.items():
+        for name, of in differences.items():
+            table.add_row(
+                Text(f"{task} {_NAMES[name]}"),
+                f"{100 * of.value:+.1f}",
+                f"{100 * of.low:+.1f} – {100 * of.high:+.1f}",
+                f"{of.p:.3f}",
             )
-            + "</tr>"
-        )
-
-    return "<table>" + row("th", head) + "".join(row("td", cells) for cells in rows) + "</table>"
-
-
-_PAGE = """<!doctype html>
-<html lang="ja"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 15px/1.6 system-ui, "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; }}
-body {{ margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-h1 {{ font-size: 1.6rem; overflow-wrap: anywhere; }}
-table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
-/* On a telephone a wide table scrolls by itself, and the page doesn't. */
-table {{ display: block; max-width: 100%; overflow-x: auto; }}
-th, td {{ border-bottom: 1px solid #ddd; padding: .25rem .8rem; }}
-th, td {{ text-align: left; vertical-align: top; }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-td:has(mark) {{ min-width: 16rem; }}
-mark {{ background: #ffe08a; }}
-</style></head>
-<body>
-{body}
-</body></html>
-"""
+    for name, count in zip(("A alone", "B alone", "both"), comparison.only.values(), strict=True):
+        table.add_row(f"records {name} wrong", str(count), "", "")
+    console.print(table)

@@ -1,0 +1,144 @@
+"""What a pipeline is: its size, speed, encoder, versions, licences, and how it was trained."""
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from spacy.language import Language
+from thinc.api import CupyOps, Model, get_current_ops
+
+from ..encoder.checkpoint import Encoder
+from ..errors import Warnings
+from ..models.shim import EncoderShim
+from .temperature import temperature
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("spacy-jbert", "spacy", "thinc", "torch", "transformers", "sudachidict-core")
+
+
+def facts(nlp: Language) -> dict[str, Any]:
+    """Everything that doesn't depend on the documents, for JSON.
+
+    RETURNS (dict): name, version, licence, author, sources, pipeline, temperatures, encoder,
+        parameters, bytes (of the folder; None if it was never saved), versions, machine, config.
+    """
+    meta = nlp.meta
+    encoders = [encoder_facts(encoder) for encoder in encoders_of(nlp)]
+    found = {name: temperature(pipe) for name, pipe in nlp.pipeline}
+    return {
+        "name": f"{meta['lang']}_{meta.get('name') or 'pipeline'}",
+        "version": meta.get("version", ""),
+        "licence": meta.get("license", ""),
+        "author": meta.get("author", ""),
+        "sources": meta.get("sources") or [],
+        "pipeline": list(nlp.pipe_names),
+        "temperatures": {name: value for name, value in found.items() if value is not None},
+        "encoders": encoders,
+        "parameters": sum(_parameters(pipe) for _, pipe in nlp.pipeline),
+        "bytes": _size(nlp.path) if nlp.path else None,
+        "versions": versions(),
+        "machine": machine(),
+        "config": nlp.config.to_str(),
+    }
+
+
+def encoders_of(nlp: Language) -> list[Encoder]:
+    """RETURNS (list[Encoder]): Every encoder of a pipeline: after `replace_listeners` heads hold
+    copies of their own.
+    """
+    models = (getattr(pipe, "model", None) for _, pipe in nlp.pipeline)
+    return [
+        shim.encoder
+        for model in models
+        for node in (model.walk() if isinstance(model, Model) else ())
+        for shim in node.shims
+        if isinstance(shim, EncoderShim) and shim.encoder is not None
+    ]
+
+
+def encoder_facts(encoder: Encoder) -> dict[str, Any]:
+    """RETURNS (dict): Its kind, layers, width, vocabulary, weights, and pieces a window at most."""
+    config = encoder.model.config
+    return {
+        "kind": config.model_type,
+        "layers": encoder.depth,
+        "width": encoder.width,
+        "vocabulary": getattr(config, "vocab_size", None),
+        "parameters": sum(weight.numel() for weight in encoder.model.parameters()),
+        "pieces": encoder.max_pieces,
+    }
+
+
+def _parameters(pipe: Any) -> int:
+    """The weights of a component, those of torch included, each counted once."""
+    model = getattr(pipe, "model", None)
+    if not isinstance(model, Model):
+        return 0
+    total = 0
+    for node in model.walk():
+        total += sum(
+            int(node.get_param(name).size) for name in node.param_names if node.has_param(name)
+        )
+        for shim in node.shims:
+            if isinstance(shim, EncoderShim) and shim.encoder is not None:
+                total += sum(weight.numel() for weight in shim.encoder.model.parameters())
+    return total
+
+
+def _size(folder: Path) -> int | None:
+    """RETURNS (int | None): The bytes of all files in a folder; None if it is gone."""
+    if not folder.is_dir():
+        return None
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def versions() -> dict[str, str]:
+    """RETURNS (dict[str, str]): Of Python and the packages that matter, as far as they are here."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """RETURNS (str): What figures of speed were measured on."""
+    on_gpu = isinstance(get_current_ops(), CupyOps)
+    where = torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU"
+    return f"{where}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+
+
+def learning_curve(file: Path) -> list[dict[str, Any]]:
+    """The evaluations of a training, from the JSON lines that spaCy's ConsoleLogger.v2 and v3
+    write: step, losses, score, scores.
+
+    RETURNS (list[dict]): Empty if the file holds no such lines; that is said (JW413).
+    """
+    found: list[dict[str, Any]] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # a training that was killed leaves half a line
+            continue
+        if isinstance(entry, dict) and {"step", "score"} <= entry.keys():
+            found.append(entry)
+    if not found:
+        logger.warning(Warnings.JW413.format(path=file))
+    return found
+
+
+def find_log(model: Path) -> Path | None:
+    """RETURNS (Path | None): The newest log of JSON lines beside the folder of a pipeline."""
+    logs: Sequence[Path] = sorted(
+        model.resolve().parent.glob("*.jsonl"), key=lambda file: file.stat().st_mtime
+    )
+    return logs[-1] if logs else None
