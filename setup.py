@@ -11,6 +11,8 @@ EXTRAS = {
     "report": ["matplotlib>=3.8"],
     # Corpora in .xlsx files.
     "excel": ["openpyxl>=3.1"],
+    # `jbert export --backend onnx`, and pipelines that it made.
+    "onnx": ["onnxruntime>=1.20", "onnx>=1.17"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
@@ -85,6 +87,9 @@ setup(
             "spacy-jbert.JapaneseTransformer.v1 = spacy_jbert.models.transformer:build_transformer",
             "spacy-jbert.Tok2VecTransformer.v1 = "
             "spacy_jbert.models.transformer:build_tok2vec_transformer",
+            "spacy-jbert.OnnxTransformer.v1 = spacy_jbert.models.onnx:build_onnx_transformer",
+            "spacy-jbert.Tok2VecOnnxTransformer.v1 = "
+            "spacy_jbert.models.onnx:build_tok2vec_onnx_transformer",
             "spacy-jbert.TransformerListener.v1 = spacy_jbert.models.listener:build_listener",
             "spacy-jbert.TokenClassifier.v1 = "
             "spacy_jbert.models.token_classifier:build_token_classifier",

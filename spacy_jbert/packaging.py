@@ -9,7 +9,8 @@ from spacy.language import Language
 from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
-from .encoder.checkpoint import Encoder
+from .encoder.onnx import OnnxEncoder
+from .encoder.windows import WordpieceEncoder
 from .errors import Errors
 from .models.finite import finite_weights
 from .models.shim import EncoderShim
@@ -26,6 +27,8 @@ _MECAB_DICTIONARIES = {
     "ipadic": "ipadic>=1.0",
     "unidic": "unidic>=1.1",
 }
+# What runs an exported encoder, and what looks at its graph before.
+_ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 
 
 def portable() -> Callable[[Language], Language]:
@@ -77,17 +80,16 @@ def portable() -> Callable[[Language], Language]:
                 if needed not in requirements
             ]
         for encoder in _encoders(nlp):
-            requirements += [
-                needed
-                for needed in _tokenizer_requirements(encoder.tokenizer)
-                if needed not in requirements
-            ]
+            needs = _tokenizer_requirements(encoder.tokenizer)
+            if isinstance(encoder, OnnxEncoder):
+                needs += _ONNX
+            requirements += [needed for needed in needs if needed not in requirements]
         return nlp
 
     return make_portable
 
 
-def _encoders(nlp: Language) -> Iterator[Encoder]:
+def _encoders(nlp: Language) -> Iterator[WordpieceEncoder]:
     """Every encoder of a pipeline: after `replace_listeners` heads hold copies of their own."""
     for _, pipe in nlp.pipeline:
         model = getattr(pipe, "model", None)

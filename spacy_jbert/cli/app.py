@@ -11,6 +11,7 @@ from .crossval import crossval_cli
 from .debug_data import debug_data_cli
 from .demo import demo_cli
 from .errors import errors_cli
+from .export import export_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
@@ -26,6 +27,7 @@ app.command("init")(init_cli)
 app.command("pieces")(pieces_cli)
 app.command("errors")(errors_cli)
 app.command("demo")(demo_cli)
+app.command("export")(export_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)
