@@ -161,6 +161,9 @@ def _measure(
     nlp: Language, examples: list[Example], what: str
 ) -> tuple[dict[str, float], list[_Said]]:
     """RAISES: ValueError J311 if there is nothing to score."""
+    if not any(eg.reference.has_annotation("ENT_IOB") or eg.reference.cats for eg in examples):
+        kinds = "entities or categories"
+        raise ValueError(Errors.J311.format(path="--dev", kinds=kinds, count=len(examples)))
     said = []
     with tqdm(total=len(examples), desc=what, unit=" docs", leave=False) as bar:
         for batch in minibatch(examples, nlp.batch_size):
@@ -179,11 +182,7 @@ def _measure(
         "cats_macro_f": scores.get("cats_macro_f"),
         "cats_ece": scores.get("cats_ece"),
     }
-    known = {name: float(value) for name, value in figures.items() if value is not None}
-    if not known:
-        kinds = "entities or categories"
-        raise ValueError(Errors.J311.format(path="--dev", kinds=kinds, count=len(examples)))
-    return known, said
+    return {name: float(value) for name, value in figures.items() if value is not None}, said
 
 
 def _require_no_drop(found: Comparison, max_drop: float) -> None:

@@ -1,6 +1,8 @@
 """`python -m spacy jbert export`: a trained pipeline for another engine."""
 
 from enum import StrEnum
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,15 +47,21 @@ def export_cli(
     replace_unshowable()
     with coded_errors():
         check_export(model, out, int8=int8, dev=dev)
-        from spacy.training import Corpus
+        from spacy.training import Corpus, Example
 
+        from ..corpora.docs import find_docbins, read_docbin
         from ..exporting import export_onnx
 
         nlp = spacy.load(model)
+
+        def read(source: Path) -> list[Example]:
+            docs = (read_docbin(path, nlp.vocab) for path in find_docbins(source))
+            return list(Corpus(source).make_examples(nlp, chain.from_iterable(docs)))
+
         found = export_onnx(
             nlp,
             int8=int8,
-            read_dev=None if dev is None else lambda: list(Corpus(dev)(nlp)),
+            read_dev=None if dev is None else partial(read, dev),
             max_drop=max_drop,
             threads=threads,
         )

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -104,13 +105,19 @@ def _refused(encoder: Encoder, reason: str) -> ValueError:
 def _quantize(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        source,
-        target,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
+    disabled = logging.root.manager.disable
+    # It recommends a preparation that onnxruntime does by itself when it loads the graph.
+    logging.disable(logging.WARNING)
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.disable(disabled)
 
 
 class _Graph(torch.nn.Module):

@@ -132,7 +132,7 @@ def test_a_graph_that_was_cut_off_is_refused(exported: Path, length: int) -> Non
         OnnxEncoder.load(exported)
     # The hash is no protection from whoever writes it too.
     forge(exported)
-    with pytest.raises(DataError, match="J42[789]"):
+    with pytest.raises(DataError, match=r"J42[789]"):
         OnnxEncoder.load(exported)
 
 
@@ -160,7 +160,7 @@ def test_other_files_are_never_opened(exported: Path, where: str) -> None:
     (exported / "weights.bin").write_bytes(b"\0" * 100_000)
     (exported.parent / "secret").write_bytes(b"\0" * 100_000)
     change(exported, name_file)
-    with pytest.raises(DataError, match="J428.*the file"):
+    with pytest.raises(DataError, match=r"J428.*the file"):
         OnnxEncoder.load(exported)
 
 
@@ -177,7 +177,7 @@ def test_other_files_are_never_opened_from_inside_a_branch(exported: Path) -> No
         )
 
     change(exported, hide)
-    with pytest.raises(DataError, match="J428.*the file"):
+    with pytest.raises(DataError, match=r"J428.*the file"):
         OnnxEncoder.load(exported)
 
 
@@ -188,7 +188,7 @@ def test_foreign_operators_are_refused(exported: Path, domain: str) -> None:
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
 
     change(exported, rename)
-    with pytest.raises(DataError, match="J428.*operator"):
+    with pytest.raises(DataError, match=r"J428.*operator"):
         OnnxEncoder.load(exported)
 
 
@@ -233,7 +233,7 @@ def test_an_architecture_that_cannot_be_traced_is_refused(
 ) -> None:
     encoder = Encoder.load(checkpoint("llama"))
     monkeypatch.setattr("spacy_jbert.encoder.onnx_export._CAUSAL", set())
-    with pytest.raises(ValueError, match="J430.*LlamaModel"):
+    with pytest.raises(ValueError, match=r"J430.*LlamaModel"):
         export_encoder(encoder)
 
 
