@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 class Backend(StrEnum):
     onnx = "onnx"
+    hf = "hf"
 
 
 def export_cli(
@@ -42,11 +43,19 @@ def export_cli(
         int | None, typer.Option(min=1, help="Of onnxruntime  [default: as many as torch has]")
     ] = None,
 ) -> None:
-    """Write the same pipeline with its encoder run by onnxruntime. What was measured is printed;
-    a pipeline that is worse than it may be isn't written."""
+    """Write the same pipeline with its encoder run by onnxruntime (onnx), or its named entities as
+    a folder for transformers' AutoModelForTokenClassification (hf). What was measured is printed; a
+    pipeline that is worse than it may be isn't written."""
     replace_unshowable()
     with coded_errors():
-        check_export(model, out, int8=int8, dev=dev)
+        if backend == Backend.hf:
+            check_export(model, out, hf_with=int8 or dev is not None or threads is not None)
+            from ..exporting_hf import export_hf
+
+            difference = export_hf(spacy.load(model), out)
+            print(f"{out}: logits differ by up to {difference:.2g}")
+            return
+        check_export(model, out, int8_without_dev=int8 and dev is None)
         from spacy.training import Corpus, Example
 
         from ..corpora.docs import find_docbins, read_docbin
@@ -69,12 +78,17 @@ def export_cli(
     show(found, out)
 
 
-def check_export(model: str, out: Path, *, int8: bool, dev: Path | None) -> None:
+def check_export(
+    model: str, out: Path, *, int8_without_dev: bool = False, hf_with: bool = False
+) -> None:
     """RAISES: ValueError J433 for what could only go wrong later; OSError if `out` can't be
     written.
     """
-    if int8 and dev is None:
+    if int8_without_dev:
         reason = "--int8 needs --dev, annotated documents to measure on what the rounding costs."
+        raise ValueError(Errors.J433.format(model=model, reason=reason))
+    if hf_with:
+        reason = "--int8, --dev and --threads are for --backend onnx."
         raise ValueError(Errors.J433.format(model=model, reason=reason))
     if Path(model).is_dir() and out.resolve() == Path(model).resolve():
         reason = "it would be overwritten, and can't be made again from an export. Name another."

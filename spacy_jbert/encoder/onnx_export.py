@@ -179,7 +179,7 @@ def _largest_difference(encoder: Encoder, exported: OnnxEncoder, *, exact: bool)
     """RAISES: ValueError J431 if it is none that rounding explains."""
     largest = top = 0.0
     encoder.model.eval()
-    for ids, mask in _probes(encoder):
+    for ids, mask in probes(encoder):
         with torch.inference_mode():
             wanted = encoder(ids, mask)
         real = mask.bool()
@@ -194,7 +194,7 @@ def _largest_difference(encoder: Encoder, exported: OnnxEncoder, *, exact: bool)
     return largest
 
 
-def _probes(encoder: Encoder) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def probes(encoder: Encoder) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """YIELDS: Ids and mask of batches of several sizes, with padding."""
     generator = torch.Generator().manual_seed(0)
     longest = encoder.max_pieces
