@@ -15,6 +15,8 @@ EXTRAS = {
     "excel": ["openpyxl>=3.1"],
     # Bulk annotation to and from Parquet; .zst.
     "bulk": ["pyarrow>=15"],
+    # `jbert export --backend onnx`, and pipelines that it made.
+    "onnx": ["onnxruntime>=1.20", "onnx>=1.17"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
     # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
@@ -108,6 +110,9 @@ setup(
             "spacy-jbert.JapaneseTransformer.v1 = spacy_jbert.models.transformer:build_transformer",
             "spacy-jbert.Tok2VecTransformer.v1 = "
             "spacy_jbert.models.transformer:build_tok2vec_transformer",
+            "spacy-jbert.OnnxTransformer.v1 = spacy_jbert.models.onnx:build_onnx_transformer",
+            "spacy-jbert.Tok2VecOnnxTransformer.v1 = "
+            "spacy_jbert.models.onnx:build_tok2vec_onnx_transformer",
             "spacy-jbert.TransformerListener.v1 = spacy_jbert.models.listener:build_listener",
             "spacy-jbert.TokenClassifier.v1 = "
             "spacy_jbert.models.token_classifier:build_token_classifier",

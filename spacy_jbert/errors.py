@@ -556,6 +556,41 @@ class Errors(metaclass=_WithCodes):
         "The first row of a table has to name its columns, and this one looks like data: "
         "{fields}. Put a row with names, such as text and label, above it."
     )
+    # --- J425 and on: encoders run by onnxruntime, exports ---------------------------------------
+    J425 = (
+        "This encoder is run by onnxruntime, and can't be trained. Train the pipeline that it was "
+        "exported from and export that again; to train heads alone, put the transformer into "
+        "[training] frozen_components and annotating_components."
+    )
+    J426 = "Encoders as ONNX graphs need the package '{package}': pip install \"spacy-jbert[onnx]\""
+    J427 = (
+        "The ONNX encoder can't be used: {file}: {reason}. Copy the pipeline again, or export it "
+        "again (python -m spacy jbert export)."
+    )
+    J428 = (
+        "The ONNX graph names {reason}, and neither other files nor foreign operators are ever "
+        "loaded. Export the encoder again (python -m spacy jbert export)."
+    )
+    J429 = (
+        "The ONNX graph doesn't fit the config and the tokenizer beside it: {reason}. Copy the "
+        "pipeline again, or export it again (python -m spacy jbert export)."
+    )
+    J430 = "{model} can't be exported: {reason} Use the pipeline with torch."
+    J431 = (
+        "The ONNX graph of {model} gives other vectors than torch: they differ by up to "
+        "{difference:.3g}, and {allowed:.3g} is the most that rounding explains. Nothing was "
+        "written. Use the pipeline with torch."
+    )
+    J432 = (
+        "The exported pipeline is worse than --max-drop {limit} allows, and nothing was written: "
+        "{figures}. Export without --int8, or allow more."
+    )
+    J433 = "Can't export '{model}': {reason}"
+    J434 = (
+        "spacy-jbert.OnnxTransformer.v1 runs what python -m spacy jbert export --backend onnx "
+        "wrote, and was given an encoder of torch. Build and train with "
+        "spacy-jbert.JapaneseTransformer.v1 and export the pipeline."
+    )
     J410 = (
         "`report` takes one pipeline or two, and then the annotated documents; {count} pipelines "
         "were given."
@@ -864,6 +899,11 @@ class Warnings(metaclass=_WithCodes):
         "{labels}"
     )
     JW320 = "Labels with fewer than 5 examples can hardly be learned: {labels}"
+    # --- JW425 and on: encoders run by onnxruntime, exports --------------------------------------
+    JW425 = (
+        "spaCy uses a GPU, and an encoder run by onnxruntime stays on the CPU. On a GPU the "
+        "pipeline that it was exported from is faster."
+    )
     JW410 = (
         "Fewer than {few} held-out answers are above these thresholds, so the true precision may "
         "be much lower (see the column 'at least'): {labels}. Use more texts, or one threshold for "

@@ -11,6 +11,7 @@ from spacy.language import Language
 from thinc.api import Model
 from transformers import BertJapaneseTokenizer
 
+from .encoder.onnx import OnnxEncoder
 from .errors import Errors
 from .evaluation.card import HEADING, training_card
 from .evaluation.facts import encoders_of
@@ -28,6 +29,8 @@ _MECAB_DICTIONARIES = {
     "ipadic": "ipadic>=1.0",
     "unidic": "unidic>=1.1",
 }
+# What runs an exported encoder, and what looks at its graph before.
+_ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 
 
 def portable() -> Callable[[Language], Language]:
@@ -82,11 +85,10 @@ def portable() -> Callable[[Language], Language]:
                 if needed not in requirements
             ]
         for encoder in encoders_of(nlp):
-            requirements += [
-                needed
-                for needed in _tokenizer_requirements(encoder.tokenizer)
-                if needed not in requirements
-            ]
+            needs = _tokenizer_requirements(encoder.tokenizer)
+            if isinstance(encoder, OnnxEncoder):
+                needs += _ONNX
+            requirements += [needed for needed in needs if needed not in requirements]
         # What somebody has written there stays.
         if not nlp.meta.get("notes") or str(nlp.meta["notes"]).startswith(HEADING):
             nlp.meta["notes"] = training_card(nlp)

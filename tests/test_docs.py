@@ -33,6 +33,7 @@ TRANSLATED += [
     "import",
     "serving",
     "report",
+    "export",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.

@@ -14,6 +14,7 @@ from .demo import demo_cli
 from .doctor import doctor_cli
 from .drift import drift_cli
 from .errors import errors_cli
+from .export import export_cli
 from .importing import import_cli
 from .init import init_cli
 from .output import show_tracebacks
@@ -43,6 +44,7 @@ app.command("annotate")(annotate_cli)
 app.command("import")(import_cli)
 app.command("serve")(serve_cli)
 app.command("drift")(drift_cli)
+app.command("export")(export_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)

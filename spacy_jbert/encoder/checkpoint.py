@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ import torch
 from spacy.language import Language
 from transformers import (
     MODEL_MAPPING,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -28,18 +28,8 @@ from ..storage import replacing_folder
 from .files import loading_errors, quiet, read_config, read_settings, read_tokenizer
 from .forward import run_model
 from .settings import check_size
+from .windows import WordpieceEncoder, check_ids
 
-# Position ids of this family start behind the padding id, so that many rows of the position table
-# can't be used.
-_POSITIONS_AFTER_PADDING = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "longformer",
-    "xlm-roberta-xl",
-    "luke",
-    "mpnet",
-}
 _WEIGHT_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
@@ -50,7 +40,7 @@ _MIX_FILE = "layer_mix.json"
 
 
 @dataclass
-class Encoder:
+class Encoder(WordpieceEncoder):
     """A pretrained (or new) encoder and the tokenizer that belongs to it.
 
     model (PreTrainedModel): Gives `last_hidden_state` for `input_ids`; no head, no pooler.
@@ -69,64 +59,20 @@ class Encoder:
         self.model.config.use_cache = False
 
     @property
-    def width(self) -> int:
-        """RETURNS (int): The width of a wordpiece's vector."""
-        return self.model.config.hidden_size
+    def config(self) -> PretrainedConfig:
+        return self.model.config
 
     @property
-    def depth(self) -> int:
-        """RETURNS (int): The number of layers."""
-        return self.model.config.num_hidden_layers
+    def n_rows(self) -> int:
+        return int(self.model.get_input_embeddings().num_embeddings)
 
     @property
-    def max_pieces(self) -> int:
-        """RETURNS (int): The most wordpieces one window may hold, special pieces included."""
-        config = self.model.config
-        positions = getattr(config, "max_position_embeddings", None) or 512
-        if config.model_type in _POSITIONS_AFTER_PADDING:
-            positions -= config.pad_token_id + 1
-        return min(positions, self.tokenizer.model_max_length)
-
-    @cached_property
-    def special_ids(self) -> tuple[list[int], list[int]]:
-        """RETURNS (tuple[list[int], list[int]]): The ids that this checkpoint puts before and
-        behind a text.
-        """
-        # Asked of the tokenizer rather than built from cls/sep: Llama has a start only, some have
-        # neither. A tokenizer.json has them in its post-processor, of which
-        # `build_inputs_with_special_tokens` knows nothing.
-        if self.tokenizer.is_fast:
-            encoded = self.tokenizer("あ", return_special_tokens_mask=True)
-            pieces, special = encoded["input_ids"], encoded["special_tokens_mask"]
-        else:
-            pieces = self.tokenizer.build_inputs_with_special_tokens([-1])
-            special = [int(piece != -1) for piece in pieces]
-        text = [i for i, is_special in enumerate(special) if not is_special]
-        return pieces[: text[0]], pieces[text[-1] + 1 :]
-
-    @cached_property
-    def between_ids(self) -> list[int]:
-        """RETURNS (list[int]): The ids that this checkpoint puts between two texts; what stands
-        behind one if it knows no pairs.
-        """
-        if self.tokenizer.is_fast:
-            encoded = self.tokenizer("あ", "あ", return_special_tokens_mask=True)
-            ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
-        else:
-            ids = self.tokenizer.build_inputs_with_special_tokens([-1], [-1])
-            special = [int(id_ != -1) for id_ in ids]
-        text = [i for i, is_special in enumerate(special) if not is_special]
-        inner = [ids[i] for i in range(text[0], text[-1]) if special[i]]
-        return inner or self.special_ids[1]
+    def n_parameters(self) -> int:
+        return sum(weight.numel() for weight in self.model.parameters())
 
     @property
-    def pad_id(self) -> int:
-        """RETURNS (int): The id that fills a shorter window; masked, so any will do where the
-        checkpoint has none, or one that was added without a row in the embeddings.
-        """
-        pad_id = self.tokenizer.pad_token_id
-        rows = self.model.get_input_embeddings().num_embeddings
-        return pad_id if pad_id is not None and pad_id < rows else 0
+    def device(self) -> torch.device:
+        return self.model.device
 
     def __call__(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -260,7 +206,7 @@ class Encoder:
             )
         _check_weights(name, model)
         encoder = cls(model=model.eval(), tokenizer=tokenizer)
-        _check_ids(name, encoder)
+        check_ids(name, encoder)
         return encoder
 
     @classmethod
@@ -283,7 +229,7 @@ class Encoder:
             check_size(config, name)
             model = build_model(config)
         encoder = cls(model=model, tokenizer=tokenizer)
-        _check_ids(name, encoder)
+        check_ids(name, encoder)
         return encoder
 
 
@@ -329,21 +275,6 @@ def _read_mix(path: Path, n_layers: int) -> list[float]:
 def _weight_files(name: str) -> list[Path]:
     """Those of a folder; none of what may yet be on the hub."""
     return [file for ending in ("safetensors", "bin") for file in Path(name).glob(f"*.{ending}")]
-
-
-def _check_ids(name: str, encoder: Encoder) -> None:
-    """RAISES: ValueError J065 if a piece that can occur has no embedding."""
-    tokenizer = encoder.tokenizer
-    rows = encoder.model.get_input_embeddings().num_embeddings
-    before, behind = encoder.special_ids
-    inserted = {*before, *behind, tokenizer.unk_token_id, tokenizer.mask_token_id}
-    # No text yields one of the others, even where it spells it out.
-    never = set(tokenizer.all_special_ids) - inserted
-    highest = max(set(tokenizer.get_vocab().values()) - never, default=0)
-    if highest >= rows:
-        raise ValueError(
-            Errors.J065.format(name=name, highest=highest, rows=rows, needed=highest + 1)
-        )
 
 
 def _check_weights(name: str, model: PreTrainedModel) -> None:

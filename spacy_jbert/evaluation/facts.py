@@ -13,7 +13,7 @@ import torch
 from spacy.language import Language
 from thinc.api import CupyOps, Model, get_current_ops
 
-from ..encoder.checkpoint import Encoder
+from ..encoder.windows import WordpieceEncoder
 from ..errors import Warnings
 from ..models.shim import EncoderShim
 from .temperature import temperature
@@ -49,9 +49,9 @@ def facts(nlp: Language) -> dict[str, Any]:
     }
 
 
-def encoders_of(nlp: Language) -> list[Encoder]:
-    """RETURNS (list[Encoder]): Every encoder of a pipeline: after `replace_listeners` heads hold
-    copies of their own.
+def encoders_of(nlp: Language) -> list[WordpieceEncoder]:
+    """RETURNS (list[WordpieceEncoder]): Every encoder of a pipeline: after `replace_listeners` heads
+    hold copies of their own.
     """
     models = (getattr(pipe, "model", None) for _, pipe in nlp.pipeline)
     return [
@@ -63,15 +63,15 @@ def encoders_of(nlp: Language) -> list[Encoder]:
     ]
 
 
-def encoder_facts(encoder: Encoder) -> dict[str, Any]:
+def encoder_facts(encoder: WordpieceEncoder) -> dict[str, Any]:
     """RETURNS (dict): Its kind, layers, width, vocabulary, weights, and pieces a window at most."""
-    config = encoder.model.config
+    config = encoder.config
     return {
         "kind": config.model_type,
         "layers": encoder.depth,
         "width": encoder.width,
         "vocabulary": getattr(config, "vocab_size", None),
-        "parameters": sum(weight.numel() for weight in encoder.model.parameters()),
+        "parameters": encoder.n_parameters,
         "pieces": encoder.max_pieces,
     }
 
@@ -88,7 +88,7 @@ def _parameters(pipe: Any) -> int:
         )
         for shim in node.shims:
             if isinstance(shim, EncoderShim) and shim.encoder is not None:
-                total += sum(weight.numel() for weight in shim.encoder.model.parameters())
+                total += shim.encoder.n_parameters
     return total
 
 

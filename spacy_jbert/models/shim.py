@@ -111,6 +111,12 @@ class EncoderShim(Shim):
 
     @encoder.setter
     def encoder(self, encoder: Encoder) -> None:
+        self._prepare(encoder)
+        self._encoder, self._segmenter, self._strings = encoder, None, None
+        self._forget()
+
+    def _prepare(self, encoder: Encoder) -> None:
+        """Make an encoder what the settings say, where they are to run it."""
         if self.gradient_checkpointing:
             if not encoder.model.supports_gradient_checkpointing:
                 raise ValueError(Errors.J042.format(model=type(encoder.model).__name__))
@@ -120,8 +126,6 @@ class EncoderShim(Shim):
         elif encoder.mix is None:
             encoder.mix = torch.nn.Parameter(torch.zeros(encoder.depth + 1))
         encoder.to(self._device())
-        self._encoder, self._segmenter, self._strings = encoder, None, None
-        self._forget()
 
     def require_encoder(self, name: str = "transformer") -> Encoder:
         """RETURNS (Encoder): The encoder.
@@ -223,7 +227,7 @@ class EncoderShim(Shim):
         recompute (bool): Keep nothing for the backward pass, which runs the batch once more.
         RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise.
         """
-        device = encoder.model.device
+        device = encoder.device
         inputs = send(ids, device), None if mask is None else send(mask.astype(np.int64), device)
         if recompute:
             return checkpoint(encoder, *inputs, use_reentrant=False)
@@ -326,6 +330,10 @@ class EncoderShim(Shim):
         if self._encoder is not None:
             self._encoder.save(path, STORAGE[self.storage], generation)
 
+    def read(self, path: Path) -> Encoder:
+        """RETURNS (Encoder): What is in a folder that `save` wrote. See `Encoder.load`."""
+        return Encoder.load(path)
+
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The files of the encoder's folder; empty if there is no encoder."""
         if self._encoder is None:
@@ -345,7 +353,7 @@ class EncoderShim(Shim):
             with tempfile.TemporaryDirectory() as folder:
                 for name, content in files.items():
                     (Path(folder) / name).write_bytes(content)
-                self.encoder = Encoder.load(Path(folder))
+                self.encoder = self.read(Path(folder))
         return self
 
 

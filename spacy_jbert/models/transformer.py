@@ -20,7 +20,7 @@ from thinc.api import CupyOps, Model, chain
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
-from ..encoder.checkpoint import Encoder
+from ..encoder.windows import WordpieceEncoder
 from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..wordpieces.alignment import align_docs, ragged_ranges, token_offsets
@@ -134,7 +134,7 @@ def build_transformer(
         ("train_windows", train_windows, 1, None),
         ("predict_windows", predict_windows, 1, None),
     ):
-        _check_range(name, number, least, most)
+        check_range(name, number, least, most)
     shim = EncoderShim(
         words=words,
         device=device,
@@ -166,7 +166,7 @@ def build_transformer(
     )
 
 
-def _check_range(name: str, value: float | None, least: float, most: float | None) -> None:
+def check_range(name: str, value: float | None, least: float, most: float | None) -> None:
     """RAISES: ValueError J087 for a number out of its range, or none (nan)."""
     if value is None:
         return
@@ -221,6 +221,17 @@ def build_tok2vec_transformer(
         predict_windows,
         tf32,
     )
+    return inside_component(transformer, pooling, grad_factor)
+
+
+def inside_component(
+    transformer: TransformerModel, pooling: str | Model[Ragged, Floats2d], grad_factor: float
+) -> Tok2VecModel:
+    """A transformer and what pools its vectors: what `nlp.replace_listeners` leaves in the config.
+
+    pooling, grad_factor: As in `build_tok2vec_transformer`.
+    RETURNS (Tok2VecModel): `List[Doc] -> List[Floats2d]`.
+    """
     # A chain inside a chain: the shape that replace_listeners gives to a model that had a listener.
     vectors: ListenerModel = chain(transformer, split_trf_batch())
     return (
@@ -235,9 +246,18 @@ def _replace_listener(model: TransformerModel) -> Model:
 
 
 def _replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) -> dict[str, Any]:
+    return inside_component_cfg(transformer, listener, "spacy-jbert.Tok2VecTransformer.v1")
+
+
+def inside_component_cfg(
+    transformer: dict[str, Any], listener: dict[str, Any], architecture: str
+) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): The settings of `architecture`, from those of a transformer and of
+    what listened to it.
+    """
     return {
         **transformer,
-        "@architectures": "spacy-jbert.Tok2VecTransformer.v1",
+        "@architectures": architecture,
         "pooling": listener.get("pooling", "mean"),
         "grad_factor": listener.get("grad_factor", 1.0),
     }
@@ -356,7 +376,7 @@ class _Layout:
     """Where everything lies: what goes into the encoder, window after window, and what comes out of
     it, which are the rows that windows answer for and their special rows.
 
-    encoder (Encoder): Whose special ids are around each window.
+    encoder (WordpieceEncoder): Whose special ids are around each window.
     pieces (list[Pieces]): Of each document.
     windows (list[Window]): In the order of documents.
 
@@ -369,7 +389,9 @@ class _Layout:
     rows_of_doc: Where the rows of each document begin, and where the last ones end.
     """
 
-    def __init__(self, encoder: Encoder, pieces: list[Pieces], windows: list[Window]) -> None:
+    def __init__(
+        self, encoder: WordpieceEncoder, pieces: list[Pieces], windows: list[Window]
+    ) -> None:
         doc, start, end, own_start, own_end = (
             np.array(windows, dtype=np.int64).reshape(-1, 5).T if windows else np.zeros((5, 0), int)
         )
@@ -437,7 +459,7 @@ def _run(
         among all, `(n_batch_rows,)`.
     """
     encoder = shim.require_encoder()
-    device = encoder.model.device
+    device = encoder.device
     hidden = torch.empty((len(layout.table), encoder.width), device=device)
     graph, kept = [], 0
     overhead = _overhead(encoder)
@@ -466,9 +488,9 @@ def _run(
     return hidden, graph
 
 
-def _overhead(encoder: Encoder) -> int:
+def _overhead(encoder: WordpieceEncoder) -> int:
     """What a batch costs whatever is in it, in wordpieces."""
-    if encoder.model.device.type != "cpu":
+    if encoder.device.type != "cpu":
         return _LAUNCHES
     # A narrow encoder's arithmetic takes less time than the calls.
     return min(_LAUNCHES, max(_LEAST_OVERHEAD, _CALLS // encoder.width**2))

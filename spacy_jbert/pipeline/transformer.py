@@ -477,7 +477,7 @@ class JBertTransformer(Transformer):
             if not self.cfg.get("has_encoder", folder.is_dir()):
                 return
             try:
-                self.encoder = Encoder.load(folder)
+                self.encoder = self._shim.read(folder)
             except ValueError as error:
                 raise ValueError(Errors.J009.format(name=self.name, reason=error)) from error
             self._generation = read_generation(folder)

@@ -16,7 +16,7 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "bulk", "gpu", "measure", "pipelines", "scores"}
+_NOT_BENCHMARKS = {"__main__", "bulk", "exported", "gpu", "measure", "pipelines", "scores"}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation", "serve"}
 _PACKAGES = (
@@ -40,6 +40,9 @@ def main(
     encoder: Annotated[Path, typer.Option(help="A checkpoint folder with real weights")] = SHARED
     / "models"
     / "me5-small-ja",
+    backend: Annotated[
+        str, typer.Option(help="What runs our encoder in inference: torch, onnx or onnx-int8")
+    ] = "torch",
     out: Annotated[
         Path | None,
         typer.Option(help="Write the rows here too, as JSON; for gpu, the folder of its rows"),
@@ -53,7 +56,7 @@ def main(
     import torch
 
     torch.set_num_threads(threads)
-    settings = Settings(repeats=repeats, encoder=encoder if encoder.is_dir() else None)
+    settings = Settings(repeats, encoder if encoder.is_dir() else None, backend)
     there = [
         module.name for module in pkgutil.iter_modules(here) if module.name not in _NOT_BENCHMARKS
     ]

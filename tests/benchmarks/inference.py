@@ -9,6 +9,7 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from . import exported
 from .measure import Row, Settings, race
 from .pipelines import CORPORA, OURS, STOCK, articles, build, fresh, gsd, queries, stockmark
 
@@ -19,6 +20,9 @@ def run(settings: Settings) -> Iterator[Row]:
     Nothing without real weights and corpora.
     """
     if settings.encoder is None or not CORPORA.is_dir():
+        return
+    if settings.backend != "torch":
+        yield from exported.run(settings)
         return
     ours, stock = (build(config, settings.encoder, gsd)[0] for config in (OURS, STOCK))
     documents = [eg.text for eg in gsd(ours)[:12]]

@@ -25,10 +25,12 @@ class Settings:
 
     repeats (int): Pairs of measurements.
     encoder (Path | None): A checkpoint folder with real weights; None where there is none.
+    backend (str): What runs our encoder in `inference`: torch, onnx or onnx-int8.
     """
 
     repeats: int
     encoder: Path | None
+    backend: str = "torch"
 
 
 class Row(NamedTuple):
