@@ -64,7 +64,7 @@ def trained(overrides: list[object], tmp_path_factory: pytest.TempPathFactory) -
     return train
 
 
-@pytest.mark.parametrize("name", ["ner", "textcat", "joint", "gpu", "pretrain", "adapt"])
+@pytest.mark.parametrize("name", ["ner", "textcat", "joint", "gpu", "pretrain", "adapt", "small"])
 def test_fill_config_adds_nothing(name: str, tmp_path: Path) -> None:
     run("init", "fill-config", CONFIGS / f"{name}.cfg", tmp_path / "filled.cfg")
     assert load_config(tmp_path / "filled.cfg") == load_config(CONFIGS / f"{name}.cfg")
@@ -197,12 +197,12 @@ def test_debug_data_names_entities_that_wordpieces_cannot_express(
     assert "[JW242] 1 of 1" in debug_data(CONFIGS / "ner.cfg", *overrides)
 
 
-@pytest.mark.parametrize("name", ["pretrain", "adapt"])
+@pytest.mark.parametrize("name", ["pretrain", "adapt", "small"])
 def test_debug_data_of_a_config_for_pretraining_trains_nothing(name: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
     overrides = [
         *("--paths.text", tmp_path / "text.txt"),
-        *(("--paths.output", tmp_path / "out") if name == "pretrain" else ()),
+        *(("--paths.output", tmp_path / "out") if name != "adapt" else ()),
     ]
     assert "20 training docs" in debug_data(CONFIGS / f"{name}.cfg", *overrides)
     assert not (tmp_path / "out").exists()

@@ -103,12 +103,12 @@ def test_a_step_on_a_gpu_would_not_wait(
     waits = operations["aten::_local_scalar_dense"] - (n_weights + head)
     assert waits == 0, operations
     assert operations["aten::is_nonzero"] == 0
-    # Two layers of six matrices and the head's; one more product for the pieces.
-    assert operations["aten::addmm"] == 2 * 6 + 1
+    # Two layers of six matrices, the head's, and the pieces'.
+    assert operations["aten::addmm"] == 2 * 6 + 2
     assert operations["aten::_fused_adamw_"] == 2  # what decays, and what doesn't
     if precision == "fp32":
         assert not casts
     else:
-        # Each weight of a matrix product once: matrices and biases; the embeddings for the head.
+        # Each weight of a matrix product once: matrices and biases, the embeddings for the head.
         assert set(casts.values()) == {1}
-        assert len(casts) == 2 * 6 * 2 + 2 + 1
+        assert len(casts) == 2 * 6 * 2 + 2 + 2

@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from spacy.tokens import DocBin
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +125,40 @@ def test_an_encoder_from_scratch(checkout: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     before, after = _pretrained(checkout / "project/training/pretrain")
     assert after["loss"] < before["loss"]
+
+
+@pytest.mark.slow
+def test_the_small_encoder_is_chosen_once_it_is_there(checkout: Path) -> None:
+    project = checkout / "project"
+    chosen = project / "training/sample_encoder"
+
+    def choose() -> int:
+        done = run("-m", "spacy", "project", "run", "sample_encoder", ".", cwd=checkout)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return int(json.loads((chosen / "config.json").read_text())["hidden_size"])
+
+    assert choose() == 192
+    text = "project/assets/sample/pretrain.txt"
+    tiny = {"text": text, "layers": 1, "width": 64, "heads": 2, "steps": 6, "batch": 1024}
+    settings = [part for name, value in tiny.items() for part in (f"--vars.small_{name}", value)]
+    done = run("-m", "spacy", "project", "run", "small", ".", *map(str, settings), cwd=checkout)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    before, after = _pretrained(project / "training/small")
+    assert after["loss"] < before["loss"]
+    assert choose() == 64
+    weights = load_file(chosen / "model.safetensors")
+    assert all(weight.dtype == torch.float16 for weight in weights.values())
+    vocabulary = (project / "assets/jbert-mini/tokenizer.json").read_text(encoding="utf-8")
+    ours = (chosen / "tokenizer.json").read_text(encoding="utf-8")
+    assert json.loads(ours)["model"]["vocab"] == json.loads(vocabulary)["model"]["vocab"]
+
+
+def test_no_encoder_to_choose(tmp_path: Path) -> None:
+    script = ROOT / "project/scripts/choose_encoder.py"
+    done = run(str(script), "out", "one", "two", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    assert "one, two" in done.stdout + done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def _pretrained(folder: Path) -> tuple[dict, dict]:
