@@ -25,7 +25,7 @@ import spacy
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TRANSLATED = ["tutorial", "corpora", "ner", "textcat", "tokenizer", "packaging", "python"]
-TRANSLATED += ["pretraining", "project", "troubleshooting"]
+TRANSLATED += ["pretraining", "project", "troubleshooting", "tuning", "selection"]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.
 INTERNAL = [
