@@ -11,6 +11,8 @@ EXTRAS = {
     "report": ["matplotlib>=3.8", "scikit-learn>=1.4"],
     # Search of settings, and its page.
     "tune": ["matplotlib>=3.8", "optuna>=4"],
+    # MLflow, writing SQLite without a server, and W&B.
+    "track": ["alembic>=1.10", "mlflow-skinny>=3", "sqlalchemy>=2", "wandb>=0.18"],
     # Corpora in .xlsx files.
     "excel": ["openpyxl>=3.1"],
     # Bulk annotation to and from Parquet; .zst.
@@ -136,6 +138,11 @@ setup(
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
             "spacy-jbert.resolved_optimizer.v1 = spacy_jbert.callbacks:resolved_optimizer",
+        ],
+        "spacy_loggers": [
+            "spacy-jbert.TensorBoardLogger.v1 = spacy_jbert.tracking:tensorboard_logger",
+            "spacy-jbert.MLflowLogger.v1 = spacy_jbert.tracking:mlflow_logger",
+            "spacy-jbert.RecordLogger.v1 = spacy_jbert.tracking:record_logger",
         ],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",

@@ -39,6 +39,7 @@ KINDS = {
     "spacy_misc": "@misc",
     "spacy_callbacks": "@callbacks",
     "spacy_scorers": "@scorers",
+    "spacy_loggers": "@loggers",
 }
 
 PARAMETER = re.compile(r"(?P<names>\w+(?:, \w+)*) \((?P<type>.+?)\): (?P<text>.*)")

@@ -34,6 +34,8 @@ TRANSLATED += [
     "serving",
     "report",
     "export",
+    "tuning",
+    "selection",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.

@@ -27,6 +27,7 @@ KINDS |= {
     "spacy_readers": "reader",
     "spacy_cli": "command",
     "spacy_scorers": "scorer",
+    "spacy_loggers": "logger",
 }
 
 
@@ -56,6 +57,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.calibrate.v1": lambda build: build(corpus=lambda nlp: []),
     "spacy-jbert.resolved_optimizer.v1": lambda build: build(),
     "spacy-jbert.chain_callbacks.v1": lambda build: build(lambda nlp: nlp),
+    "spacy-jbert.TensorBoardLogger.v1": lambda build: build(path="logs"),
+    "spacy-jbert.MLflowLogger.v1": lambda build: build(uri="sqlite:///x.db"),
+    "spacy-jbert.RecordLogger.v1": lambda build: build(path="run.json"),
     "spacy-jbert.ner_scorer.v1": lambda build: build(),
     "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
@@ -75,6 +79,7 @@ def test_each_resolves_and_can_be_called(entry: Any) -> None:
         "spacy_misc",
         "spacy_callbacks",
         "spacy_scorers",
+        "spacy_loggers",
     ):
         assert callable(entry.load())
         return

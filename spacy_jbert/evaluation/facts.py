@@ -50,7 +50,7 @@ def facts(nlp: Language) -> dict[str, Any]:
 
 
 def encoders_of(nlp: Language) -> list[WordpieceEncoder]:
-    """RETURNS (list[WordpieceEncoder]): Every encoder of a pipeline: after `replace_listeners` heads
+    """RETURNS (list): Every encoder of a pipeline: after `replace_listeners` heads
     hold copies of their own.
     """
     models = (getattr(pipe, "model", None) for _, pipe in nlp.pipeline)

@@ -1,0 +1,229 @@
+"""Loggers for [training.logger] that spaCy and spacy-loggers don't have: TensorBoard, MLflow with
+steps, and a record of what a training was made from.
+
+W&B (`spacy.WandbLogger.v5`), JSON lines (`spacy.ConsoleLogger.v3`) and the chain
+(`spacy.ChainLogger.v1`) are theirs. Their MLflow logger counts no steps, loads the pipeline again
+at each best score, and refuses the `*` that spaCy's configs name positional arguments by."""
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from spacy.language import Language
+
+from .errors import Errors
+from .storage import replacing
+
+Log = Callable[[dict[str, Any] | None], None]
+Logger = Callable[[Language, IO, IO], tuple[Log, Callable[[], None]]]
+
+_PACKAGES = [
+    *("spacy-jbert", "spacy", "spacy-transformers", "thinc", "torch", "transformers"),
+    *("tokenizers", "numpy", "SudachiPy", "sudachidict-core"),
+]
+# MLflow takes no longer value, and these characters in no name.
+_LONGEST_VALUE = 500
+_MODELS = ("model-best", "model-last")
+_NO_NAME = re.compile(r"[^\w\-. :/]", re.ASCII)
+
+
+def tensorboard_logger(path: str, per_label: bool = False) -> Logger:
+    """`spacy-jbert.TensorBoardLogger.v1`: losses and scores by step, and the config, for
+    `tensorboard --logdir`.
+
+    path (str): A folder; each training becomes one in it, named by when it began.
+    per_label (bool): Scores of each label too.
+    RETURNS (Callable): The logger.
+    RAISES: ImportError J469 without TensorBoard.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        message = Errors.J469.format(package="TensorBoard", extra="pretrain")
+        raise ImportError(message) from None
+
+    def begin(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Any:
+        began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+        writer = SummaryWriter(str(Path(path) / began))
+        writer.add_text("config", f"```ini\n{nlp.config.interpolate().to_str()}\n```")
+
+        def log(info: dict[str, Any] | None) -> None:
+            if info is None:
+                return
+            for name, value in metrics(info, per_label).items():
+                writer.add_scalar(name, value, info["step"])
+            # What was logged is there though the training is killed.
+            writer.flush()
+
+        return log, writer.close
+
+    return begin
+
+
+def mlflow_logger(
+    uri: str = "sqlite:///mlflow.db",
+    experiment: str = "spacy-jbert",
+    run_name: str | None = None,
+    model: bool = False,
+    artefacts: list[str] | None = None,
+    per_label: bool = False,
+) -> Logger:
+    """`spacy-jbert.MLflowLogger.v1`: a run of MLflow: the config, losses and scores by step, and
+    files.
+
+    uri (str): Where MLflow keeps it: an SQLite file, a folder, a server.
+    experiment (str): Under which name.
+    run_name (str | None): MLflow's choice if null.
+    model (bool): Keep model-best, or model-last, when training ends.
+    artefacts (list[str] | None): Files to keep when training ends, such as a report.
+    per_label (bool): Scores of each label too.
+    RETURNS (Callable): The logger.
+    RAISES: ImportError J469 without MLflow.
+    """
+    try:
+        import mlflow
+    except ImportError:
+        raise ImportError(Errors.J469.format(package="MLflow", extra="track")) from None
+
+    def begin(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Any:
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment(experiment)
+        mlflow.start_run(run_name=run_name)
+        config = nlp.config.interpolate()
+        mlflow.log_params(dict(_parameters(config)))
+        mlflow.log_text(config.to_str(), "config.cfg")
+        output: Path | None = None
+
+        def log(info: dict[str, Any] | None) -> None:
+            nonlocal output
+            if info is None:
+                return
+            found = metrics(info, per_label)
+            named = {_NO_NAME.sub("_", name): value for name, value in found.items()}
+            mlflow.log_metrics(named, step=info["step"])
+            output = Path(info["output_path"]).parent if "output_path" in info else None
+
+        def end() -> None:
+            for file in artefacts or ():
+                if Path(file).exists():
+                    mlflow.log_artifact(file)
+            if model and output is not None:
+                kept = next(output / name for name in _MODELS if (output / name).is_dir())
+                mlflow.log_artifacts(str(kept), "model")
+            mlflow.end_run()
+
+        return log, end
+
+    return begin
+
+
+def record_logger(path: str) -> Logger:
+    """`spacy-jbert.RecordLogger.v1`: writes what a training was made from, and what came of it, as
+    JSON: the command, the state of git, versions, machine, config, and the score of each
+    evaluation. Behind the loggers of W&B or MLflow in a chain it gives them the file too.
+
+    path (str): The file; it is written anew at each evaluation.
+    RETURNS (Callable): The logger.
+    """
+
+    def begin(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Any:
+        file = Path(path)
+        record: dict[str, Any] = {
+            "began": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "git": git_state(Path.cwd()),
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+            "packages": dict(_versions()),
+            "config": nlp.config.interpolate().to_str(),
+            "evaluations": [],
+        }
+
+        def write() -> None:
+            with replacing(file) as (part,):
+                part.write_text(json.dumps(record, ensure_ascii=False, indent=2), encoding="utf-8")
+
+        def log(info: dict[str, Any] | None) -> None:
+            if info is None:
+                return
+            scores = dict(numbers(info["other_scores"], nested=False))
+            losses = {name: float(value) for name, value in info["losses"].items()}
+            one = {"step": info["step"], "epoch": info["epoch"], "score": float(info["score"])}
+            record["evaluations"].append({**one, "scores": scores, "losses": losses})
+            write()
+
+        write()
+        _give_to_trackers(file)
+        return log, lambda: None
+
+    return begin
+
+
+def metrics(info: dict[str, Any], per_label: bool) -> dict[str, float]:
+    """RETURNS (dict[str, float]): The losses and scores of an evaluation, by name."""
+    losses = {f"loss/{name}": float(value) for name, value in info["losses"].items()}
+    scores = numbers(info["other_scores"], nested=per_label, prefix="score/")
+    return {"score/score": float(info["score"]), **losses, **dict(scores)}
+
+
+def numbers(scores: dict[str, Any], *, nested: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """YIELDS (tuple): The name and value of each score that is a number.
+
+    nested (bool): Those by label too, as `ents_per_type/地名/f`.
+    """
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            if nested:
+                yield from numbers(value, nested=True, prefix=f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """RETURNS (dict | None): The commit, and which files differ from it; None outside of git."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, encoding="utf-8", check=True
+        )
+        return done.stdout
+
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        changed = git("-c", "core.quotePath=false", "status", "--porcelain").splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "changed": [line[3:] for line in changed]}
+
+
+def _parameters(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _parameters(value, f"{prefix}{name}.")
+        else:
+            yield _NO_NAME.sub("_", f"{prefix}{name}"), str(value)[:_LONGEST_VALUE]
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
+
+
+def _give_to_trackers(file: Path) -> None:
+    """Give a file to the runs of W&B and MLflow that are going on, if there are any. Nothing is
+    imported for that: where there is a run, it is imported."""
+    mlflow, wandb = sys.modules.get("mlflow"), sys.modules.get("wandb")
+    if mlflow is not None and mlflow.active_run():
+        mlflow.log_artifact(str(file))
+    if wandb is not None and wandb.run:
+        wandb.run.save(str(file), base_path=str(file.parent), policy="end")

@@ -1,0 +1,111 @@
+"""Loggers of trainings, in a chain, and what they leave."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import srsly
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train
+from spacy.util import load_config
+
+from spacy_jbert.project import shipped
+from spacy_jbert.tracking import git_state, numbers, tensorboard_logger
+
+
+@pytest.fixture
+def trained(
+    checkpoint: Callable, ner_examples: Callable, japanese: Language, tmp_path: Path
+) -> Callable[..., None]:
+    DocBin(docs=[eg.reference for eg in ner_examples(japanese)]).to_disk(tmp_path / "x.spacy")
+
+    def train_with(*loggers: dict[str, Any]) -> None:
+        overrides = {
+            **{f"paths.{name}": str(tmp_path / "x.spacy") for name in ("train", "dev")},
+            "paths.encoder": str(checkpoint("bert-fast")),
+            "components.transformer.model.overlap": 8,
+            "training.max_steps": 2,
+            "training.eval_frequency": 2,
+        }
+        config = load_config(shipped.configs() / "ner.cfg", overrides=overrides)
+        chain = {f"logger{number}": one for number, one in enumerate(loggers, 1)}
+        config["training"]["logger"] = {"@loggers": "spacy.ChainLogger.v1", **chain}
+        train(init_nlp(config))
+
+    return train_with
+
+
+def test_all_of_them_in_a_chain(
+    trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.html").touch()
+    trained(
+        {"@loggers": "spacy.ConsoleLogger.v3", "output_file": str(tmp_path / "log.jsonl")},
+        {"@loggers": "spacy-jbert.TensorBoardLogger.v1", "path": str(tmp_path / "tb")},
+        {"@loggers": "spacy-jbert.MLflowLogger.v1", "artefacts": ["report.html"]},
+        {"@loggers": "spacy.WandbLogger.v5", "project_name": "one"},
+        {"@loggers": "spacy-jbert.RecordLogger.v1", "path": str(tmp_path / "run.json")},
+    )
+    assert [line["step"] for line in srsly.read_jsonl(tmp_path / "log.jsonl")] == [0, 2]
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    (run,) = mlflow.search_runs(experiment_names=["spacy-jbert"], output_format="list")
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "score/ents_f")
+    assert [metric.step for metric in history] == [0, 2]
+    assert run.data.params["training.max_steps"] == "2"
+    artefacts = mlflow.artifacts.list_artifacts(run_id=run.info.run_id)
+    assert [file.path for file in artefacts] == ["config.cfg", "report.html", "run.json"]
+
+
+def test_what_tensorboard_shows(trained: Callable, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trained({"@loggers": "spacy-jbert.TensorBoardLogger.v1", "path": str(tmp_path / "tb")})
+    (folder,) = (tmp_path / "tb").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("score/ents_f")] == [0, 2]
+    assert {"score/score", "loss/ner"} <= set(events.Tags()["scalars"])
+
+
+def test_what_the_record_says(trained: Callable, tmp_path: Path) -> None:
+    trained({"@loggers": "spacy-jbert.RecordLogger.v1", "path": str(tmp_path / "a" / "run.json")})
+    record = srsly.read_json(tmp_path / "a" / "run.json")
+    assert [one["step"] for one in record["evaluations"]] == [0, 2]
+    assert "ents_f" in record["evaluations"][1]["scores"]
+    assert "[training.optimizer]" in record["config"]
+    assert record["packages"]["spacy"].startswith("3.")
+
+
+def test_numbers_of_labels() -> None:
+    scores = {"f": 0.5, "none": None, "by": {"地名": {"f": 1.0}}}
+    assert dict(numbers(scores, nested=False)) == {"f": 0.5}
+    assert dict(numbers(scores, nested=True)) == {"f": 0.5, "by/地名/f": 1.0}
+
+
+def test_the_state_of_git(tmp_path: Path) -> None:
+    assert git_state(tmp_path) is None
+    names = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], [*names, "commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / "新.txt").touch()
+    state = git_state(tmp_path)
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert state["changed"] == ["新.txt"]
+
+
+def test_without_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="J469"):
+        tensorboard_logger("x")
