@@ -92,6 +92,7 @@ class State(BaseModel):
 # FastAPI would tell OpenTelemetry of wrong requests, with their texts, if the environment says so.
 _SILENT = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 _REASONS = {
+    400: "The body can't be read",
     401: "The key is missing or wrong",
     404: "No such pipeline",
     408: "The body takes too long to arrive",

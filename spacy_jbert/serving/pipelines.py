@@ -4,6 +4,7 @@ import logging
 import re
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from .zone import forgetting
 
 logger = logging.getLogger(__name__)
 
+# What the tokenizer knows of words goes with a zone, so one for each batch would make it slow.
+_TEXTS_A_ZONE = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -30,6 +33,8 @@ class Pipeline:
     def __init__(self, name: str, nlp: Language) -> None:
         self.name = name
         self.nlp = nlp
+        self._zone = ExitStack()
+        self._texts = 0
 
     def about(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): What its meta.json says of it, for JSON."""
@@ -60,9 +65,18 @@ class Pipeline:
             return [failed()]
 
     def _together(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        with forgetting(self.nlp):
-            docs = self.nlp.pipe([job.text for job in jobs], batch_size=len(jobs))
-            return [analysis(self.nlp, doc, job) for doc, job in zip(docs, jobs, strict=True)]
+        if self._texts >= _TEXTS_A_ZONE:
+            self.forget()
+        if not self._texts:
+            self._zone.enter_context(forgetting(self.nlp))
+        self._texts += len(jobs)
+        docs = self.nlp.pipe([job.text for job in jobs], batch_size=len(jobs))
+        return [analysis(self.nlp, doc, job) for doc, job in zip(docs, jobs, strict=True)]
+
+    def forget(self) -> None:
+        """Let go of the words of the last texts."""
+        self._zone.close()
+        self._texts = 0
 
 
 def told(error: BaseException) -> str:
