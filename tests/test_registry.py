@@ -47,6 +47,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     ),
     "spacy-jbert.JapaneseTransformer.v1": lambda build: build(window=128, overlap=8),
     "spacy-jbert.Tok2VecTransformer.v1": lambda build: build(pooling="first"),
+    "spacy-jbert.OnnxTransformer.v1": lambda build: build(),
+    "spacy-jbert.Tok2VecOnnxTransformer.v1": lambda build: build(),
     "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
     "spacy-jbert.TokenClassifier.v1": lambda build: build(tok2vec(), decoder="crf", nO=5),
     "spacy-jbert.PooledTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
