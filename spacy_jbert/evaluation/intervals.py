@@ -6,30 +6,19 @@ how a score would vary with another sample (Efron 1979); the same draws for two 
 whether one is better (Koehn 2004, Statistical Significance Tests for Machine Translation
 Evaluation)."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from .significance import Floats, Interval, middle_interval, p_value, resampled
 
 DRAWS = 1000
-_AT_ONCE = 50
-
-
-class Interval(NamedTuple):
-    """A score, and the interval that holds 95 of 100 draws."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Difference(NamedTuple):
-    """How much higher the second score is, its interval, and the share of draws that say otherwise.
-
-    p (float): Two-sided: twice the share of draws in which the difference has the other sign.
+    """How much higher the second score is, its interval, and how often chance alone would make as
+    large a difference, either way: see `significance.paired_bootstrap`.
     """
 
     value: float
@@ -71,8 +60,8 @@ def intervals(counts: Floats, *, draws: int = DRAWS, seed: int = 0) -> dict[str,
     RETURNS (dict[str, Interval]): By the names of `score`.
     """
     exact = score(counts.sum(axis=0))
-    drawn = _drawn(counts, draws, seed)
-    return {name: Interval(float(value), *_middle(drawn[name])) for name, value in exact.items()}
+    (drawn,) = _drawn([counts], draws, seed)
+    return {name: middle_interval(float(value), drawn[name]) for name, value in exact.items()}
 
 
 def compare(
@@ -84,44 +73,32 @@ def compare(
     RETURNS (dict[str, Difference]): The second's score minus the first's.
     """
     exact = [score(counts.sum(axis=0)) for counts in (first, second)]
-    drawn = [_drawn(counts, draws, seed) for counts in (first, second)]
+    drawn = _drawn([first, second], draws, seed)
     found = {}
     for name in exact[0]:
         value = float(exact[1][name] - exact[0][name])
         differences = drawn[1][name] - drawn[0][name]
-        against = float(np.mean(differences <= 0 if value > 0 else differences >= 0))
-        found[name] = Difference(
-            value, *_middle(differences), min(1.0, 2.0 * against) if value else 1.0
-        )
+        _, low, high = middle_interval(value, differences)
+        p = p_value(np.abs(differences - value) >= abs(value))
+        found[name] = Difference(value, low, high, p)
     return found
 
 
-def _drawn(counts: Floats, draws: int, seed: int) -> dict[str, Floats]:
-    """The scores of each draw. *Shape:* `(draws,)`."""
-    flat = counts.reshape(len(counts), -1).astype(np.float64)
-    there = int((counts.sum(axis=(0, 2)) > 0).sum())
-    scores: list[dict[str, Floats]] = []
-    for weights in _weights(len(counts), draws, seed):
-        sums = (weights @ flat).reshape(len(weights), *counts.shape[1:])
-        found = score(sums)
-        # A rare label that wasn't drawn is not one that was always wrong.
-        drawn = (sums.sum(axis=-1) > 0).sum(axis=-1)
-        found["macro_f"] = found["macro_f"] * there / np.maximum(drawn, 1)
-        scores.append(found)
-    return {name: np.concatenate([of[name] for of in scores]) for name in scores[0]}
-
-
-def _weights(documents: int, draws: int, seed: int) -> Iterator[Floats]:
-    """How often each document is drawn. *Shape:* `(at most 50, n_docs)`."""
-    rng = np.random.default_rng(seed)
-    even = np.full(documents, 1.0 / documents)
-    for start in range(0, draws, _AT_ONCE):
-        yield rng.multinomial(documents, even, size=min(_AT_ONCE, draws - start)).astype(float)
-
-
-def _middle(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _drawn(of_runs: Sequence[Floats], draws: int, seed: int) -> list[dict[str, Floats]]:
+    """The scores of each draw, of each run: the same draws for all. *Shape:* `(draws,)`."""
+    there = [int((counts.sum(axis=(0, 2)) > 0).sum()) for counts in of_runs]
+    scores: list[list[dict[str, Floats]]] = [[] for _ in of_runs]
+    for of_draws in resampled(of_runs, draws, seed):
+        for run, sums in enumerate(of_draws):
+            found = score(sums)
+            # A rare label that wasn't drawn is not one that was always wrong.
+            drawn = (sums.sum(axis=-1) > 0).sum(axis=-1)
+            found["macro_f"] = found["macro_f"] * there[run] / np.maximum(drawn, 1)
+            scores[run].append(found)
+    return [
+        {name: np.concatenate([draw[name] for draw in of_run]) for name in of_run[0]}
+        for of_run in scores
+    ]
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:

@@ -13,9 +13,10 @@ from spacy.training import Example
 from . import coverage, semeval, statistics
 from .answers import Answer, Answers, answers_of, finds_entities, uncalibrated, uncertain
 from .facts import facts
-from .intervals import Interval, intervals, prf, wilson
+from .intervals import intervals, prf, wilson
 from .mistakes import Mistake, annotate, mistakes_of
 from .scorers import expected_calibration_error
+from .significance import Interval
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 

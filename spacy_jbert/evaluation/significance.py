@@ -86,8 +86,8 @@ def bootstrap_interval(
     RETURNS (Interval): The score itself where there are no documents to draw from.
     """
     value = float(measure(counts.sum(axis=0)))
-    found = [measure(sums) for (sums,) in _resampled([counts], samples, seed)]
-    return _interval(value, np.concatenate(found)) if found else Interval(value, value, value)
+    found = [measure(sums) for (sums,) in resampled([counts], samples, seed)]
+    return middle_interval(value, np.concatenate(found)) if found else Interval(value, value, value)
 
 
 def compare(
@@ -114,11 +114,11 @@ def paired_bootstrap(
         the difference as the difference is from zero: the two-sided p-value.
     """
     value = float(measure(ours.sum(axis=0)) - measure(theirs.sum(axis=0)))
-    found = [measure(a) - measure(b) for a, b in _resampled([ours, theirs], samples, seed)]
+    found = [measure(a) - measure(b) for a, b in resampled([ours, theirs], samples, seed)]
     if not found:
         return Interval(value, value, value), 1.0
     differences = np.concatenate(found)
-    return _interval(value, differences), _share(np.abs(differences - value) >= abs(value))
+    return middle_interval(value, differences), p_value(np.abs(differences - value) >= abs(value))
 
 
 def approximate_randomisation(
@@ -142,7 +142,7 @@ def approximate_randomisation(
         moved = (swapped @ apart).reshape(size, *ours.shape[1:])
         found.append(np.abs(measure(total_ours + moved) - measure(total_theirs - moved)))
     # Sums in another order differ in the last digits.
-    return _share(np.concatenate(found) >= value - 1e-9)
+    return p_value(np.concatenate(found) >= value - 1e-9)
 
 
 def mean_interval(values: Sequence[float], *, test_share: float = 0.0) -> Interval:
@@ -170,7 +170,7 @@ def _f(counts: Floats) -> Floats:
     return np.asarray(2.0 * right / np.where(of_all > 0, of_all, 1.0))
 
 
-def _resampled(counts: Sequence[Floats], samples: int, seed: int) -> Iterator[list[Floats]]:
+def resampled(counts: Sequence[Floats], samples: int, seed: int) -> Iterator[list[Floats]]:
     """YIELDS (list[Floats]): The sums of the same drawn documents of each. *Shape:* `(n, n_labels,
     3)`."""
     n_docs = len(counts[0])
@@ -191,11 +191,11 @@ def _chunks(samples: int) -> Iterator[int]:
         yield min(_CHUNK, samples - start)
 
 
-def _interval(value: float, found: Floats) -> Interval:
+def middle_interval(value: float, found: Floats) -> Interval:
     low, high = np.quantile(found, [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 
-def _share(hits: NDArray[np.bool_]) -> float:
+def p_value(hits: NDArray[np.bool_]) -> float:
     """With the run itself counted as one of them, so that none is 0."""
     return float((1 + hits.sum()) / (1 + len(hits)))

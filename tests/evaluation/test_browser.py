@@ -13,10 +13,11 @@ import pytest
 
 from spacy_jbert.evaluation.comparison import Comparison
 from spacy_jbert.evaluation.coverage import Group, Point
-from spacy_jbert.evaluation.intervals import Difference, Interval
+from spacy_jbert.evaluation.intervals import Difference
 from spacy_jbert.evaluation.mistakes import Label, Mistake
 from spacy_jbert.evaluation.outcome import Outcome, Reliability, Task
 from spacy_jbert.evaluation.page import page
+from spacy_jbert.evaluation.significance import Interval
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
