@@ -1,14 +1,17 @@
 """Install packaged pipelines into an empty virtual environment and use them there with the network
 off.
 
-What a user does on another machine: `pip install` the wheels, `spacy.load` them by name, annotate.
-The new environment knows nothing of this checkout; while the pipelines load and run, opening a
-connection raises an error."""
+What a user does on another machine: `pip install` the wheels, `spacy.load` them by name; annotate a
+file in bulk; start the service and ask it. The new environment knows nothing of this checkout;
+while the pipelines load and run, opening a connection raises an error (bulk and service open none
+but the one that asks)."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import typer
@@ -51,8 +54,8 @@ for name in json.loads(sys.argv[1]):
 def main(
     wheels: list[Path], constraints: Path = Path("constraints.txt"), source: Path = Path(".")
 ) -> None:
-    """Install wheels into an empty environment, load the pipelines there without network, and
-    annotate three sentences.
+    """Install wheels into an empty environment, load the pipelines there without network, annotate
+    three sentences; the same in bulk and by the service.
 
     wheels (list[Path]): Wheels of pipelines, or folders to look for them in.
     constraints (Path): Versions for pip.
@@ -96,7 +99,7 @@ def main(
             "--no-compile",
             "-c",
             constraints.resolve(),
-            *library.glob("*.whl"),
+            *(f"{wheel}[serve]" for wheel in library.glob("*.whl")),
             *found,
         )
         _run(
@@ -110,6 +113,38 @@ def main(
             json.dumps(SENTENCES),
             cwd=folder,
         )
+        # As what follows is run in that environment: not -I, which the processes of bulk lack.
+        jbert = [python, "-X", "utf8", "-m", "spacy", "jbert"]
+        _annotate(jbert, names[0], folder)
+        _ask(jbert, names[0], folder)
+
+
+def _annotate(jbert: list[object], name: str, folder: str) -> None:
+    """Annotate a file in bulk, and show its first line."""
+    texts = Path(folder) / "texts.txt"
+    texts.write_text("\n".join(SENTENCES) + "\n", encoding="utf-8")
+    _run(*jbert, "annotate", texts, "--model", name, "--out", "annotated", cwd=folder)
+    shard = Path(folder) / "annotated" / "part-00000.jsonl"
+    print("In bulk:", shard.read_text(encoding="utf-8").splitlines()[0])
+
+
+def _ask(jbert: list[object], name: str, folder: str) -> None:
+    """Start the service, send it one text, stop it."""
+    command = [str(part) for part in (*jbert, "serve", name, "--port", "0")]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stderr is not None
+            lines = iter(service.stderr.readline, "")
+            address = next(line.split()[-1] for line in lines if line.startswith("Serving on"))
+            request = urllib.request.Request(
+                f"{address}/v1/{name}/analyze",
+                json.dumps({"text": SENTENCES[0]}).encode(),
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                print("The service:", answer.read().decode())
+        finally:
+            service.terminate()
 
 
 def _run(*command: object, cwd: str | None = None) -> None:
