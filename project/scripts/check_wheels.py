@@ -7,7 +7,6 @@ while the pipelines load and run, opening a connection raises an error (bulk and
 but the one that asks)."""
 
 import json
-import re
 import subprocess
 import sys
 import tempfile

@@ -2,20 +2,14 @@
 initialised.
 """
 
-import copy
 import json
 import logging
-import math
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -24,104 +18,17 @@ from spacy.language import Language
 from ..encoder.checkpoint import Encoder
 from ..errors import Errors, Warnings
 from ..packaging import portable as make_portable
-from ..storage import replacing
 from ..wordpieces.segmentation import DocPieces
-from .once import contents, fingerprint, hashes, intact
+from .once import contents, fingerprint, intact
 from .parallel import refuse_helpers
+from .run import processes, run_pretraining
+from .settings import INDIFFERENT, OLD_NAMES, check
 from .text import Cleaning
-
-if TYPE_CHECKING:
-    from .batches import Batches
-    from .corpus import Corpus
 
 logger = logging.getLogger(__name__)
 
-OLD_NAMES = {
-    "decay_ratio": "decay",
-    "final_mlm_probability": "final_rate",
-    "fsdp": "shard",
-    "gradient_accumulation_steps": "accumulate",
-    "logging_steps": "log_steps",
-    "max_epochs": "epochs",
-    "max_grad_norm": "clip",
-    "max_length": "max_pieces",
-    "max_steps": "steps",
-    "mlm_probability": "rate",
-    "num_workers": "loader_workers",
-    "preprocessing_workers": "workers",
-    "save_total_limit": "keep",
-    "validation_fraction": "held_out",
-    "warmup_ratio": "warmup",
-}
-"""What the settings were called in `spacy-jbert.pretrain_mlm.v1`. Keys of runs and corpora are made
-with these, so that what was trained with them is still found."""
-# Settings that change neither what comes out nor how a checkpoint goes on; of the text its content
-# counts, not its path. Of `gradient_accumulation_steps` and the processes their product counts:
-# eight GPUs can go on with what four began.
-_INDIFFERENT = {
-    "path",
-    "output",
-    "corpus",
-    "max_steps",  # stand in the key by their number
-    "max_epochs",
-    "enabled",
-    "component",
-    "device",
-    "resume",
-    "report_to",
-    "portable",
-    "gradient_accumulation_steps",
-    "fsdp",
-}
-_INDIFFERENT |= {
-    "eval_steps",
-    "eval_samples",
-    "save_steps",
-    "logging_steps",
-    "save_total_limit",
-    "preprocessing_workers",
-    "num_workers",
-}
-# What keeps each it on this machine unless the user has said otherwise.
-_REPORTERS: dict[str, dict[str, str]] = {
-    "tensorboard": {},
-    "wandb": {
-        "WANDB_MODE": "offline",
-        "WANDB_DIR": "{logs}",
-        "WANDB_PROJECT": "spacy-jbert",
-        "WANDB_ERROR_REPORTING": "false",
-    },
-    "mlflow": {
-        "MLFLOW_TRACKING_URI": "sqlite:///{logs}/mlflow.db",
-        "MLFLOW_EXPERIMENT_NAME": "spacy-jbert",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    },
-}
 # Processes that built a killed run's batches hold its lock until they notice, after 5 seconds.
 _PATIENCE = 10.0  # seconds
-_MANY = 10**9
-_RANGES = {
-    "max_epochs": (0.001, _MANY),
-    **dict.fromkeys(
-        (
-            "max_steps",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "eval_steps",
-            "eval_samples",
-            "save_steps",
-            "logging_steps",
-            "save_total_limit",
-            "preprocessing_workers",
-        ),
-        (1, _MANY),
-    ),
-    **dict.fromkeys(("validation_fraction", "warmup_ratio", "decay_ratio"), (0, 1)),
-    **dict.fromkeys(("mlm_probability", "final_mlm_probability"), (0.01, 0.99)),
-    **dict.fromkeys(("learn_rate", "weight_decay", "max_grad_norm", "num_workers"), (0, _MANY)),
-    **dict.fromkeys(("seed", "min_characters"), (0, 2**32 - 1)),
-    "max_length": (8, _MANY),
-}
 
 
 def pretrain_mlm(
@@ -228,7 +135,7 @@ def pretrain_mlm(
     RETURNS (Callable[[Language], Language]): The callback.
     """
     settings = dict(locals())
-    _check({name: None if value == "auto" else value for name, value in settings.items()})
+    check({name: None if value == "auto" else value for name, value in settings.items()})
 
     def pretrain(nlp: Language) -> Language:
         if not enabled:
@@ -285,7 +192,7 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
         workers=settings["preprocessing_workers"] or cores(),
     )
     PartialState(cpu=runs_on_cpu(settings["device"]))
-    together = settings["gradient_accumulation_steps"] * _processes()  # batches of an update
+    together = settings["gradient_accumulation_steps"] * processes()  # batches of an update
     train = Batches(
         prepared.train,
         encoder,
@@ -301,7 +208,7 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
     )
     train.n_batches = steps * together
     kind = fingerprint(
-        {OLD_NAMES.get(n, n): value for n, value in settings.items() if n not in _INDIFFERENT},
+        {OLD_NAMES.get(n, n): value for n, value in settings.items() if n not in INDIFFERENT},
         prepared.key,
         together,
         _origin(nlp, settings["component"]),
@@ -312,7 +219,7 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
         logger.info("Pretraining is done already: loading %s", folder / "encoder")
         encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
     else:
-        _run(encoder, prepared, train, steps, run, settings)
+        run_pretraining(encoder, prepared, train, steps, run, settings)
     PartialState().wait_for_everyone()
 
 
@@ -330,165 +237,6 @@ def _sizes(encoder: Encoder, settings: dict[str, Any]) -> dict[str, int]:
         "num_workers": sizes.num_workers(memory),
     }
     return {name: value for name, value in found.items() if settings[name] == "auto"}
-
-
-def _run(
-    encoder: Encoder,
-    corpus: "Corpus",
-    train: "Batches",
-    steps: int,
-    run: Path,
-    settings: dict[str, Any],
-) -> None:
-    """Train, or go on training, and write the result.
-
-    run (Path): The folder of the run's checkpoints; its name is the run's key.
-    """
-    from accelerate import PartialState
-
-    from . import curve
-    from .batches import Batches
-    from .objective import MaskedLM
-    from .trainer import (
-        CANNOT_WRITE,
-        PretrainingTrainer,
-        last_checkpoint,
-        threads_of,
-        training_arguments,
-    )
-
-    folder, key = run.parents[1], run.name
-    if settings["resume"] == "never":
-        if PartialState().is_main_process:
-            shutil.rmtree(run, ignore_errors=True)
-        PartialState().wait_for_everyone()
-    checkpoint = None if settings["resume"] == "never" else _begun(run, steps)
-    shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
-    shared = {name: settings[name] for name in ("sentence_objective", "seed")}
-    n_held_out = len(corpus.held_out)
-    n_evaluated = min(settings["eval_samples"], n_held_out)
-    held_out = corpus.held_out.select([i * n_held_out // n_evaluated for i in range(n_evaluated)])
-    evaluation = Batches(held_out, encoder, **shape, **shared) if n_evaluated else None
-    every = (settings["eval_steps"] or max(100, -(-steps // 10))) if evaluation else None
-    names = {
-        "gradient_accumulation_steps",
-        "learn_rate",
-        "warmup_ratio",
-        "decay_ratio",
-        "weight_decay",
-        "max_grad_norm",
-        "precision",
-        "torch_compile",
-        "device",
-        "seed",
-    }
-    names |= {"save_steps", "logging_steps", "save_total_limit", "num_workers"}
-    arguments = training_arguments(
-        run,
-        max_steps=steps,
-        eval_steps=every,
-        fsdp=_layers(encoder) if settings["fsdp"] else [],
-        report_to=_reporters(settings["report_to"], run / "logs"),
-        resumed=checkpoint is not None,
-        **{name: settings[name] for name in names},
-    )
-    home = encoder.model.device
-    model = whole = MaskedLM(
-        encoder, sentences=settings["sentence_objective"] != "none", seed=settings["seed"]
-    )
-    if settings["fsdp"]:
-        whole = copy.deepcopy(model)  # of the other, each process will have a part only
-    trainer = PretrainingTrainer(model, arguments, train, evaluation, key)
-    begin = f"Going on from {checkpoint.relative_to(run.parent)}" if checkpoint else "Pretraining"
-    logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
-    start, first = time.monotonic(), _step(checkpoint)
-    try:
-        with threads_of(checkpoint, settings["device"]):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            if trainer.state.global_step < steps:
-                saved = last_checkpoint(run, key)
-                raise SystemExit(
-                    Errors.J110.format(
-                        signal=stopped.name
-                        if (stopped := trainer.checkpoints.signal)
-                        else "a signal",
-                        steps=steps,
-                        step=_step(saved),
-                    )
-                )
-            evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-            if evaluation and (not evaluations or evaluations[-1]["step"] < steps):
-                trainer.evaluate()
-                evaluations.append(trainer.state.log_history[-1])
-    finally:
-        if settings["fsdp"]:
-            if weights := trainer.accelerator.get_state_dict(
-                trainer.model_wrapped
-            ):  # in the first process
-                whole.load_state_dict(weights)
-            encoder.model = whole.encoder
-        encoder.model.to(home).eval()
-    seconds = time.monotonic() - start
-    if evaluations and not math.isfinite(loss := evaluations[-1]["eval_loss"]):
-        raise FloatingPointError(Errors.J136.format(loss=loss, step=steps))
-    if not trainer.is_world_process_zero():
-        return
-    try:
-        whole.save(encoder, folder / "encoder")
-        if curve.can_draw():
-            curve.draw(trainer.state.log_history, folder / "learning_curve.svg")
-        log = [entry for entry in trainer.state.log_history if "loss" in entry]
-        metrics = {
-            "run": key,
-            "encoder": hashes(folder / "encoder"),
-            "steps": steps,
-            "seconds": round(seconds, 1),
-            "steps_per_second": round((steps - first) / seconds, 3),
-            "pieces_per_second": median(entry["pieces_per_second"] for entry in log)
-            if log
-            else None,
-            "mfu": median(shares) if (shares := [e["mfu"] for e in log if "mfu" in e]) else None,
-            "before": _figures(evaluations[0]) if evaluations else None,
-            "after": _figures(evaluations[-1]) if evaluations else None,
-            "evaluations": [_figures(entry) for entry in evaluations],
-            "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in log],
-            "corpus": corpus.counts
-            | {
-                "samples trained on": len(corpus.train),
-                "samples held out": n_held_out,
-                "samples evaluated": n_evaluated,
-            },
-            "settings": settings,
-        }
-        with replacing(folder / "metrics.json") as (new,):
-            new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-    except CANNOT_WRITE as error:
-        step = _step(last_checkpoint(run, key))
-        raise OSError(
-            Errors.J134.format(path=folder, reason=error, step=step, steps=steps)
-        ) from error
-    logger.info("Held out, before: %s", metrics["before"])
-    logger.info("Held out, after: %s", metrics["after"])
-
-
-def _begun(run: Path, steps: int) -> Path | None:
-    """RETURNS (Path | None): The checkpoint to go on from: this run's, else that of the longest run
-    that is shorter and the same in all else.
-    """
-    from .trainer import last_checkpoint
-
-    kind = run.name.rpartition("-")[0]
-    names = (path.name.rpartition("-")[2] for path in run.parent.glob(f"{kind}-*"))
-    lengths = [int(name) for name in names if name.isdecimal()]
-    for length in sorted(filter(steps.__ge__, lengths), reverse=True):
-        begun = run.with_name(f"{kind}-{length}")
-        if checkpoint := last_checkpoint(begun, begun.name):
-            return checkpoint
-    return None
-
-
-def _step(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
 @contextmanager
@@ -512,50 +260,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _layers(encoder: Encoder) -> list[str]:
-    """RETURNS (list[str]): The class of the encoder's layers.
-
-    RAISES: ValueError J130 where weights can't be shared out.
-    """
-    from torch import cuda, nn
-
-    lists = [
-        module
-        for module in encoder.model.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == encoder.depth
-    ]
-    if not lists or not cuda.is_available() or _processes() == 1:
-        raise ValueError(Errors.J130)
-    return sorted({type(layers[0]).__name__ for layers in lists})
-
-
-def _reporters(names: str | list[str], logs: Path) -> list[str]:
-    """RETURNS (list[str]): Where to report to.
-
-    RAISES: ImportError J131 if a package is missing.
-    """
-    chosen = [name for name in ([names] if isinstance(names, str) else names) if name != "none"]
-    for name in chosen:
-        if find_spec(name) is None:
-            raise ImportError(Errors.J131.format(package=name))
-        logs.mkdir(parents=True, exist_ok=True)
-        for variable, value in _REPORTERS[name].items():
-            os.environ.setdefault(variable, value.format(logs=logs.resolve()))
-    return chosen
-
-
-def _figures(entry: dict[str, Any]) -> dict[str, Any]:
-    return {"step": entry["step"]} | {
-        name.removeprefix("eval_"): value
-        for name, value in entry.items()
-        if name.startswith("eval_")
-    }
 
 
 def _finished(folder: Path, key: str) -> bool:
@@ -614,33 +318,3 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(Errors.J107.format(path=folder, reason=error.strerror)) from error
     return folder
-
-
-def _check(settings: dict[str, Any]) -> None:
-    """Refuse settings before hours are spent on the corpus.
-
-    RAISES: ValueError J108.
-    """
-    for name, (low, high) in _RANGES.items():
-        value = settings[name]
-        if value is not None and not low <= value <= high:
-            raise _unusable(name, value, f"it has to be between {low} and {high}.")
-    if settings["batch_by"] == "samples" and settings["batch_size"] is None:
-        raise _unusable("batch_size", "auto", "with batch_by = 'samples' it has to be a number.")
-    if settings["warmup_ratio"] + settings["decay_ratio"] > 1:
-        raise _unusable(
-            "decay_ratio", settings["decay_ratio"], "together with warmup_ratio it is more than 1."
-        )
-    for name in ("path", "output", "corpus", "component", "text_field"):
-        value = settings[name]
-        entries = value if isinstance(value, list) else [value]
-        if not entries or any(isinstance(entry, str) and not entry.strip() for entry in entries):
-            raise _unusable(name, value, "it must not be empty.")
-    names = settings["report_to"]
-    if set([names] if isinstance(names, str) else names) - {"none", *_REPORTERS}:
-        raise _unusable("report_to", names, f"choose none, {', '.join(_REPORTERS)}.")
-
-
-def _unusable(name: str, value: object, reason: str) -> ValueError:
-    reason += " It stands in [initialize.after_init]."
-    return ValueError(Errors.J108.format(setting=name, value=value, reason=reason))

@@ -9,7 +9,8 @@ from typing import Any
 from spacy.language import Language
 
 from ..errors import Warnings
-from .callback import OLD_NAMES, pretrain_mlm
+from .callback import pretrain_mlm
+from .settings import OLD_NAMES
 
 # What was the default before there was "auto".
 _DEFAULTS = {"batch_size": 8192, "num_workers": 0}

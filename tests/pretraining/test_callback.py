@@ -23,11 +23,12 @@ from spacy.training import Example
 from transformers import TrainerCallback
 
 from spacy_jbert.encoder.checkpoint import Encoder
-from spacy_jbert.pretraining import callback, trainer
-from spacy_jbert.pretraining.callback import OLD_NAMES, pretrain_mlm
+from spacy_jbert.pretraining import callback, reporting, trainer
+from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.deprecated import pretrain_mlm_v1
 from spacy_jbert.pretraining.objective import MaskedLM
 from spacy_jbert.pretraining.once import tokenizer_identity, write_manifest
+from spacy_jbert.pretraining.settings import OLD_NAMES
 from spacy_jbert.pretraining.trainer import last_checkpoint
 
 CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
@@ -405,7 +406,7 @@ def test_what_is_reported_stays_here(
     pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     pytest.importorskip(name)
-    for variable in callback._REPORTERS[name]:  # is set for this run, and not afterwards
+    for variable in reporting.REPORTERS[name]:  # is set for this run, and not afterwards
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)
     pretrain_mlm(str(text), str(tmp_path), **SMALL | {"report_to": [name]})(pipeline)
@@ -448,10 +449,10 @@ def test_the_evaluated_part_is_bounded(pipeline: Language, text: Path, tmp_path:
 
 
 def test_a_reporter_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callback, "find_spec", lambda name: None)
+    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"\[J131\].*pip install wandb"):
-        callback._reporters("wandb", tmp_path)
-    assert callback._reporters("none", tmp_path) == []
+        reporting.reporters("wandb", tmp_path)
+    assert reporting.reporters("none", tmp_path) == []
 
 
 def test_the_learning_curve(pipeline: Language, text: Path, tmp_path: Path) -> None:
@@ -471,7 +472,7 @@ def test_a_finished_run_is_loaded(
     trained = weights(pipe)
     pipe.encoder.model.load_state_dict(start)
     with monkeypatch.context() as patch:
-        patch.setattr(callback, "_run", None)
+        patch.setattr(callback, "run_pretraining", None)
         pretrain_mlm(str(text), str(tmp_path), **SMALL | {"logging_steps": 3})(pipeline)
         assert same(weights(pipe), trained)
         for changed in ({"seed": 1}, {"resume": "never"}, {"validation_fraction": 0.3}):
