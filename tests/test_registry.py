@@ -52,6 +52,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
     "spacy-jbert.TokenClassifier.v1": lambda build: build(tok2vec(), decoder="crf", nO=5),
     "spacy-jbert.PooledTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
+    "spacy-jbert.ImportedTagger.v1": lambda build: build(tok2vec(), tags=["O", "B-A", "I-A"]),
+    "spacy-jbert.ImportedTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
     "spacy-jbert.HFEncoder.v1": lambda build: build("some/model"),
     "spacy-jbert.NewEncoder.v1": lambda build: build("vocabulary", size="tiny"),
     "spacy-jbert.TrainedVocabulary.v1": lambda build: build(path="text", size=128),

@@ -1,8 +1,9 @@
 """Loggers of trainings, in a chain, and what they leave."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ def trained(
         train(init_nlp(config))
 
     return train_with
+
+
+@pytest.fixture(autouse=True)
+def apart() -> Iterator[None]:
+    """W&B and MLflow keep where they write for the life of a process."""
+    yield
+    if (wandb := sys.modules.get("wandb")) is not None:
+        wandb.teardown()
+    if (mlflow := sys.modules.get("mlflow")) is not None:
+        mlflow.set_tracking_uri(None)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def test_all_of_them_in_a_chain(

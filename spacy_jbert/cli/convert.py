@@ -9,8 +9,7 @@ from confection import Config
 
 from ..corpora.delimited import Quoting
 from ..corpora.lines import check_file
-from ..corpora.readers import Format
-from ..corpora.splits import Shuffle
+from ..corpora.readers import Format, Shuffle
 from ..corpora.values import shortened
 from ..errors import DataError, Errors
 from ..terminal import replace_unshowable

@@ -8,7 +8,8 @@ from spacy.tokens import Doc
 
 from .docs import clean_annotation, japanese_tokenizer, read_docbin
 from .labels import LabelMap, keep
-from .splits import Shuffle, read_splits, report, write_splits
+from .readers import Shuffle
+from .splits import read_splits, report, write_splits
 from .values import Notes
 
 

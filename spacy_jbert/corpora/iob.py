@@ -16,7 +16,8 @@ from ..errors import DataError, Errors, Warnings
 from .docs import clean_annotation, japanese_tokenizer
 from .labels import LabelMap, keep
 from .lines import read_lines
-from .splits import Shuffle, read_splits, report, write_splits
+from .readers import Shuffle
+from .splits import read_splits, report, write_splits
 from .values import Notes, read_label
 
 Delimiter = Literal["auto", "tab", "comma", "space"]

@@ -13,6 +13,8 @@ from .delimited import Quoting
 from .lines import Told, kind, read_lines, tell
 from .values import Notes, encodable, read_label, shortened
 
+Shuffle = Literal["stratified", "plain"]
+"""How one file is shared out: by labels, or as it comes."""
 Format = Literal[
     "auto",
     "jsonl",

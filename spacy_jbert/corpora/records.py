@@ -21,8 +21,8 @@ from .docs import Entity, japanese_tokenizer, make_doc, trim_entities
 from .importers import TOOLS, Annotated, Named, read_export
 from .iob import TAG, goes_on
 from .labels import LabelMap
-from .readers import Format, Row, format_of, read_rows
-from .splits import Shuffle, Splits, read_splits, report, split_of, write_splits
+from .readers import Format, Row, Shuffle, format_of, read_rows
+from .splits import Splits, read_splits, report, split_of, write_splits
 from .tables import has_splits
 from .values import Notes, shortened
 

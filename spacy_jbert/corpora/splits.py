@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import srsly
 from rich.console import Console
@@ -19,13 +18,11 @@ from spacy.tokens import Doc, DocBin
 from ..errors import DataError, Errors, Warnings
 from ..storage import replacing
 from .docs import labels_of
-from .readers import Row
+from .readers import Row, Shuffle
 from .values import Notes
 
 SPLITS = ("train", "dev", "test")
 Splits = dict[str, list[Doc]]
-Shuffle = Literal["stratified", "plain"]
-"""How one file is shared out: by labels, or as it comes."""
 
 
 def read_splits(

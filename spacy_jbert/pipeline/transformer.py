@@ -299,7 +299,7 @@ class JBertTransformer(Transformer):
     def _n_ahead(self) -> int:
         """RETURNS (int): How many batches `pipe` launches before it hands one out."""
         encoder = self._shim.encoder
-        return 0 if encoder is None or encoder.model.device.type == "cpu" else 1
+        return 0 if encoder is None or encoder.device.type == "cpu" else 1
 
     def _try_launch(self, docs: list[Doc]) -> Launched | None:
         """RETURNS (Launched | None): None where it failed."""

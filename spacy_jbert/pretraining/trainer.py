@@ -503,6 +503,8 @@ def training_arguments(
     fsdp (list[str]): The classes of layers whose weights are shared out among the GPUs; none: each
         has a copy of all.
     """
+    # Arguments that ask for bf16 leave this to those that come after them in the same process.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if precision == "bf16" else "no"
     arguments = TrainingArguments(
         output_dir=str(folder),
         logging_dir=str(folder / "logs"),

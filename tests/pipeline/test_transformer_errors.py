@@ -21,16 +21,17 @@ def nlp(make_nlp: MakeNLP, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A pipeline that fails over every batch with one text in it."""
     nlp = make_nlp([tagger(listener())], tagged)
     pipe = transformer(nlp)
-    predict = pipe.predict
+    launch = pipe._launch
 
     def fail(docs: list[Doc]) -> Any:
         if any(BAD in doc.text for doc in docs):
             raise failure[0]
-        return predict(docs)
+        return launch(docs)
 
     failure: list[Exception] = [RuntimeError("broken")]
     nlp.failure = failure
-    monkeypatch.setattr(pipe, "predict", fail)
+    # What `predict` and `pipe` begin with.
+    monkeypatch.setattr(pipe, "_launch", fail)
     return nlp
 
 
