@@ -2,16 +2,17 @@
 #
 #   docker build --build-arg WHEEL=ja_topics-0.1.0-py3-none-any.whl --build-arg MODEL=ja_topics -t topics .
 #
-# WHEEL is a file in the folder of the build: what `spacy package --build wheel` wrote.
+# WHEEL is a file in the folder of the build: what `spacy package --build wheel` wrote. For a machine without GPU give
+# TORCH_INDEX, the address of an index with torch's CPU build: the plain one brings gigabytes of CUDA.
 
 FROM python:3.11-slim AS build
 ARG WHEEL
+ARG TORCH_INDEX
 WORKDIR /build
 RUN python -m venv /venv
-# The CPU's torch: the plain one brings gigabytes of CUDA.
 RUN --mount=type=bind,source=constraints.txt,target=constraints.txt \
     /venv/bin/pip install --no-cache-dir -c constraints.txt \
-    --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple torch
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 COPY setup.py pyproject.toml README.md LICENSE constraints.txt ./
 COPY spacy_jbert spacy_jbert
 COPY configs configs
