@@ -29,13 +29,11 @@ EXTRAS = {
         "prometheus-client>=0.20",
         "uvicorn>=0.34",
     ],
-    # The service, and bulk, on a cluster. Large (79 MB as a wheel), so it isn't part of `dev`.
-    "ray": ["ray[serve]>=2.50"],
     # BertJapaneseTokenizer checkpoints that were pretrained on MeCab words (Tohoku v1-v3).
     "mecab": ["fugashi>=1.3", "unidic-lite>=1.0.8", "ipadic>=1.0"],
 }
 EXTRAS["dev"] = sorted(
-    {requirement for name in EXTRAS.keys() - {"ray"} for requirement in EXTRAS[name]}
+    {requirement for extra in EXTRAS.values() for requirement in extra}
     | {
         "build>=1.2",
         # What FastAPI's test client is made of.
