@@ -1,6 +1,6 @@
 """Files and folders to records (`Row`). A fault is a DataError that names the file and the line."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,9 @@ from . import delimited, json_records, tables
 from .delimited import Quoting
 from .lines import Told, kind, read_lines, tell
 from .values import Notes, encodable, read_label, shortened
+
+MANIFEST, REJECTED = "manifest.jsonl", "rejected.jsonl"
+"""What `jbert annotate` writes beside its shards: what was done, and what couldn't be."""
 
 Shuffle = Literal["stratified", "plain"]
 """How one file is shared out: by labels, or as it comes."""
@@ -156,6 +159,21 @@ def format_of(path: Path, encoding: str | None = None) -> str:
         return named
     lines = (line.strip() for _, line in read_lines(path, encoding))
     return "json" if next(filter(None, lines), "{").startswith(("{", "[")) else "csv"
+
+
+def files_in(folder: Path, kinds: Collection[str]) -> list[Path]:
+    """RETURNS (list[Path]): The files of a folder and those below it, sorted, without what `jbert
+    annotate` tells of itself beside its shards.
+
+    kinds (Collection[str]): Their suffixes: see `kind`.
+    """
+    files = (file for file in folder.rglob("*") if file.is_file() and kind(file) in kinds)
+    return sorted(file for file in files if not _tells_of_a_run(file))
+
+
+def _tells_of_a_run(file: Path) -> bool:
+    names = (MANIFEST, REJECTED)
+    return file.name in names and all((file.parent / name).is_file() for name in names)
 
 
 def read_folder(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Any]]:

@@ -19,11 +19,11 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from ..corpora.docs import read_docbin
-from ..corpora.readers import Row, read_rows
+from ..corpora.readers import Row, files_in, read_rows
 from ..errors import Errors
 from .confidence import get_confidence
 
-_SUFFIXES = (".spacy", ".jsonl", ".parquet", ".jsonl.gz", ".jsonl.xz", ".jsonl.bz2")
+_KINDS = {".spacy", ".jsonl", ".parquet"}
 # More documents make the test slower and little sharper.
 _MOST_DOCUMENTS = 20_000
 _Item = TypeVar("_Item")
@@ -76,9 +76,7 @@ def read(path: Path) -> list[Annotated]:
     RETURNS (list[Annotated]): All, or 20,000 of them drawn at random with a fixed seed.
     RAISES: DataError J2xx for files that can't be read.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.name.lower().endswith(_SUFFIXES))
+    files = files_in(path, _KINDS) if path.is_dir() else [path]
     return _drawn(doc for file in files for doc in _read_file(file))
 
 

@@ -17,10 +17,11 @@ from typing import NamedTuple
 from spacy.util import get_package_path, is_package
 from tqdm import tqdm
 
+from ..corpora.readers import REJECTED
 from ..errors import DataError, Errors
 from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
-from .manifest import REJECTED, Done, Manifest, alone, is_begun
+from .manifest import Done, Manifest, alone, is_begun
 from .shards import Columns, OutputFormat, size_and_hash, writing
 from .workers import Job, Workers, check_names
 

@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 
 from ..corpora.docs import read_docbin
 from ..corpora.lines import OPENERS, kind, read_lines
-from ..corpora.readers import Format, Row, format_of, read_rows
+from ..corpora.readers import Format, Row, files_in, format_of, read_rows
 from ..corpora.tables import count_rows
 from ..errors import DataError, Errors, Warnings
 from ..pretraining.once import hashes
@@ -83,7 +83,7 @@ def find_inputs(paths: Sequence[Path], format: InputFormat) -> list[Path]:
         if path.is_file() or format == "datasets" or format_of(path) == "datasets":
             files.append(path)
             continue
-        found = sorted(file for file in path.rglob("*") if file.is_file() and kind(file) in _KINDS)
+        found = files_in(path, _KINDS)
         if not found:
             raise DataError(Errors.J450.format(kinds=", ".join(sorted(_KINDS))), path=path)
         files += found

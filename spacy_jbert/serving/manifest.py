@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from ..corpora.readers import MANIFEST, REJECTED
 from ..errors import Errors
 from ..storage import replacing
 from .shards import json_line
 
-MANIFEST, REJECTED, LOCK = "manifest.jsonl", "rejected.jsonl", "lock"
+LOCK = "lock"
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
 from spacy_jbert.errors import DataError
+from spacy_jbert.evaluation.drift import read
 from spacy_jbert.serving import bulk, workers
 from spacy_jbert.serving.bulk import annotate
-from spacy_jbert.serving.entries import Entry
+from spacy_jbert.serving.entries import Entry, find_inputs
 from spacy_jbert.serving.workers import Job
 
 from ..conftest import SENTENCES, listener
@@ -189,6 +190,23 @@ def model(
     folder = tmp_path_factory.mktemp("encoder") / "model"
     nlp.to_disk(folder)
     return str(folder)
+
+
+def test_a_folder_of_shards_is_read_back(ruler: str, tmp_path: Path) -> None:
+    """By `jbert drift` and as input: without what the run tells of itself."""
+    source, out = tmp_path / "in.txt", tmp_path / "out"
+    source.write_text("東京 へ行く。\n海を見た。\n", encoding="utf-8")
+    annotate([source], model=ruler, out=out)
+    assert [(doc.text, doc.entities) for doc in read(out)] == [
+        ("東京 へ行く。", ["GPE"]),
+        ("海を見た。", []),
+    ]
+    assert find_inputs([out], "auto") == [out / "part-00000.jsonl"]
+    # A file of that name alone is somebody's own.
+    own = tmp_path / "own" / "manifest.jsonl"
+    own.parent.mkdir()
+    own.write_text('{"text": "東京"}\n', encoding="utf-8")
+    assert find_inputs([own.parent], "auto") == [own]
 
 
 def command(source: Path, model: str, out: Path, *options: str) -> subprocess.Popen:
