@@ -10,6 +10,7 @@ from thinc.api import Model
 
 from .encoder.checkpoint import Encoder
 from .encoder.heads import Head, read_head
+from .errors import DataError, Errors
 from .models.imported import read_tags
 from .packaging import portable
 
@@ -32,6 +33,7 @@ def import_checkpoint(
     """
     head = read_head(folder, labels)
     encoder = Encoder.load(folder)
+    _require_fit(head, encoder.width, folder)
     nlp = spacy.blank(
         "ja", config={"nlp": {"tokenizer": {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1"}}}
     )
@@ -44,6 +46,14 @@ def import_checkpoint(
             node.set_dim("nO", encoder.width)
     transformer.find_listeners(pipe)
     return portable()(nlp)
+
+
+def _require_fit(head: Head, width: int, folder: Path) -> None:
+    """RAISES: DataError J464 if the head takes vectors of another width than the encoder gives."""
+    taken = [head.output["W"].shape[1], *(head.dense["W"].shape if head.dense else ())]
+    if set(taken) != {width}:
+        reason = f"Its layers take {taken} numbers, and the encoder gives {width}."
+        raise DataError(Errors.J464.format(reason=reason), path=folder)
 
 
 def _add_ner(nlp: Language, head: Head, level: Level) -> Any:

@@ -372,6 +372,36 @@ def test_weights_without_a_head_are_refused(damaged: Callable[..., Path]) -> Non
         import_checkpoint(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("classifier.weight", (3, 5)),
+        ("classifier.weight", (3,)),
+        ("classifier.bias", (3, 1)),
+        ("bert.pooler.dense.weight", (5, 32)),
+        ("bert.pooler.dense.weight", ()),
+    ],
+)
+def test_weights_of_another_shape_are_refused(
+    damaged: Callable[..., Path], name: str, shape: tuple[int, ...]
+) -> None:
+    folder = damaged("sequence")
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path) | {name: torch.zeros(shape)}
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+    with pytest.raises(DataError, match="J464"):
+        import_checkpoint(folder)
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"classifier.weight": 3}])
+def test_weights_without_names_are_refused(damaged: Callable[..., Path], content: Any) -> None:
+    folder = damaged("token")
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match="J464"):
+        import_checkpoint(folder)
+
+
 class Harmful:
     """Runs code where it is unpickled."""
 

@@ -88,14 +88,14 @@ def read_head(folder: Path, labels: list[str] | None = None) -> Head:
         raise _fault(path, f"model_type {model_type!r} isn't known with a {kind} head ({known}).")
     task = _task(config, path) if kind == "sequence" else "ner"
     weights = _Weights(folder)
-    output = weights.linear(layers.output)
+    output = weights.layer(layers.output)
     dense, activation, eps = {}, None, None
     if layers.dense is not None:
-        dense = weights.linear(layers.dense)
+        dense = weights.layer(layers.dense)
         activation = _activation(config, layers.activation)
         if layers.norm is not None:
-            eps = float(config.get("norm_eps", 1e-5))
-            norm = weights.linear(layers.norm)
+            eps = _epsilon(config, path)
+            norm = weights.layer(layers.norm, dimensions=1)
             dense |= {"g": norm["W"], "c": norm["b"]}
     return Head(
         task,
@@ -146,6 +146,13 @@ def _task(config: dict[str, Any], path: Path) -> Task:
 
 def _activation(config: dict[str, Any], name: str) -> str:
     return str(config.get(name[1:], "gelu")) if name.startswith("=") else name
+
+
+def _epsilon(config: dict[str, Any], path: Path) -> float:
+    eps = config.get("norm_eps", 1e-5)
+    if not isinstance(eps, float) or not 0 < eps < 1:
+        raise _fault(path, f"norm_eps is {eps!r}.")
+    return eps
 
 
 def _labels(config: dict[str, Any], path: Path, count: int, given: list[str] | None) -> list[str]:
@@ -199,20 +206,26 @@ class _Weights:
         except Exception as error:  # pickle, zipfile and torch each have their own for damage
             first = str(error).partition("\n")[0]
             raise _fault(file, f"It is damaged, or holds more than weights ({first}).") from None
+        if not isinstance(tensors, dict):
+            raise _fault(file, "It holds no weights by their names.")
         for name, tensor in tensors.items():
-            self.readers[name] = tensor.clone
+            if isinstance(tensor, torch.Tensor):
+                self.readers[name] = tensor.clone
 
-    def linear(self, name: str) -> dict[str, NDArray]:
+    def layer(self, name: str, *, dimensions: int = 2) -> dict[str, NDArray]:
         """RETURNS (dict): W and b of a layer; zeros where it has no bias.
 
-        RAISES: DataError J464 if there is no such layer, or if it is no matrix of numbers.
+        dimensions (int): Of W: 2 for a linear layer, 1 for a norm.
+        RAISES: DataError J464 if there is no such layer, or if it isn't made of such numbers.
         """
         if f"{name}.weight" not in self.readers:
             raise _fault(self.folder, f"Its weights lack {name}.weight: there is no head in it.")
         W = self.readers[f"{name}.weight"]().float()
         bias = self.readers.get(f"{name}.bias")
+        if W.dim() != dimensions:
+            raise _fault(self.folder, f"{name}.weight has the shape {tuple(W.shape)}.")
         b = torch.zeros(len(W)) if bias is None else bias().float()
-        if len(b) != len(W) or not (W.isfinite().all() and b.isfinite().all()):
+        if b.shape != W.shape[:1] or not (W.isfinite().all() and b.isfinite().all()):
             raise _fault(self.folder, f"The weights of {name} are damaged.")
         return {"W": W.numpy(), "b": b.numpy()}
 
