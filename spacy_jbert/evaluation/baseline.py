@@ -35,6 +35,16 @@ def can_train() -> bool:
     return find_spec("sklearn") is not None
 
 
+def can_tell_apart(docs: Iterable[Doc], exclusive_classes: bool) -> bool:
+    """RETURNS (bool): Whether documents have at least two different annotations to learn from."""
+    found = {
+        tuple(sorted(label for label, value in doc.cats.items() if value >= 0.5))
+        for doc in docs
+        if doc.cats
+    }
+    return len(found - {()} if exclusive_classes else found) > 1
+
+
 def linear_baseline(
     train: Iterable[Doc],
     test: Iterable[Doc],
@@ -50,7 +60,7 @@ def linear_baseline(
     labels (Sequence[str] | None): The labels to score, such as a pipeline's; None for those of the
         training documents.
     RETURNS (Baseline): Its scores.
-    RAISES: ImportError J487 without scikit-learn, ValueError J488 if there is nothing to tell
+    RAISES: ImportError J469 without scikit-learn, ValueError J488 if there is nothing to tell
         apart.
     """
     begun = time.perf_counter()
@@ -85,7 +95,7 @@ def predict(
     RETURNS (NDArray): The same of each text of `test`.
     """
     if not can_train():
-        raise ImportError(Errors.J487)
+        raise ImportError(Errors.J469.format(package="scikit-learn", extra="report"))
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.svm import LinearSVC

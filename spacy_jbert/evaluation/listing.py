@@ -140,6 +140,8 @@ def print_outcomes(
                     f"{100 * value:.1f}",
                     f"{100 * low:.1f}–{100 * high:.1f}",
                 )
+            for name, value in task.baseline.items():
+                head.add_row(Text(f"linear baseline {_NAMES[name]}"), f"{100 * value:.1f}", "")
             if task.after:
                 before = f"{task.before.error:.3f} → " if task.before else ""
                 head.add_row(f"{task.name} ECE", before + f"{task.after.error:.3f}", "")

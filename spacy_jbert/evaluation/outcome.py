@@ -12,6 +12,7 @@ from spacy.training import Example
 
 from . import coverage, semeval, statistics
 from .answers import Answer, Answers, answers_of, finds_entities, uncalibrated, uncertain
+from .baseline import can_tell_apart, can_train, linear_baseline
 from .facts import facts
 from .intervals import intervals, prf, wilson
 from .mistakes import Mistake, annotate, mistakes_of
@@ -42,6 +43,9 @@ class Task:
     curve, table (list[Point]): Coverage and accuracy by threshold.
     kept (Point | None): What the thresholds in the pipeline keep; None without any.
     before, after (Reliability | None): The calibration; `before` only where that changed anything.
+    baseline (dict[str, float]): What a linear classifier of the training part scores (accuracy of
+        exclusive labels, macro_f); empty where there is no such part, or scikit-learn isn't
+        installed.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Task:
     kept: coverage.Point | None
     before: Reliability | None
     after: Reliability | None
+    baseline: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -152,7 +157,13 @@ def measure(
         characters=sum(len(doc.text) for doc in docs),
         tokens=sum(len(eg.predicted) for eg in examples),
         seconds=seconds,
-        tasks=[task(of, before.get(of.name), examples) for of in answers],
+        tasks=[
+            replace(
+                task(of, before.get(of.name), examples),
+                baseline=_baseline(of, (parts or {}).get("train", ()), docs),
+            )
+            for of in answers
+        ],
         mistakes=mistakes,
         suspects=statistics.suspects(mistakes, answers),
         records={
@@ -207,6 +218,15 @@ def task(answers: Answers, before: list[Answer] | None, examples: Sequence[Examp
         before=reliability(before) if before else None,
         after=reliability(answers.said),
     )
+
+
+def _baseline(answers: Answers, train: Sequence[Doc], test: Sequence[Doc]) -> dict[str, float]:
+    exclusive = answers.exclusive
+    if exclusive is None or not can_train() or not can_tell_apart(train, exclusive):
+        return {}
+    scores = linear_baseline(train, test, exclusive_classes=exclusive, labels=answers.labels).scores
+    macro_f = {"macro_f": scores["cats_macro_f"]}
+    return {"accuracy": scores["cats_micro_f"]} | macro_f if exclusive else macro_f
 
 
 def _by_label(answers: Answers) -> list[dict[str, Any]]:

@@ -26,6 +26,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "かっこ内は 95% 区間です（文書のブートストラップ 1,000 回。正解率は Wilson 法）。",
         "In brackets: 95 % intervals, from 1,000 bootstrap draws of documents (accuracy: Wilson).",
     ),
+    "baseline": ("線形モデル", "Linear baseline"),
+    "baseline_note": (
+        "線形モデルは、同じ学習データの文字 n-gram（TF-IDF）による線形 SVC です。",
+        "Linear baseline: a linear SVC on character n-grams (TF-IDF) of the same training part.",
+    ),
     "documents": ("文書", "Documents"),
     "characters": ("文字", "characters"),
     "by_label": ("ラベル別", "By label"),

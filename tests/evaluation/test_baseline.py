@@ -1,11 +1,16 @@
 """The linear baseline of text classification."""
 
 import pytest
+import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.training import Example
 
 from spacy_jbert.evaluation import baseline
 from spacy_jbert.evaluation.baseline import linear_baseline
+from spacy_jbert.evaluation.outcome import measure
+from spacy_jbert.evaluation.page import page
+from spacy_jbert.evaluation.wording import WORDS
 
 
 def docs(nlp: Language, texts: dict[str, set[str]], labels: str = "AB") -> list[Doc]:
@@ -70,5 +75,27 @@ def test_nothing_to_tell_apart(japanese: Language, texts: dict[str, set[str]]) -
 
 def test_without_scikit_learn(japanese: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "can_train", lambda: False)
-    with pytest.raises(ImportError, match=r"J487.*spacy-jbert\[report\]"):
+    with pytest.raises(ImportError, match=r"J469.*spacy-jbert\[report\]"):
         linear_baseline(docs(japanese, TRAIN), docs(japanese, TEST), exclusive_classes=True)
+
+
+def test_a_report_shows_it_beside_the_pipeline(japanese: Language) -> None:
+    train, test = docs(japanese, TRAIN), docs(japanese, TEST)
+    nlp = spacy.blank("ja")
+    textcat = nlp.add_pipe("textcat")
+    nlp.initialize(lambda: [Example(nlp.make_doc(doc.text), doc) for doc in train])
+    examples = [Example(nlp.make_doc(doc.text), doc) for doc in test]
+    outcome = measure(nlp, examples, title="topics", parts={"train": train})
+    expected = linear_baseline(train, test, exclusive_classes=True, labels=textcat.labels).scores
+    (task,) = outcome.tasks
+    assert task.baseline == {
+        "accuracy": expected["cats_micro_f"],
+        "macro_f": expected["cats_macro_f"],
+    }
+    shown = page([outcome])
+    assert WORDS["baseline"][1] in shown
+    assert f"{100 * expected['cats_macro_f']:.1f}" in shown
+    # Nothing to learn from, nothing to show.
+    for parts in ({}, {"train": train[:1]}):
+        (task,) = measure(nlp, examples, title="topics", parts=parts).tasks
+        assert task.baseline == {}
