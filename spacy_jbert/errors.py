@@ -305,7 +305,6 @@ class Errors(metaclass=_WithCodes):
         "'spacy-jbert.PooledTextCat.v1': set both to null in a pipeline with other heads."
     )
     J486 = "[components.<name>.model] {name} = {value!r} can't be used: give {least} to {most}."
-    J487 = "The linear baseline needs scikit-learn: pip install 'spacy-jbert[report]'"
     J488 = (
         "There is no linear baseline of {count} training documents with {labels} labels: it takes "
         "documents of two labels at least."
@@ -562,7 +561,6 @@ class Errors(metaclass=_WithCodes):
         "exported from and export that again; to train heads alone, put the transformer into "
         "[training] frozen_components and annotating_components."
     )
-    J426 = "Encoders as ONNX graphs need the package '{package}': pip install \"spacy-jbert[onnx]\""
     J427 = (
         "The ONNX encoder can't be used: {file}: {reason}. Copy the pipeline again, or export it "
         "again (python -m spacy jbert export)."
@@ -631,7 +629,6 @@ class Errors(metaclass=_WithCodes):
         "characters, not empty, without white space at its ends. Unset the variable to serve "
         "without a key."
     )
-    J438 = '{what} needs packages that are missing: pip install "spacy-jbert[{extra}]"  ({reason})'
     J439 = (
         "There is nothing to compare: of the documents in {reference}, {count_reference} have "
         "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
@@ -646,47 +643,12 @@ class Errors(metaclass=_WithCodes):
     J447 = "There is no {what}"
     J448 = "This needs the key: Authorization: Bearer KEY"
     J449 = "This failed; what happened stands in the service's log under the request's id."
-    # --- J46x: many trainings, and what to annotate -----------------------------------------------
-    J465 = "Another process is at work in this folder. Wait for it, or give another --out."
-    J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."
-    J467 = (
-        "These runs were tested on other documents, so they can't be compared: {shared} are the "
-        "same of {ours} here and {theirs} there. Test both on the same file."
-    )
-    J468 = "The config has no {names} data. Name the DocBins: --paths.train FILE --paths.dev FILE."
-    J469 = "This needs {package}: pip install 'spacy-jbert[{extra}]'"
-    J470 = (
-        "This is no space to search: {reason}. It has a section [space] with a line a setting, "
-        'for example: training.dropout = {{"low": 0.0, "high": 0.3}} (and "log", "step" where '
-        'wanted), or: components.ner.model.decoder = ["crf", "softmax"].'
-    )
-    J471 = "The config has no setting {name}.{similar} A space names settings that the config has."
-    J472 = (
-        "The study in '{path}' is of another config, space or data. Give another --study, or "
-        "what it was begun with."
-    )
-    J473 = (
-        "No trial has come to its end yet, so there is no best config. Give more --minutes or "
-        "--trials; the study goes on with what it has."
-    )
-    J474 = (
-        "The last {count} trials failed in a row, so nothing is tried any more. The last one said: "
-        "{reason}"
-    )
-    J475 = "There is no default space for a pipeline of {names}. Write one: --space FILE."
-    J476 = "No document here has any annotation, so there is nothing to look at."
-    J477 = "by = {by} needs {needed}, and the pipeline has {names}. Choose another --by."
-    J478 = "No text is left to choose from: {reason}."
-    J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
-    J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
-
     # --- J45x: annotation in bulk, import of checkpoints ------------------------------------------
     J450 = "The folder holds no file that can be annotated ({kinds}, packed or not)."
     J451 = (
         "{count} lines or records in a row can't be read, so the rest of the file was left out. "
         "Check what it is, and name it by --input-format."
     )
-    J452 = "Parquet needs the package pyarrow: pip install 'spacy-jbert[bulk]'"
     J453 = (
         "Another run is at work in '{path}'. Wait for its end, stop it, or give another folder by "
         "--out."
@@ -718,7 +680,6 @@ class Errors(metaclass=_WithCodes):
     )
     J460 = "'{path}' would be written into a folder that is read, '{source}'. Give another --out."
     J461 = "Nothing could be read: all {count} records were rejected. {path} says why."
-
     J462 = (
         "It can't be told which entities these tags mean: {tags}. {reason} Name them in their "
         "order: --labels O,B-PERSON,I-PERSON"
@@ -728,6 +689,39 @@ class Errors(metaclass=_WithCodes):
         "Train a component of its own beside it."
     )
     J464 = "There is no head that can be imported: {reason}"
+    # --- J46x: many trainings, and what to annotate -----------------------------------------------
+    J465 = "Another process is at work in this folder. Wait for it, or give another --out."
+    J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."
+    J467 = (
+        "These runs were tested on other documents, so they can't be compared: {shared} are the "
+        "same of {ours} here and {theirs} there. Test both on the same file."
+    )
+    J468 = "The config has no {names} data. Name the DocBins: --paths.train FILE --paths.dev FILE."
+    J469 = "This needs the package {package}: pip install 'spacy-jbert[{extra}]'"
+    J470 = (
+        "This is no space to search: {reason}. It has a section [space] with a line a setting, "
+        'for example: training.dropout = {{"low": 0.0, "high": 0.3}} (and "log", "step" where '
+        'wanted), or: components.ner.model.decoder = ["crf", "softmax"].'
+    )
+    J471 = "The config has no setting {name}.{similar} A space names settings that the config has."
+    J472 = (
+        "The study in '{path}' is of another config, space or data. Give another --study, or "
+        "what it was begun with."
+    )
+    J473 = (
+        "No trial has come to its end yet, so there is no best config. Give more --minutes or "
+        "--trials; the study goes on with what it has."
+    )
+    J474 = (
+        "The last {count} trials failed in a row, so nothing is tried any more. The last one said: "
+        "{reason}"
+    )
+    J475 = "There is no default space for a pipeline of {names}. Write one: --space FILE."
+    J476 = "No document here has any annotation, so there is nothing to look at."
+    J477 = "by = {by} needs {needed}, and the pipeline has {names}. Choose another --by."
+    J478 = "No text is left to choose from: {reason}."
+    J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
+    J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
 
 
 class Warnings(metaclass=_WithCodes):
@@ -919,6 +913,13 @@ class Warnings(metaclass=_WithCodes):
         "The service listens on {host}, so others can reach it, and asks for no key: set "
         "{variable} to have one."
     )
+    # --- JW45x: annotation in bulk, import of checkpoints -----------------------------------------
+    JW450 = "'{path}' can't be read to its end, and the rest was left out: {reason}"
+    JW451 = "{count} records could not be annotated: '{path}/rejected.jsonl' says which, and why."
+    JW452 = (
+        "Stopped. The shards in '{path}' that are finished stay, and the same command goes on from "
+        "there."
+    )
     # --- JW46x: many trainings, and what to annotate ----------------------------------------------
     JW465 = (
         "The config's own {name} = {value} lies outside of the space, so the first trial isn't the "
@@ -929,10 +930,3 @@ class Warnings(metaclass=_WithCodes):
     )
     JW467 = "Trial {number} was begun by a process that is no more, and is done again."
     JW468 = "Trial {number} failed and is left out: {reason}"
-    # --- JW45x: annotation in bulk, import of checkpoints -----------------------------------------
-    JW450 = "'{path}' can't be read to its end, and the rest was left out: {reason}"
-    JW451 = "{count} records could not be annotated: '{path}/rejected.jsonl' says which, and why."
-    JW452 = (
-        "Stopped. The shards in '{path}' that are finished stay, and the same command goes on from "
-        "there."
-    )

@@ -52,7 +52,7 @@ def serve_cli(
             from ..serving.limits import Limits
             from ..serving.server import Service, run
         except ImportError as error:
-            message = Errors.J438.format(what="serve", extra="serve", reason=error)
+            message = Errors.J469.format(package=error.name, extra="serve")
             raise ImportError(message) from error
         limits = Limits(
             batch_size=max_batch,

@@ -129,7 +129,7 @@ class OnnxEncoder(WordpieceEncoder):
         path (Path): The folder.
         threads (int | None): See the class.
         RETURNS (OnnxEncoder): The encoder, which has run once.
-        RAISES: ImportError J426 without onnxruntime; DataError J427 if a file is missing, damaged
+        RAISES: ImportError J469 without onnxruntime; DataError J427 if a file is missing, damaged
             or no ONNX graph, J428 if the graph names other files or operators that aren't ONNX's
             own, J429 if it doesn't fit config and tokenizer; of these, what `Encoder.load` raises.
         """
@@ -266,18 +266,18 @@ def _make_arena() -> None:
 
 
 def import_runtime() -> Any:
-    """RETURNS: onnxruntime. RAISES: ImportError J426."""
+    """RETURNS: onnxruntime. RAISES: ImportError J469."""
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(Errors.J426.format(package="onnxruntime")) from error
+        raise ImportError(Errors.J469.format(package="onnxruntime", extra="onnx")) from error
     return onnxruntime
 
 
 def import_onnx() -> Any:
-    """RETURNS: onnx. RAISES: ImportError J426."""
+    """RETURNS: onnx. RAISES: ImportError J469."""
     try:
         import onnx
     except ImportError as error:
-        raise ImportError(Errors.J426.format(package="onnx")) from error
+        raise ImportError(Errors.J469.format(package="onnx", extra="onnx")) from error
     return onnx

@@ -40,7 +40,7 @@ def export_encoder(
     threads (int | None): See `OnnxEncoder`.
     RETURNS (OnnxEncoder): What runs it. `facts["difference"]` is the largest difference between
         its vectors and torch's on random wordpieces.
-    RAISES: ImportError J426; ValueError J430 if the architecture can't be exported, J431 if the
+    RAISES: ImportError J469; ValueError J430 if the architecture can't be exported, J431 if the
         graph computes something else.
     """
     import_runtime()

@@ -208,11 +208,11 @@ class Columns:
 
 
 def _pyarrow(name: str) -> ModuleType:
-    """RAISES: ImportError J452."""
+    """RAISES: ImportError J469."""
     try:
         return import_module(name)
     except ImportError:
-        raise ImportError(Errors.J452) from None
+        raise ImportError(Errors.J469.format(package="pyarrow", extra="bulk")) from None
 
 
 def size_and_hash(path: Path) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_without_the_extra_its_install_line_is_told(
     exported: Path, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    with pytest.raises(ImportError, match=rf"J426.*{package}.*spacy-jbert\[onnx\]"):
+    with pytest.raises(ImportError, match=rf"J469.*{package}.*spacy-jbert\[onnx\]"):
         OnnxEncoder.load(exported)
 
 
