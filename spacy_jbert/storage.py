@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 @contextmanager
 def replacing(*targets: Path) -> Iterator[list[Path]]:
@@ -174,6 +176,27 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(lock: Path, refusal: Exception, *, patience: float = 0.0) -> Iterator[None]:
+    """Keep other processes out of a piece of work. The lock is the operating system's, and so ends
+    with the process, however that ends.
+
+    lock (Path): A file; folders that are missing are made.
+    refusal (Exception): Raised where another process has the lock.
+    patience (float): Seconds to wait for it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=patience)
+    except Timeout:
+        raise refusal from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def sha256(path: Path) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock, Timeout
 from spacy.language import Language
 
 from ..encoder.checkpoint import Encoder
 from ..errors import Errors, Warnings
 from ..packaging import portable as make_portable
+from ..storage import alone
 from ..wordpieces.segmentation import DocPieces
 from .once import contents, fingerprint, intact
 from .parallel import refuse_helpers
@@ -251,15 +251,9 @@ def _alone(folder: Path) -> Iterator[None]:
     if int(os.environ.get("RANK", "0")):
         yield
         return
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=_PATIENCE)
-    except Timeout as error:
-        raise RuntimeError(Errors.J133.format(path=folder)) from error
-    try:
+    refusal = RuntimeError(Errors.J133.format(path=folder))
+    with alone(folder / "lock", refusal, patience=_PATIENCE):
         yield
-    finally:
-        lock.release()
 
 
 def _finished(folder: Path, key: str) -> bool:

@@ -21,7 +21,7 @@ from ..corpora.readers import REJECTED
 from ..errors import DataError, Errors
 from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
-from .manifest import Done, Manifest, alone, is_begun
+from .manifest import Done, Manifest, alone_in, is_begun
 from .shards import Columns, OutputFormat, size_and_hash, writing
 from .workers import Job, Workers, check_names
 
@@ -86,7 +86,7 @@ def annotate(
     RETURNS (Done): What there is now.
     RAISES: ValueError J450 to J461 and DataError J2xx; ChildProcessError J457.
     """
-    with alone(out):
+    with alone_in(out):
         source = Source(find_inputs(inputs, input_format), input_format, text_field, encoding)
         for path in inputs:
             if path.is_dir() and out.resolve().is_relative_to(path.resolve()):

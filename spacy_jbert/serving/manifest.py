@@ -3,38 +3,21 @@ at the end. It and `rejected.jsonl` only grow; what a kill left of a line is cut
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from ..corpora.readers import MANIFEST, REJECTED
 from ..errors import Errors
-from ..storage import replacing
+from ..storage import alone, replacing
 from .shards import json_line
 
 LOCK = "lock"
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder. The lock is the operating system's, and so ends with the
-    process, however that ends.
-
-    RAISES: ValueError J453.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
-        raise ValueError(Errors.J453.format(path=folder)) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def alone_in(folder: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of a folder. RAISES: ValueError J453."""
+    return alone(folder / LOCK, ValueError(Errors.J453.format(path=folder)), patience=0.5)
 
 
 class Done(NamedTuple):

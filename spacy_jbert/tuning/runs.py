@@ -7,14 +7,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import spacy
 import srsly
-from filelock import FileLock, Timeout
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.pipeline import TextCategorizer
@@ -25,7 +24,7 @@ from ..errors import DataError, Errors
 from ..evaluation.confidence import get_confidence
 from ..evaluation.mistakes import Mistake, category_mistakes, entity_mistakes, evaluate
 from ..evaluation.significance import MEASURES, Comparison, Floats, compare
-from ..storage import remove, replacing
+from ..storage import alone, remove, replacing
 
 Counts = dict[str, list[int]]
 """Of each label: found rightly, found wrongly, missed."""
@@ -81,19 +80,9 @@ def once(out: Path, name: str, of: str, work: Callable[[Path], Run]) -> tuple[Ru
     return run, False
 
 
-@contextmanager
-def alone_in(out: Path) -> Iterator[None]:
+def alone_in(out: Path) -> AbstractContextManager[None]:
     """Work in a folder that no other process works in. RAISES: DataError J465."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DataError(Errors.J465, path=out) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(out / ".lock", DataError(Errors.J465, path=out))
 
 
 def trained_and_tested(
