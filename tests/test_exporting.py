@@ -1,7 +1,10 @@
 """Pipelines whose encoder is run by onnxruntime: saved, loaded, sourced, copied as any other."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,29 @@ def test_with_threads_several_processes_say_the_same(saved: Path) -> None:
     # The parent's threads are running when the others are forked.
     wanted = said(nlp)
     assert plain(nlp, n_process=2, batch_size=5) == wanted
+
+
+FORKED = """
+import gc, os, sys, spacy
+nlp = spacy.load(sys.argv[1], config={"components.transformer.model.threads": 2})
+list(nlp.pipe(["東京です。"] * 20))
+for runs in [True, False] * 5:
+    child = os.fork()
+    if not child:
+        if runs:
+            assert nlp("東京です。").has_annotation("ENT_IOB")
+        del nlp
+        gc.collect()
+        os._exit(0)  # as multiprocessing ends one; with onnxruntime imported, sys.exit() hangs
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no system with fork")
+def test_forked_processes_end(saved: Path) -> None:
+    """Whether they use the encoder or not: threads that only the parent has aren't waited for."""
+    command = [sys.executable, "-c", FORKED, str(saved / "onnx")]
+    subprocess.run(command, check=True, timeout=120)
 
 
 def test_bytes_and_a_second_save(saved: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 On disk: `encoder.onnx`, `onnx.json` (what was written, and the hash of it), `config.json` and the
 tokenizer's files. `onnx_export.py` makes it of a torch encoder."""
 
+import ctypes
 import json
 import mmap
 import os
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -47,7 +49,7 @@ class OnnxEncoder(WordpieceEncoder):
         self._config, self.tokenizer = config, tokenizer
         self.facts, self.threads = facts, threads
         self._content = content
-        self._session: tuple[int, Any] | None = None
+        self._session: Any = None
 
     @property
     def config(self) -> PretrainedConfig:
@@ -101,12 +103,14 @@ class OnnxEncoder(WordpieceEncoder):
         return vectors
 
     def _running(self) -> Any:
-        """onnxruntime's session. A forked process has none of the threads of its parent's, and
-        makes its own.
-        """
-        if self._session is None or self._session[0] != os.getpid():
-            self._session = os.getpid(), _session(bytes(self._content), self.threads)
-        return self._session[1]
+        """onnxruntime's session; a forked process makes its own."""
+        if self._session is None:
+            self._keep(_session(bytes(self._content), self.threads))
+        return self._session
+
+    def _keep(self, session: Any) -> None:
+        self._session = session
+        _WITH_SESSION.add(self)
 
     def save(self, path: Path, generation: str | None = None) -> None:
         """Write the folder. It appears under its name only when it is complete.
@@ -151,7 +155,7 @@ class OnnxEncoder(WordpieceEncoder):
         with file.open("rb") as opened:
             content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         encoder = cls(config, tokenizer, content, facts, threads)
-        encoder._session = os.getpid(), _session(str(file), threads)
+        encoder._keep(_session(str(file), threads))
         check_ids(name, encoder)
         encoder._try_out(file)
         return encoder
@@ -176,6 +180,24 @@ class OnnxEncoder(WordpieceEncoder):
     def config_pieces(self) -> int:
         """RETURNS (int): How many positions the config gives; 0 where it says nothing."""
         return int(getattr(self._config, "max_position_embeddings", None) or 0)
+
+
+_WITH_SESSION: "WeakSet[OnnxEncoder]" = WeakSet()
+
+
+def _leave_sessions_to_the_parent() -> None:
+    """A forked process (nlp.pipe, n_process) has its parent's sessions and none of their threads.
+    To let go of one would wait for these for ever, so they are never let go of. (onnxruntime
+    1.32 itself waits so in a forked process that ends by `sys.exit`: multiprocessing's don't.)
+    """
+    for encoder in _WITH_SESSION:
+        if encoder._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(encoder._session))
+            encoder._session = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_sessions_to_the_parent)
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
