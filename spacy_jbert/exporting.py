@@ -1,7 +1,7 @@
 """A trained pipeline for other engines: its encoder run by onnxruntime, in fp32 or int8, measured
 against what it was before."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,15 +10,15 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
-from thinc.api import Model
 from tqdm import tqdm
 
 from .encoder.onnx_export import export_encoder
 from .errors import Errors
 from .evaluation.calibration import fit_all
+from .evaluation.confidence import get_confidence
 from .evaluation.scorers import forget_vectors
 from .models.onnx import OnnxShim, make_onnx
-from .models.shim import EncoderShim
+from .models.shim import EncoderShim, encoder_parts
 from .packaging import portable
 
 _ARCHITECTURES = {
@@ -77,7 +77,7 @@ def export_onnx(
         the pipeline predicts, J430 and J431 if an encoder can't be exported, J432 if the scores are
         worse than `max_drop`, J433 if they are ONNX graphs already.
     """
-    models = list(_encoders(nlp))
+    models = list(encoder_parts(getattr(pipe, "model", None) for _, pipe in nlp.pipeline))
     if not models:
         raise ValueError(Errors.J031.format(names=", ".join(nlp.pipe_names)))
     if any(isinstance(model.shims[0], OnnxShim) for model in models):
@@ -119,15 +119,6 @@ def export_onnx(
     return found
 
 
-def _encoders(nlp: Language) -> Iterator[Model]:
-    """YIELDS (Model): Each transformer, those inside of heads too."""
-    for _, pipe in nlp.pipeline:
-        model = getattr(pipe, "model", None)
-        for node in model.walk() if isinstance(model, Model) else []:
-            if any(isinstance(shim, EncoderShim) for shim in node.shims):
-                yield node
-
-
 def _rename(section: dict[str, Any], threads: int | None) -> None:
     """In the config: other architectures, without what torch alone knows."""
     for name, value in section.items():
@@ -149,12 +140,10 @@ class _Said:
 
 
 def _said(doc: Doc) -> _Said:
-    spans = {(span.start_char, span.end_char, span.label_): span for span in doc.ents}
-    has_score = bool(spans) and doc.ents[0].has_extension("jbert_score")
-    sure = {key: span._.jbert_score for key, span in spans.items() if has_score}
+    found = {(ent.start_char, ent.end_char, ent.label_): get_confidence(ent) for ent in doc.ents}
+    sure = {key: score for key, score in found.items() if score is not None}
     best = max(doc.cats, key=lambda label: doc.cats[label], default=None)
-    sure = {key: score for key, score in sure.items() if score is not None}
-    return _Said((tuple(spans), best), {**sure, **doc.cats})
+    return _Said((tuple(found), best), {**sure, **doc.cats})
 
 
 def _measure(

@@ -13,7 +13,7 @@ from .encoder.checkpoint import Encoder
 from .encoder.onnx_export import probes
 from .errors import Errors
 from .models.biluo import tag_names
-from .models.shim import EncoderShim
+from .models.shim import EncoderShim, encoder_parts
 from .pipeline.ner import JBertNER
 from .storage import replacing_folder
 
@@ -57,18 +57,11 @@ def _encoder(nlp: Language, head: Model) -> Encoder:
 
     RAISES: ValueError J031, J430.
     """
-    models = [head, *(pipe.model for _, pipe in nlp.pipeline if hasattr(pipe, "model"))]
-    shims = (
-        shim
-        for model in models
-        if isinstance(model, Model)
-        for node in model.walk()
-        for shim in node.shims
-    )
-    shim = next((shim for shim in shims if isinstance(shim, EncoderShim)), None)
-    if shim is None:
+    models = [head, *(getattr(pipe, "model", None) for _, pipe in nlp.pipeline)]
+    part = next(encoder_parts(models), None)
+    if part is None:
         raise ValueError(Errors.J031.format(names=", ".join(nlp.pipe_names)))
-    encoder = shim.require_encoder()
+    encoder = cast(EncoderShim, part.shims[0]).require_encoder()
     if not isinstance(encoder, Encoder):
         reason = "it is run by onnxruntime, and its weights can't be taken out."
         raise ValueError(Errors.J430.format(model="The encoder", reason=reason))

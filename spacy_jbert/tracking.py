@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 from spacy.language import Language
 
 from .errors import Errors
+from .evaluation.facts import versions
 from .storage import replacing
 
 Log = Callable[[dict[str, Any] | None], None]
@@ -139,9 +139,8 @@ def record_logger(path: str) -> Logger:
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
             "git": git_state(Path.cwd()),
-            "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
-            "packages": dict(_versions()),
+            "packages": versions(_PACKAGES),
             "config": nlp.config.interpolate().to_str(),
             "evaluations": [],
         }
@@ -209,14 +208,6 @@ def _parameters(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _parameters(value, f"{prefix}{name}.")
         else:
             yield _NO_NAME.sub("_", f"{prefix}{name}"), str(value)[:_LONGEST_VALUE]
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in _PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
 
 
 def _give_to_trackers(file: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import Warnings
+from ..serving.shards import OutputFormat
 from ..terminal import replace_unshowable
 from .output import coded_errors
 
-OutputFormat = Literal["jsonl", "parquet", "spacy"]
 InputFormat = Literal[
     "auto", "text", "jsonl", "json", "csv", "tsv", "parquet", "excel", "datasets", "docbin"
 ]

@@ -4,10 +4,10 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from spacy.language import Language
@@ -15,7 +15,7 @@ from thinc.api import CupyOps, Model, get_current_ops
 
 from ..encoder.windows import WordpieceEncoder
 from ..errors import Warnings
-from ..models.shim import EncoderShim
+from ..models.shim import EncoderShim, encoder_parts
 from .temperature import temperature
 
 logger = logging.getLogger(__name__)
@@ -54,13 +54,8 @@ def encoders_of(nlp: Language) -> list[WordpieceEncoder]:
     hold copies of their own.
     """
     models = (getattr(pipe, "model", None) for _, pipe in nlp.pipeline)
-    return [
-        shim.encoder
-        for model in models
-        for node in (model.walk() if isinstance(model, Model) else ())
-        for shim in node.shims
-        if isinstance(shim, EncoderShim) and shim.encoder is not None
-    ]
+    shims = [cast(EncoderShim, part.shims[0]) for part in encoder_parts(models)]
+    return [shim.encoder for shim in shims if shim.encoder is not None]
 
 
 def encoder_facts(encoder: WordpieceEncoder) -> dict[str, Any]:
@@ -86,9 +81,9 @@ def _parameters(pipe: Any) -> int:
         total += sum(
             int(node.get_param(name).size) for name in node.param_names if node.has_param(name)
         )
-        for shim in node.shims:
-            if isinstance(shim, EncoderShim) and shim.encoder is not None:
-                total += shim.encoder.n_parameters
+    for part in encoder_parts([model]):
+        encoder = cast(EncoderShim, part.shims[0]).encoder
+        total += 0 if encoder is None else encoder.n_parameters
     return total
 
 
@@ -99,10 +94,10 @@ def _size(folder: Path) -> int | None:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def versions() -> dict[str, str]:
-    """RETURNS (dict[str, str]): Of Python and the packages that matter, as far as they are here."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """RETURNS (dict[str, str]): Of Python and packages, as far as they are here."""
     found = {"Python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -9,14 +9,14 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import srsly
 import torch
-from thinc.api import Optimizer
+from thinc.api import Model, Optimizer
 from thinc.shims.shim import Shim
 from thinc.util import get_torch_default_device
 from torch.utils.checkpoint import checkpoint
@@ -41,6 +41,18 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORE
 # threads, and would wait for them for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def encoder_parts(models: Iterable[Any]) -> Iterator[Model]:
+    """Find what runs encoders: a transformer's model, and what `replace_listeners` puts in heads.
+
+    models (Iterable): Of components; what is no model of thinc is passed over.
+    YIELDS (Model): Each part of these whose first shim is an `EncoderShim`.
+    """
+    for model in models:
+        for part in model.walk() if isinstance(model, Model) else ():
+            if part.shims and isinstance(part.shims[0], EncoderShim):
+                yield part
 
 
 class EncoderShim(Shim):

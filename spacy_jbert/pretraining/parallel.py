@@ -112,15 +112,21 @@ def _begin(work: Callable[[Part], Any]) -> None:
     global _work
     _work = work
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a process for each core already
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed can't end its processes, and they would wait for work for ever."""
+def end_with_parent() -> None:
+    """Let this process end when its parent does: one that is killed can't end its processes, and
+    they would wait for work for ever.
+    """
     parent = parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        threading.Thread(target=_wait_for, args=(parent,), daemon=True).start()
+
+
+def _wait_for(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _call(part: Part) -> Any:

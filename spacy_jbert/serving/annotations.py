@@ -21,21 +21,25 @@ def _span(span: Span) -> dict[str, Any]:
     }
 
 
-def _entities(doc: Doc) -> list[dict[str, Any]]:
+def entities(doc: Doc) -> list[dict[str, Any]]:
+    """RETURNS (list[dict]): start, end, text, label, confidence (None: not known) of each."""
     return [_span(ent) | {"confidence": _rounded(get_confidence(ent))} for ent in doc.ents]
 
 
-def _categories(doc: Doc) -> list[dict[str, Any]]:
+def categories(doc: Doc) -> list[dict[str, Any]]:
+    """RETURNS (list[dict]): label and score of each, the surest first."""
     surest = sorted(doc.cats.items(), key=lambda item: -item[1])
     return [{"label": label, "score": _rounded(score)} for label, score in surest]
 
 
-def _sentences(doc: Doc) -> list[dict[str, int]]:
+def sentences(doc: Doc) -> list[dict[str, int]]:
+    """RETURNS (list[dict]): start and end of each; none where nothing has found any."""
     found = doc.sents if doc.has_annotation("SENT_START") else ()
     return [{"start": sentence.start_char, "end": sentence.end_char} for sentence in found]
 
 
-def _spans(doc: Doc) -> list[dict[str, Any]]:
+def spans(doc: Doc) -> list[dict[str, Any]]:
+    """RETURNS (list[dict]): As of entities, with the key of their group."""
     found = []
     for key in sorted(doc.spans):
         group = doc.spans[key]
@@ -52,10 +56,10 @@ def _rounded(score: Any) -> float | None:
 
 
 READERS: dict[str, tuple[set[str], Callable[[Doc], list[dict[str, Any]]]]] = {
-    "entities": ({"doc.ents"}, _entities),
-    "categories": ({"doc.cats"}, _categories),
-    "sentences": ({"doc.sents", "token.is_sent_start"}, _sentences),
-    "spans": ({"doc.spans"}, _spans),
+    "entities": ({"doc.ents"}, entities),
+    "categories": ({"doc.cats"}, categories),
+    "sentences": ({"doc.sents", "token.is_sent_start"}, sentences),
+    "spans": ({"doc.spans"}, spans),
 }
 """Of each kind of annotation what a component that makes it says that it assigns, and how it is
 read off a Doc."""

@@ -1,6 +1,6 @@
 """What the service says of a text: its shape, and how it is read off a Doc."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -8,12 +8,10 @@ from spacy.language import Language
 from spacy.pipeline import Sentencizer, TextCategorizer
 from spacy.tokens import Doc
 
-from ..evaluation.confidence import get_confidence
 from ..evaluation.scorers import threshold_of
 from ..models.vectors import DocVectors
+from .annotations import categories, entities, sentences
 
-# More digits say nothing.
-_DIGITS = 6
 _sentencizer = Sentencizer()
 
 
@@ -85,9 +83,9 @@ def analysis(nlp: Language, doc: Doc, job: Job) -> dict[str, Any]:
     """RETURNS (dict[str, Any]): An `Analysis`. Nothing in it belongs to the Doc any more."""
     found: dict[str, Any] = {
         "characters": len(job.text),
-        "entities": list(entities(doc)),
-        "categories": categories(nlp, doc),
-        "sentences": list(_sentences(doc)),
+        "entities": entities(doc),
+        "categories": _categories(nlp, doc),
+        "sentences": _sentences(doc),
     }
     if job.tokens:
         found["tokens"] = [
@@ -106,26 +104,10 @@ def analysis(nlp: Language, doc: Doc, job: Job) -> dict[str, Any]:
     return found
 
 
-def entities(doc: Doc) -> Iterator[dict[str, Any]]:
-    """YIELDS (dict[str, Any]): An `Entity`."""
-    for ent in doc.ents:
-        confidence = get_confidence(ent)
-        yield {
-            "start": ent.start_char,
-            "end": ent.end_char,
-            "text": ent.text,
-            "label": ent.label_,
-            "confidence": None if confidence is None else round(confidence, _DIGITS),
-        }
-
-
-def categories(nlp: Language, doc: Doc) -> list[dict[str, Any]]:
+def _categories(nlp: Language, doc: Doc) -> list[dict[str, Any]]:
     """RETURNS (list[dict[str, Any]]): Each a `Category`, the surest first."""
     chosen = _chosen([pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)], doc)
-    return [
-        {"label": label, "score": round(score, _DIGITS), "chosen": label in chosen}
-        for label, score in sorted(doc.cats.items(), key=lambda item: -item[1])
-    ]
+    return [found | {"chosen": found["label"] in chosen} for found in categories(doc)]
 
 
 def _chosen(classifiers: Sequence[TextCategorizer], doc: Doc) -> set[str]:
@@ -143,12 +125,9 @@ def _chosen(classifiers: Sequence[TextCategorizer], doc: Doc) -> set[str]:
     return chosen
 
 
-def _sentences(doc: Doc) -> Iterator[dict[str, int]]:
-    if not doc.has_annotation("SENT_START"):
-        # No component of the pipeline finds any: punctuation does.
-        doc = _sentencizer(doc)
-    for sentence in doc.sents:
-        yield {"start": sentence.start_char, "end": sentence.end_char}
+def _sentences(doc: Doc) -> list[dict[str, int]]:
+    # Where no component of the pipeline finds any, punctuation does.
+    return sentences(doc if doc.has_annotation("SENT_START") else _sentencizer(doc))
 
 
 def _pieces(doc: Doc) -> list[dict[str, Any]] | None:

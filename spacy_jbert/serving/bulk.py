@@ -6,10 +6,8 @@ others do, so neither the number of workers nor an interruption changes a byte."
 
 import json
 import logging
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from tqdm import tqdm
 
 from ..corpora.readers import REJECTED
 from ..errors import DataError, Errors
+from ..evaluation.facts import versions
 from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
 from .manifest import Done, Manifest, alone_in, is_begun
@@ -106,7 +105,7 @@ def annotate(
             "settings": settings,
             "model": _model_identity(_folder_of(model)),
             "inputs": [identity(path) for path in _shown(source.files, "Looking at the input")],
-            "libraries": _versions(),
+            "libraries": versions(_LIBRARIES),
         }
         job = Job(model, format, text_field, prefix, threads, gpu_id)
         with Workers(job, workers) as pool:
@@ -215,16 +214,6 @@ def _model_identity(folder: Path) -> dict[str, str]:
     files = {name: digest for name, digest in hashes(folder).items() if "__pycache__" not in name}
     name = "{lang}_{name}-{version}".format_map(defaultdict(str, meta))
     return {"name": name, "hash": fingerprint(files)}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": sys.version.partition(" ")[0]}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _shown(files: Iterable[Path], what: str) -> Iterable[Path]:

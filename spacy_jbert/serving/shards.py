@@ -1,6 +1,5 @@
 """Shards: files of so many annotated documents, each whole or not there."""
 
-import hashlib
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from typing import Any, Literal, Protocol
 from spacy.tokens import DocBin
 
 from ..errors import Errors
-from ..storage import replacing
+from ..storage import replacing, sha256
 
 OutputFormat = Literal["jsonl", "parquet", "spacy"]
 OTHERS = "other_fields"
@@ -217,6 +216,4 @@ def _pyarrow(name: str) -> ModuleType:
 
 def size_and_hash(path: Path) -> dict[str, Any]:
     """RETURNS (dict[str, Any]): A file's bytes and SHA-256, for the manifest."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -4,14 +4,13 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from typing import Any, NamedTuple, TypeVar
 
 import spacy
@@ -20,6 +19,7 @@ from spacy.tokens import Doc, DocBin
 
 from ..errors import Errors
 from ..evaluation.scorers import forget_vectors
+from ..pretraining.parallel import end_with_parent
 from .annotations import annotation, kinds_of
 from .entries import Entry, reason_of
 from .shards import OTHERS, OutputFormat, Part, json_line
@@ -114,15 +114,7 @@ def _begin() -> None:
     # The main process says when to stop; a terminal's Ctrl-C reaches all of them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed can't end its processes, and they would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from spacy_jbert.serving.manifest import Done, Manifest, alone
+from spacy_jbert.serving.manifest import Done, Manifest, alone_in
 from spacy_jbert.serving.shards import OTHERS, Columns, json_line, writing
 
 RUN = {"model": "a", "settings": {"format": "jsonl"}}
@@ -112,7 +112,7 @@ def test_what_is_missing_or_changed_is_told(tmp_path: Path, name: str) -> None:
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
-    first, second, third = (alone(tmp_path / "out") for _ in range(3))
+    first, second, third = (alone_in(tmp_path / "out") for _ in range(3))
     with first, pytest.raises(ValueError, match="J453"), second:
         raise AssertionError
     with third:
