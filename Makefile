@@ -9,9 +9,12 @@ INSTALLED = .venv/installed
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m spacy project run all
 
+# Of these tests `make test` runs those that match; CI runs them all (MARKERS=).
+MARKERS ?= not slow
+
 # Two processes at least: most tests compute on one thread.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --durations 15
+	$(BIN)/python -m pytest -m "$(MARKERS)" --numprocesses auto --maxprocesses 4 --dist worksteal --durations 15
 
 # What CI adds to the tests.
 check: $(INSTALLED)

@@ -43,6 +43,7 @@ EXTRAS["dev"] = sorted(
         # Drives the browser that the report page is tested in; the browser is the system's.
         "playwright>=1.48",
         "pytest>=8",
+        "pytest-timeout>=2.4",
         "pytest-xdist>=3.6",
         "ruff>=0.6",
         "types-tqdm",
