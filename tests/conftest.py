@@ -3,7 +3,7 @@ sentences below: no hub is asked.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -289,17 +289,6 @@ FAMILIES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], Any]]] = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow tests first, so that no process is left alone with them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """More than one only slow such small models down; what several threads may break is tested in
-    processes of its own (tests/pipeline/test_transformer_errors.py).
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

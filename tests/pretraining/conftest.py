@@ -1,6 +1,5 @@
 """A few dozen Japanese sentences, a vocabulary and a tiny encoder trained on nothing but them."""
 
-from collections.abc import Iterator
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
@@ -24,15 +23,6 @@ DEEDS = [
     "が来週{}へ出張すると聞いて驚いた。",
     "によると、{}の桜はもう満開だそうだ。",
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """More than one only slow such small models down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
