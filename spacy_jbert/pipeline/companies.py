@@ -110,7 +110,7 @@ class Companies:
         before, behind = text[start : mention.start], text[mention.end : end]
         if core_name(behind) == "" or behind.startswith(GOES_ON):
             behind = ""
-        return behind[:1].isalnum() or (before[-1:].isalnum() and core_name(before) != "")
+        return _is_of_a_name(behind[:1]) or _is_of_a_name(before[-1:])
 
     def _entity(self, doc: Doc, mention: Mention, entities: list[Span]) -> Span:
         """The entity that a mention is: one that is there and holds it, or a new one."""
@@ -151,6 +151,11 @@ class Companies:
             message = Errors.J091.format(name=self.name, where=where, reason=error)
             raise ValueError(message) from error
         return self
+
+
+def _is_of_a_name(char: str) -> bool:
+    """Hiragana beside a name are most often particles."""
+    return char.isalnum() and not "ぁ" <= char <= "ゖ"
 
 
 def _overlaps(ent: Span, taken: list[tuple[int, int]]) -> bool:

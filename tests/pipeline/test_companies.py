@@ -17,6 +17,8 @@ CSV = """code,name,sector,aliases
 """
 PATTERNS = [
     {"label": "組織名", "pattern": [{"TEXT": "日本"}, {"TEXT": "電気"}, {"TEXT": "硝子"}]},
+    {"label": "組織名", "pattern": [{"TEXT": "東"}, {"TEXT": "NEC"}]},
+    {"label": "組織名", "pattern": [{"TEXT": "NEC"}, {"TEXT": "の"}, {"TEXT": "社長"}]},
     {"label": "地名", "pattern": "東京"},
     {"label": "組織名", "pattern": "ミナト"},
 ]
@@ -56,6 +58,8 @@ def test_names_become_entities_with_a_code(nlp: Language) -> None:
 
 def test_a_longer_entity_is_another_company(nlp: Language) -> None:
     assert said(nlp("日本電気硝子は")) == [("日本電気硝子", "組織名", "")]
+    assert said(nlp("東NECは")) == [("東NEC", "組織名", "")]
+    assert said(nlp("NECの社長は")) == [("NECの社長", "組織名", "2")]
     assert said(nlp("日本電気は")) == [("日本電気", "組織名", "2")]
 
 
