@@ -325,7 +325,8 @@ def installed(folder: Path, scenario: Path) -> Path:
     subprocess.run([*pip, "-w", wheels, source], check=True)
     found = [*wheels.glob("*.whl"), *scenario.glob("packages/*/dist/*.whl")]
     assert len(found) == 2
-    install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", *found]
+    # Isolated (-I), for pip not to take this checkout for the library.
+    install = [python, "-I", "-m", "pip", "install", "-q", "--no-deps", "--no-index", *found]
     subprocess.run(install, check=True)
     site = next((folder / "venv/lib").glob("python*/site-packages"))
     others = Path(spacy.__file__).parents[1]
