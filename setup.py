@@ -103,6 +103,7 @@ setup(
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
             "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
+            "jbert_companies = spacy_jbert.pipeline.companies:make_companies",
         ],
         "spacy_tokenizers": [
             "spacy-jbert.SudachiTokenizer.v1 = spacy_jbert.tokenizer.sudachi:sudachi_tokenizer"

@@ -722,6 +722,56 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+    # --- J56x, J57x: chABSA and streams of news ---------------------------------------------------
+    J560 = (
+        "There is no report of chABSA here. Give the archive, a folder of its *_ann.json, or a "
+        "file with one of these objects a line."
+    )
+    J561 = (
+        "This is no report as chABSA annotates it ({reason}). Each has a header (edi_id, "
+        "document_name, security_code, category33) and sentences, whose opinions have target, "
+        "polarity, from and to."
+    )
+    J562 = (
+        "{value!r} can't be the {field} of a company: codes aren't empty, and names and aliases "
+        "have at least two characters besides their legal form."
+    )
+    J563 = "The code {code!r} stands in the table twice. Give each company one row."
+    J564 = "The table has no company. It has the columns code, name, sector and aliases."
+    J565 = (
+        "Component '{name}' has no table of companies. Give one: "
+        "[initialize.components.{name}] table = FILE"
+    )
+    J566 = (
+        "These can't be settings of surges: {settings}. All are above 0, off is less than on, and "
+        "half_life (hours) less than memory (days)."
+    )
+    J570 = (
+        "This is no state of this command, or it is damaged ({reason}). Give another file, or "
+        "remove it to begin anew: then what was told may be told again."
+    )
+    J571 = (
+        "This isn't as it was left: it had {offset} bytes before the lines that were to be "
+        "appended, and something else stands there, or nothing. Put it back, or begin anew with "
+        "another state and another file."
+    )
+    J572 = (
+        "{url!r} can't be a webhook: {reason}. Hosts are localhost, 127.0.0.0/8 and ::1 unless "
+        "others are allowed."
+    )
+    J573 = "This is no news: {reason}. A line has text, time (ISO 8601) and, where wanted, id."
+    J574 = (
+        "The pipeline lacks {what}. The stream needs jbert_companies with a table, and a text "
+        "classifier that knows the label of --negative."
+    )
+    J575 = (
+        "The state was begun with other {names}, and its rates don't fit. Give the same as before, "
+        "or another --state."
+    )
+    J576 = (
+        "There is no room for {count} surges in {days} days: ten days lie between two of a "
+        "company. Give more --days, or fewer --surges."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
@@ -930,3 +980,17 @@ class Warnings(metaclass=_WithCodes):
     )
     JW467 = "Trial {number} was begun by a process that is no more, and is done again."
     JW468 = "Trial {number} failed and is left out: {reason}"
+    # --- JW56x: streams of news -------------------------------------------------------------------
+    JW560 = (
+        "{alias!r} is a name of several companies ({codes}). It is linked only where a text names "
+        "one of them otherwise too."
+    )
+    JW561 = (
+        "{path}: the file that was read up to line {line} isn't there any more, or was truncated. "
+        "What is there is read from its beginning; lines between may be lost."
+    )
+    JW562 = (
+        "{path}: line {line} of the file before it was never finished, and is left out, as the "
+        "file was rotated away."
+    )
+    JW563 = "The webhook didn't take an alert ({reason}); {count} wait, and are sent again."
