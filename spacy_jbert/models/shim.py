@@ -317,6 +317,8 @@ class EncoderShim(Shim):
         else:
             self._scaler.step(adamw)
             self._scaler.update()
+        # The fused step changes weights without counting up their versions.
+        self._cast = None
         adamw.zero_grad(set_to_none=True)
 
     def _groups(self) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ from ..saving import save_whole
 from ..storage import readable, replacing
 from ..types import Ints, PairWindow, Pieces, SpanModel
 from ..wordpieces.alignment import align, token_offsets
+from ..wordpieces.borders import BorderCounts, Borders
 from ..wordpieces.pairs import PairShape, pair_windows, stretch
 
 logger = logging.getLogger(__name__)
@@ -120,11 +121,17 @@ class Asked(NamedTuple):
     text (str): Its characters.
     pieces (Pieces): Its wordpieces.
     token_cuts: Of these, those that a token begins with.
+    token_borders: The characters at which a token begins or ends.
     """
 
     text: str
     pieces: Pieces
     token_cuts: Ints
+    token_borders: Ints
+
+    def piece(self, number: int) -> tuple[int, int]:
+        """RETURNS (tuple[int, int]): The characters of a wordpiece."""
+        return int(self.pieces.starts[number]), int(self.pieces.ends[number])
 
 
 class Judged(NamedTuple):
@@ -178,7 +185,14 @@ class JBertQA(TrainablePipe):
         self.negatives = negatives
         self.answers = answers
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {"temperature": 1.0, "no_answer_threshold": _DECIDED_BY_ALL}
+        self.cfg: dict[str, Any] = {
+            "temperature": 1.0,
+            "no_answer_threshold": _DECIDED_BY_ALL,
+            "heads": [],
+            "tails": [],
+        }
+        # Questions that are too long: each is told once.
+        self._told: set[str] = set()
         register()
         know(self)
 
@@ -205,7 +219,8 @@ class JBertQA(TrainablePipe):
         nlp: Language | None = None,
         encoder: EncoderLoader | None = None,
     ) -> None:
-        """Load the encoder and look at the questions.
+        """Load the encoder and look at the questions: whether all have an answer, and what answers
+        leave out of the pieces that they begin and end in (see `Borders`).
 
         get_examples (Callable): Gives the training examples, whose reference Docs have questions.
         nlp (Language): The pipeline.
@@ -218,10 +233,16 @@ class JBertQA(TrainablePipe):
             self.encoder = encoder(nlp if nlp is not None else util.get_lang_class("ja")())
         self._shim.require_encoder(self.name)
         answered = unanswered = 0
-        for eg in get_examples():
-            for question in questions_of(eg.reference):
-                answered += bool(question.answers)
-                unanswered += question.answers == []
+        counts = BorderCounts()
+        for batch in util.minibatch(get_examples(), 64):
+            texts = self._asked([eg.predicted for eg in batch])
+            for eg, text in zip(batch, texts, strict=True):
+                for question in questions_of(eg.reference):
+                    answered += bool(question.answers)
+                    unanswered += question.answers == []
+                    _count_borders(counts, text, question)
+        borders = counts.borders()
+        self.cfg["heads"], self.cfg["tails"] = sorted(borders.heads), sorted(borders.tails)
         if not answered:
             raise ValueError(Errors.J520.format(name=self.name))
         self.cfg["temperature"] = 1.0
@@ -527,9 +548,10 @@ class JBertQA(TrainablePipe):
         """Texts in wordpieces."""
         found = []
         for doc, pieces in zip(docs, self._shim.segmenter(docs), strict=True):
-            starts, _ = token_offsets(doc)
+            starts, ends = token_offsets(doc)
             cuts = np.unique(np.searchsorted(pieces.starts, starts, side="left"))
-            found.append(Asked(doc.text, pieces, cuts.astype(np.int32)))
+            borders = np.union1d(starts, ends)
+            found.append(Asked(doc.text, pieces, cuts.astype(np.int32), borders))
         return found
 
     def _questions(self, questions: Sequence[str]) -> list[Pieces]:
@@ -537,7 +559,8 @@ class JBertQA(TrainablePipe):
         pieces = self._shim.segmenter([self.tokenizer(question) for question in questions])
         longest = self.model.attrs["max_question"]
         for question, of in zip(questions, pieces, strict=True):
-            if len(of.ids) > longest:
+            if len(of.ids) > longest and question not in self._told:
+                self._told.add(question)
                 logger.warning(
                     Warnings.JW520.format(
                         name=self.name, count=len(of.ids), longest=longest, question=question[:40]
@@ -598,9 +621,12 @@ class JBertQA(TrainablePipe):
     def _answers(self, text: Asked, spans: Spans, n: int) -> list[Answer]:
         """The best parts of a text, which are n different ones."""
         probable, _ = spans.probabilities(self.cfg["temperature"])
+        borders = Borders(self.cfg["heads"], self.cfg["tails"])
         found: dict[tuple[int, int], float] = {}
         for first, last, score in zip(spans.starts, spans.ends - 1, probable.tolist(), strict=True):
-            start, end = int(text.pieces.starts[first]), int(text.pieces.ends[last])
+            start, end = borders.cut(
+                text.text, text.piece(first), text.piece(last), text.token_borders
+            )
             inside = text.text[start:end]
             start += len(inside) - len(inside.lstrip())
             end = start + len(inside.strip())
@@ -656,6 +682,14 @@ def _pieces_of(text: Asked, answers: Sequence[tuple[int, int]]) -> list[tuple[in
     index, lengths = align(starts, ends, text.pieces.starts, text.pieces.ends)
     of_answers = np.split(index, np.cumsum(lengths)[:-1])
     return [(int(of[0]), int(of[-1])) for of in of_answers if len(of)]
+
+
+def _count_borders(counts: BorderCounts, text: Asked, question: Question) -> None:
+    """Count what the right answers leave out of their pieces."""
+    for answer in question.answers or ():
+        for first, last in _pieces_of(text, [answer]):
+            pieces = text.piece(first), text.piece(last)
+            counts.add(text.text, answer, *pieces, text.token_borders)
 
 
 def _holds(other: Asked, window: PairWindow, text: Asked, question: Question) -> bool:

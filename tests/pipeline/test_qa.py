@@ -13,15 +13,20 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train as train_config
+from spacy.util import load_config
 from thinc.api import Adam, fix_random_seed
 from transformers import AutoModelForQuestionAnswering
 
 from spacy_jbert.evaluation.calibration import fit_all
+from spacy_jbert.models.spans import Spans
 from spacy_jbert.packaging import portable
 from spacy_jbert.pipeline.qa import JBertQA
 
 from ..conftest import SENTENCES
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 ASKED = [
     ("田中さんは昨日、東京で新しい図書館を見学しました。", "どこで見学しましたか。", "東京"),
     ("鈴木先生が来週京都へ出張すると聞いて驚いた。", "誰が出張しますか。", "鈴木先生"),
@@ -373,3 +378,62 @@ def test_a_long_question_is_cut_and_told(
 ) -> None:
     trained(ASKED[0][0])._.answers("どこで見学しましたか。" * 5)
     assert "[JW520]" in caplog.text
+
+
+def test_answers_end_inside_pieces_where_answers_do(checkpoint: Callable) -> None:
+    """The vocabulary has pieces of two characters; here は is one piece with what is before it."""
+    names = ["猫", "犬"]
+    texts = [f"{name}は走る。" for name in names] + [f"{name}は寝る。" for name in names]
+
+    def get(nlp: Language) -> list[Example]:
+        return [asked(nlp, text, "何が？", text[0]) for text in texts]
+
+    nlp = make(checkpoint("bert-fast"), get)
+    pipe: JBertQA = nlp.get_pipe("qa")
+    docs = [nlp.make_doc(text) for text in texts]
+    (pieces, *_) = pipe._asked(docs)
+    wide = pieces._replace(
+        pieces=pieces.pieces._replace(starts=np.array([0, 2, 3, 4]), ends=np.array([2, 3, 4, 5]))
+    )
+    assert pipe.cfg["tails"] == []
+    pipe.cfg["tails"] = ["は"]
+    spans = Spans(np.array([0]), np.array([1]), np.array([5.0]), -np.inf)
+    assert pipe._answers(wide, spans, 1)[0][:3] == ("猫", 0, 1)
+    pipe.cfg["tails"] = ["が"]
+    assert pipe._answers(wide, spans, 1)[0][:3] == ("猫は", 0, 2)
+
+
+def test_in_bf16_answers_are_those_of_the_weights_as_they_are_now(folder: Path) -> None:
+    """The fused step of AdamW doesn't count up the versions of weights, by which casts are kept."""
+    nlp = make(folder, precision="bf16")
+    before = said(nlp)
+    train(nlp, examples(nlp), 5)
+    pipe: JBertQA = nlp.get_pipe("qa")
+    now = said(nlp)
+    assert now != before
+    again = spacy.blank("ja").add_pipe(
+        "jbert_qa", config={"model": SETTINGS | {"precision": "bf16"}}
+    )
+    again.from_bytes(pipe.to_bytes())
+    assert again.answer([(nlp.make_doc(text), of) for text, of, _ in ASKED]) == now
+
+
+@pytest.mark.parametrize("ending", ["model-last", "model-best"])
+def test_the_config_trains_and_loads(folder: Path, tmp_path: Path, ending: str) -> None:
+    nlp = spacy.blank("ja")
+    file = tmp_path / "data.spacy"
+    docs = [eg.reference for eg in examples(nlp)]
+    DocBin(docs=docs, store_user_data=True).to_disk(file)
+    overrides = {f"paths.{name}": str(file) for name in ("train", "dev")}
+    overrides |= {f"components.qa.model.{name}": value for name, value in SETTINGS.items()}
+    overrides |= {"paths.encoder": str(folder), "training.max_steps": 2}
+    overrides |= {"training.eval_frequency": 1, "training.accumulate_gradient": 2}
+    config = load_config(CONFIGS / "qa.cfg", overrides=overrides)
+    (tmp_path / "out").mkdir()
+    train_config(init_nlp(config), tmp_path / "out", use_gpu=-1)
+    loaded = spacy.load(tmp_path / "out" / ending)
+    assert loaded.meta["performance"]["qa_f1"] is not None
+    assert str(folder) not in (tmp_path / "out" / ending / "config.cfg").read_text("utf-8")
+    assert loaded.get_pipe("qa").cfg["temperature"] != 1.0
+    losses = loaded.update(examples(loaded), sgd=loaded.resume_training())
+    assert losses["qa"] > 0.0
