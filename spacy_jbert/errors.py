@@ -755,6 +755,10 @@ class Errors(metaclass=_WithCodes):
         "max_question in [components.<name>.model]."
     )
     J531 = "[components.<name>] {name} = {value!r} can't be used: it has to be {wanted}."
+    J532 = (
+        "'{name}' can't be run by onnxruntime: a question and a text go through its encoder "
+        "together, which isn't exported. Leave it out of the pipeline that you export."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

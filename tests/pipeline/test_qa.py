@@ -20,6 +20,7 @@ from thinc.api import Adam, fix_random_seed
 from transformers import AutoModelForQuestionAnswering
 
 from spacy_jbert.evaluation.calibration import fit_all
+from spacy_jbert.exporting import export_onnx
 from spacy_jbert.models.spans import Spans
 from spacy_jbert.packaging import portable
 from spacy_jbert.pipeline.qa import JBertQA
@@ -371,6 +372,11 @@ def test_other_errors(trained: Language, folder: Path) -> None:
     ]
     with pytest.raises(ValueError, match=r"\[J528\]"):
         pipe.score([eg])
+
+
+def test_what_cant_be_exported_is_refused(trained: Language) -> None:
+    with pytest.raises(ValueError, match=r"\[J532\]"):
+        export_onnx(trained)
 
 
 def test_a_long_question_is_cut_and_told(
