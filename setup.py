@@ -102,6 +102,7 @@ setup(
         "spacy_factories": [
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
+            "jbert_qa = spacy_jbert.pipeline.qa:make_qa",
             "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
             "jbert_companies = spacy_jbert.pipeline.companies:make_companies",
         ],
@@ -119,6 +120,7 @@ setup(
             "spacy-jbert.TokenClassifier.v1 = "
             "spacy_jbert.models.token_classifier:build_token_classifier",
             "spacy-jbert.PooledTextCat.v1 = spacy_jbert.models.textcat:build_pooled_textcat",
+            "spacy-jbert.SpanQA.v1 = spacy_jbert.models.span_qa:build_span_qa",
             "spacy-jbert.ImportedTagger.v1 = spacy_jbert.models.imported:build_imported_tagger",
             "spacy-jbert.ImportedTextCat.v1 = spacy_jbert.models.imported:build_imported_textcat",
         ],
@@ -146,6 +148,7 @@ setup(
         ],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
+            "spacy-jbert.qa_scorer.v1 = spacy_jbert.evaluation.reading:qa_scorer",
             "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation.scorers:textcat_scorer",
         ],
     },

@@ -722,6 +722,43 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+    # --- J52x: questions and answers --------------------------------------------------------------
+    J520 = (
+        "Component '{name}' has nothing to learn: no training document has a question with an "
+        "answer in doc._.jbert_questions. Check [paths] train: python -m spacy jbert convert "
+        "--task qa writes such documents."
+    )
+    J521 = "This is no data in the format of SQuAD: {where} {reason}."
+    J522 = "None of the {count} questions can be used: {reason}."
+    J524 = (
+        "Nobody answers for this Doc: it went through no jbert_qa, and {count} such components "
+        "have its vocabulary. Send it through a pipeline that has one, or ask the component "
+        'itself: nlp.get_pipe("qa").answer([(doc, question)]).'
+    )
+    J525 = "{what} can't be used: give {wanted}."
+    J526 = (
+        "The files of '{name}' in {where} are of different saves: its encoder or its head was "
+        "replaced, or a save was interrupted. Save the whole pipeline again, or copy it again."
+    )
+    J527 = (
+        "{what} in doc._.jbert_questions can't be used: {reason}. Give a list of questions, each "
+        'a text, or a dict like {{"question": "…", "answers": [[start, end]]}} with characters of '
+        "doc.text."
+    )
+    J528 = (
+        "A document has {asked} questions and {answered} answers to them in doc._.jbert_answers, "
+        "or these are to other questions. Remove doc._.jbert_answers before you evaluate."
+    )
+    J530 = (
+        "A window of {window} wordpieces has too little room for a text beside a question of up "
+        "to max_question = {longest_question}: give window = {least} at least, or a smaller "
+        "max_question in [components.<name>.model]."
+    )
+    J531 = "[components.<name>] {name} = {value!r} can't be used: it has to be {wanted}."
+    J532 = (
+        "'{name}' can't be run by onnxruntime: a question and a text go through its encoder "
+        "together, which isn't exported. Leave it out of the pipeline that you export."
+    )
     # --- J56x, J57x: chABSA and streams of news ---------------------------------------------------
     J560 = (
         "There is no report of chABSA here. Give the archive, a folder of its *_ann.json, or a "
@@ -980,6 +1017,25 @@ class Warnings(metaclass=_WithCodes):
     )
     JW467 = "Trial {number} was begun by a process that is no more, and is done again."
     JW468 = "Trial {number} failed and is left out: {reason}"
+    # --- JW52x: questions and answers -------------------------------------------------------------
+    JW520 = (
+        "Component '{name}': a question has {count} wordpieces, and only the first {longest} are "
+        "read (max_question): {question} …"
+    )
+    JW521 = (
+        "{count} answers aren't in the text where answer_start says, but in one place of it, which "
+        "was taken."
+    )
+    JW522 = (
+        "doc._.{name} belongs to something else, so it asks no jbert_qa: use "
+        'nlp.get_pipe("qa").answer([(doc, question)]).'
+    )
+    JW523 = (
+        "{count} answers aren't in the text where answer_start says, nor in just one place of it, "
+        "and were left out; so were questions that have no other."
+    )
+    JW524 = "{count} answers begin or end with white space, which was left out."
+    JW525 = "{count} questions have the id of another one."
     # --- JW56x: streams of news -------------------------------------------------------------------
     JW560 = (
         "{alias!r} is a name of several companies ({codes}). It is linked only where a text names "

@@ -20,6 +20,7 @@ from .evaluation.scorers import forget_vectors
 from .models.onnx import OnnxShim, make_onnx
 from .models.shim import EncoderShim, encoder_parts
 from .packaging import portable
+from .pipeline.qa import JBertQA
 
 _ARCHITECTURES = {
     "spacy-jbert.JapaneseTransformer.v1": "spacy-jbert.OnnxTransformer.v1",
@@ -75,8 +76,11 @@ def export_onnx(
     RETURNS (Comparison): What changed.
     RAISES: ValueError J031 if it has no encoder, J311 if the dev set has nothing annotated that
         the pipeline predicts, J430 and J431 if an encoder can't be exported, J432 if the scores are
-        worse than `max_drop`, J433 if they are ONNX graphs already.
+        worse than `max_drop`, J433 if they are ONNX graphs already, J532 for `jbert_qa`.
     """
+    for name, pipe in nlp.pipeline:
+        if isinstance(pipe, JBertQA):
+            raise ValueError(Errors.J532.format(name=name))
     models = list(encoder_parts(getattr(pipe, "model", None) for _, pipe in nlp.pipeline))
     if not models:
         raise ValueError(Errors.J031.format(names=", ".join(nlp.pipe_names)))

@@ -16,10 +16,17 @@ from .errors import Errors
 from .evaluation.card import HEADING, training_card
 from .evaluation.facts import encoders_of
 from .models.finite import finite_weights
+from .pipeline.qa import JBertQA
 from .pipeline.transformer import JBertTransformer
 from .tokenizer.sudachi import SudachiTokenizer
 
-_WITH_DEVICE = {"spacy-jbert.JapaneseTransformer.v1", "spacy-jbert.Tok2VecTransformer.v1"}
+_WITH_DEVICE = {
+    "spacy-jbert.JapaneseTransformer.v1",
+    "spacy-jbert.Tok2VecTransformer.v1",
+    "spacy-jbert.SpanQA.v1",
+}
+# Only ours: a component of somebody else's may have an `encoder` of its own.
+_WITH_LOADER = (JBertTransformer, JBertQA)
 HF_ENCODER = "spacy-jbert.HFEncoder.v1"
 
 # What the word segmenters of BertJapaneseTokenizer checkpoints import. `spacy package` can't see it
@@ -62,9 +69,8 @@ def portable() -> Callable[[Language], Language]:
         for name in config.get("paths", {}):
             config["paths"][name] = None
         _forget(config["corpora"], paths)
-        # Only ours: a component of somebody else's may have an `encoder` of its own.
         for name, settings in config["initialize"]["components"].items():
-            if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
+            if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), _WITH_LOADER):
                 # What takes its name from [paths] has none now, and takes another one from there.
                 loader = config.interpolate()["initialize"]["components"][name].get("encoder") or {}
                 if loader.get("@misc") != HF_ENCODER or loader["name"] is not None:
@@ -100,7 +106,7 @@ def portable() -> Callable[[Language], Language]:
 def _name_encoders(nlp: Language) -> None:
     """Say in the meta where encoders come from, and their licences."""
     for name, settings in nlp.config.interpolate()["initialize"]["components"].items():
-        if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), JBertTransformer):
+        if nlp.has_pipe(name) and isinstance(nlp.get_pipe(name), _WITH_LOADER):
             encoder = (settings.get("encoder") or {}).get("name")
             if isinstance(encoder, str):
                 _name_source(nlp, encoder)

@@ -61,3 +61,31 @@ class Pieces(NamedTuple):
     ids: Ints
     starts: Ints
     ends: Ints
+
+
+class PairWindow(NamedTuple):
+    """What an encoder sees at once of a question and a text: `wordpieces/pairs.py`.
+
+    ids: Special ones included. *Shape:* `(n,)`.
+    n_first (int): So many of these, from the first, count as the question's; the others are the
+        text's, which some encoders are told by token types.
+    start, end (int): The text's pieces that are seen, of all that it has.
+    own_start, own_end (int): Those of these that an answer has to begin with to count in this
+        window. Each piece is some window's own, and the window's it is more central in.
+    """
+
+    ids: NDArray[np.int64]
+    n_first: int
+    start: int
+    end: int
+    own_start: int
+    own_end: int
+
+    @property
+    def at(self) -> slice:
+        """RETURNS (slice): Where the text's pieces are among `ids`."""
+        return slice(self.n_first, self.n_first + self.end - self.start)
+
+
+# Windows to scores of where answers begin and end, (n_pieces of all, 2).
+SpanModel: TypeAlias = Model[list[PairWindow], Floats2d]

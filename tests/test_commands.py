@@ -64,7 +64,9 @@ def trained(overrides: list[object], tmp_path_factory: pytest.TempPathFactory) -
     return train
 
 
-@pytest.mark.parametrize("name", ["ner", "textcat", "joint", "gpu", "pretrain", "adapt", "small"])
+@pytest.mark.parametrize(
+    "name", ["ner", "textcat", "joint", "qa", "gpu", "pretrain", "adapt", "small"]
+)
 def test_fill_config_adds_nothing(name: str, tmp_path: Path) -> None:
     run("init", "fill-config", CONFIGS / f"{name}.cfg", tmp_path / "filled.cfg")
     assert load_config(tmp_path / "filled.cfg") == load_config(CONFIGS / f"{name}.cfg")

@@ -37,6 +37,7 @@ TRANSLATED += [
     "tuning",
     "selection",
     "finance",
+    "qa",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.

@@ -52,6 +52,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.TransformerListener.v1": lambda build: build(pooling="cls"),
     "spacy-jbert.TokenClassifier.v1": lambda build: build(tok2vec(), decoder="crf", nO=5),
     "spacy-jbert.PooledTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
+    "spacy-jbert.SpanQA.v1": lambda build: build(window=128, overlap=32, max_question=32),
     "spacy-jbert.ImportedTagger.v1": lambda build: build(tok2vec(), tags=["O", "B-A", "I-A"]),
     "spacy-jbert.ImportedTextCat.v1": lambda build: build(tok2vec(), exclusive_classes=True, nO=2),
     "spacy-jbert.HFEncoder.v1": lambda build: build("some/model"),
@@ -66,6 +67,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.RecordLogger.v1": lambda build: build(path="run.json"),
     "spacy-jbert.ner_scorer.v1": lambda build: build(),
     "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),
+    "spacy-jbert.qa_scorer.v1": lambda build: build(),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
     "spacy-jbert.pretrain_mlm.v2": lambda build: build(path="text", output="out"),
 }

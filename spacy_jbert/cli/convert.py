@@ -15,7 +15,7 @@ from ..errors import DataError, Errors
 from ..terminal import replace_unshowable
 from .output import coded_errors
 
-ConversionTask = Literal["ner", "textcat", "textcat_multilabel", "joint", "text"]
+ConversionTask = Literal["ner", "textcat", "textcat_multilabel", "joint", "qa", "text"]
 
 
 def settings_of(context: typer.Context, path: Path | None) -> Path | None:
@@ -153,12 +153,14 @@ def convert_cli(
     ] = 1,
 ) -> None:
     """Convert records with entities or labels, tagged tokens, DocBins, exports of annotation tools,
-    or running text. What can't be right ends with file and line, and nothing is written."""
+    questions and answers, or running text. What can't be right ends with file and line, and nothing
+    is written."""
     from ..corpora.combine import combine
     from ..corpora.docbins import convert_docbin
     from ..corpora.formats import converted_parts, is_docbin, is_tagged_file
     from ..corpora.iob import convert_iob
     from ..corpora.records import convert_records
+    from ..corpora.squad import convert_squad
     from ..pretraining.running_text import convert_text
 
     replace_unshowable()
@@ -183,6 +185,23 @@ def convert_cli(
                 text_field=text_field,
                 sentences=sentences,
                 min_characters=min_characters,
+                encoding=encoding,
+            )
+            return
+        if task == "qa":
+            if len(sources) > 1:
+                raise DataError(Errors.J221)
+            convert_squad(
+                source,
+                out=out,
+                train=train,
+                dev=dev,
+                test=test,
+                split=split,
+                seed=seed,
+                shuffle=shuffle,
+                split_mode=split_mode,
+                format=format,
                 encoding=encoding,
             )
             return

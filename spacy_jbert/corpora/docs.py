@@ -22,6 +22,9 @@ from .values import Notes, read_label, shortened, trimmed
 Entity = tuple[int, int, str]
 """Start and end, counted in characters, and label."""
 
+QUESTIONS_KEY = ("._.", "jbert_questions", None, None)
+"""Where user data has `doc._.jbert_questions`."""
+
 
 def find_docbins(path: Path) -> list[Path]:
     """RETURNS (list[Path]): The file, or all .spacy files in the folder.

@@ -30,6 +30,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
+def decode(text: str) -> Any:
+    """RETURNS: What a whole JSON file says. RAISES: ValueError, RecursionError."""
+    return _DECODER.decode(text)
+
+
 def read_jsonl(
     path: Path, encoding: str | None = None, told: Told = None
 ) -> Iterator[tuple[int, Any]]:

@@ -17,7 +17,7 @@ from spacy.tokens import Doc, DocBin
 
 from ..errors import DataError, Errors, Warnings
 from ..storage import replacing
-from .docs import labels_of
+from .docs import QUESTIONS_KEY, labels_of
 from .readers import Row, Shuffle
 from .values import Notes
 
@@ -288,11 +288,13 @@ def write_splits(out: Path, splits: Splits, *, sources: Sequence[Path | None] = 
 
 
 def _docbin(docs: list[Doc]) -> DocBin:
-    """With which record and group each document is of, and nothing else that it carries."""
+    """With which record and group each document is of, its questions, and nothing else that it
+    carries."""
     docbin = DocBin(attrs=["ENT_IOB", "ENT_TYPE", "SENT_START"], docs=docs)
     docbin.store_user_data = True
     for doc in docs:
-        kept = {name: doc.user_data[name] for name in ("id", "group") if name in doc.user_data}
+        names = ("id", "group", QUESTIONS_KEY)
+        kept = {name: doc.user_data[name] for name in names if name in doc.user_data}
         docbin.user_data.append(srsly.msgpack_dumps(kept))
     return docbin
 

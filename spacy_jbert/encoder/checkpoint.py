@@ -75,19 +75,27 @@ class Encoder(WordpieceEncoder):
         return self.model.device
 
     def __call__(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run a batch of windows.
 
         input_ids (Tensor): *Shape:* `(n_windows, n_pieces)`, on the model's device.
         attention_mask (Tensor | None): *Shape:* as `input_ids`, 1 for real pieces; None where
             nothing is padded.
+        token_type_ids (Tensor | None): See `run_model`. *Shape:* as `input_ids`.
         RETURNS (Tensor): The last layer, or the mix of all. *Shape:* `(n_windows, n_pieces,
             width)`.
         """
         if self.mix is None:
-            return run_model(self.model, input_ids, attention_mask).last_hidden_state
-        output = run_model(self.model, input_ids, attention_mask, all_layers=True)
+            return run_model(
+                self.model, input_ids, attention_mask, token_type_ids=token_type_ids
+            ).last_hidden_state
+        output = run_model(
+            self.model, input_ids, attention_mask, token_type_ids=token_type_ids, all_layers=True
+        )
         # Of some models the last of the hidden states has not been through the final norm.
         layers = (*output.hidden_states[:-1], output.last_hidden_state)
         weighted = (

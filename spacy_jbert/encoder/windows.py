@@ -112,6 +112,29 @@ class WordpieceEncoder:
         inner = [ids[i] for i in range(text[0], text[-1]) if special[i]]
         return inner or self.special_ids[1]
 
+    @cached_property
+    def pair_types(self) -> tuple[int, int]:
+        """RETURNS (tuple[int, int]): Which token type the pieces of the first and of the second of
+        two texts are, with the special ones behind each; zeros for a checkpoint that isn't
+        told texts apart so.
+        """
+        takes_types = "token_type_ids" in self.tokenizer.model_input_names
+        if not takes_types or (getattr(self.config, "type_vocab_size", None) or 0) < 2:
+            return 0, 0
+        if self.tokenizer.is_fast:
+            encoded = self.tokenizer(
+                "あ", "あ", return_token_type_ids=True, return_special_tokens_mask=True
+            )
+            types, special = encoded["token_type_ids"], encoded["special_tokens_mask"]
+        else:
+            types = self.tokenizer.create_token_type_ids_from_sequences([-1], [-1])
+            ids = self.tokenizer.build_inputs_with_special_tokens([-1], [-1])
+            special = [int(id_ != -1) for id_ in ids]
+        of_texts = [
+            type_ for type_, is_special in zip(types, special, strict=True) if not is_special
+        ]
+        return of_texts[0], of_texts[-1]
+
     @property
     def pad_id(self) -> int:
         """RETURNS (int): The id that fills a shorter window; masked, so any will do where the

@@ -228,6 +228,7 @@ class EncoderShim(Shim):
         encoder: Encoder,
         ids: np.ndarray,
         mask: np.ndarray | None,
+        types: np.ndarray | None = None,
         *,
         recompute: bool = False,
     ) -> torch.Tensor:
@@ -236,11 +237,16 @@ class EncoderShim(Shim):
         encoder (Encoder): From `running`.
         ids (ndarray): Special ones and padding included. *Shape:* `(n_windows, longest)`.
         mask (ndarray | None): What is no padding; None where nothing is.
+        types (ndarray | None): Which of two texts a piece is of, for encoders that are told; None
+            for the first.
         recompute (bool): Keep nothing for the backward pass, which runs the batch once more.
         RETURNS (Tensor): *Shape:* `(n_windows, longest, width)`; rows of padding hold noise.
         """
         device = encoder.device
-        inputs = send(ids, device), None if mask is None else send(mask.astype(np.int64), device)
+        inputs: list[Any] = [send(ids, device)]
+        inputs.append(None if mask is None else send(mask.astype(np.int64), device))
+        if types is not None:
+            inputs.append(send(types, device))
         if recompute:
             return checkpoint(encoder, *inputs, use_reentrant=False)
         return encoder(*inputs)
@@ -311,6 +317,8 @@ class EncoderShim(Shim):
         else:
             self._scaler.step(adamw)
             self._scaler.update()
+        # The fused step changes weights without counting up their versions.
+        self._cast = None
         adamw.zero_grad(set_to_none=True)
 
     def _groups(self) -> list[dict[str, Any]]:

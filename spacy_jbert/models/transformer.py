@@ -16,7 +16,7 @@ from spacy.attrs import SENT_START
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers import split_trf_batch, trfs2arrays
-from thinc.api import CupyOps, Model, chain
+from thinc.api import CupyOps, Model, Ops, chain
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
@@ -344,7 +344,7 @@ class Launched:
 
     def batch(self) -> RaggedBatch:
         """RETURNS (RaggedBatch): The vectors."""
-        rows = _to_array(self.model, self.hidden)
+        rows = to_array(self.model.ops, self.hidden)
         data = _split(
             rows,
             self.layout,
@@ -462,7 +462,7 @@ def _run(
     device = encoder.device
     hidden = torch.empty((len(layout.table), encoder.width), device=device)
     graph, kept = [], 0
-    overhead = _overhead(encoder)
+    overhead = batch_overhead(encoder)
     with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
         for batch in batch_windows(layout.lengths.tolist(), budget, overhead=overhead):
             lengths = layout.lengths[batch]
@@ -488,7 +488,7 @@ def _run(
     return hidden, graph
 
 
-def _overhead(encoder: WordpieceEncoder) -> int:
+def batch_overhead(encoder: WordpieceEncoder) -> int:
     """What a batch costs whatever is in it, in wordpieces."""
     if encoder.device.type != "cpu":
         return _LAUNCHES
@@ -550,7 +550,8 @@ def _split(
     return data
 
 
-def _to_array(model: TransformerModel, hidden: torch.Tensor) -> Floats2d:
-    if isinstance(model.ops, CupyOps) and hidden.is_cuda:
-        return cast(Floats2d, model.ops.xp.from_dlpack(hidden.contiguous()))
-    return cast(Floats2d, model.ops.asarray(hidden.cpu().numpy()))
+def to_array(ops: Ops, hidden: torch.Tensor) -> Floats2d:
+    """RETURNS (Floats2d): Vectors for thinc, without a copy where both are on one device."""
+    if isinstance(ops, CupyOps) and hidden.is_cuda:
+        return cast(Floats2d, ops.xp.from_dlpack(hidden.contiguous()))
+    return cast(Floats2d, ops.asarray(hidden.cpu().numpy()))

@@ -17,6 +17,7 @@ from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
 _NOT_BENCHMARKS = {"__main__", "bulk", "exported", "gpu", "measure", "pipelines", "scores"}
+_NOT_BENCHMARKS |= {"reading"}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation", "serve"}
 _PACKAGES = (

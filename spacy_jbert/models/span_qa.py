@@ -1,0 +1,190 @@
+"""Windows of questions and texts in, two scores of each wordpiece out: that an answer begins there,
+and that it ends there."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from thinc.api import Linear, Model, chain
+from thinc.types import Floats2d
+
+from ..encoder.windows import WordpieceEncoder
+from ..errors import Errors
+from ..types import PairWindow, SpanModel
+from ..wordpieces.pairs import PairShape, pad
+from ..wordpieces.segmentation import WORDS
+from ..wordpieces.windows import batch_windows
+from .scale import scale
+from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
+from .transformer import batch_overhead, check_range, to_array
+
+
+def build_span_qa(
+    words: str = "auto",
+    window: int | None = 384,
+    overlap: int = 128,
+    train_window: int | None = None,
+    max_question: int = 64,
+    max_answer: int = 40,
+    max_batch_pieces: int = 4096,
+    device: str = "auto",
+    precision: str = "fp32",
+    storage: str = "fp32",
+    layers: str = "last",
+    layer_decay: float = 1.0,
+    train_layers: int | None = None,
+    unfreeze_steps: int = 0,
+    gradient_checkpointing: bool = False,
+    tf32: bool = True,
+    learn_rate_factor: float = 10.0,
+    nO: int | None = None,
+) -> SpanModel:
+    """`spacy-jbert.SpanQA.v1`: an encoder that reads a question and a text together, and a linear
+    layer (Devlin et al. 2019, arXiv:1810.04805, section 4.2). Holds no name or path: the encoder
+    comes from [initialize] or from disk.
+
+    window (int | None): The most wordpieces of one window, question and special pieces included;
+        None for the encoder's own limit.
+    overlap (int): How many pieces of a long text neighbouring windows share. Twice `max_answer`
+        finds every answer whole in some window.
+    train_window (int | None): The same in training, where one stretch of the text is read for each
+        question, cut at random around the answer. Shorter learns faster. None: as `window`.
+    max_question (int): Of a longer question the rest isn't read.
+    max_answer (int): Wordpieces of an answer; a longer one isn't found.
+    learn_rate_factor (float): See `scale`.
+    nO (int | None): Not to be set.
+    words, max_batch_pieces, device, precision, storage, layers, layer_decay, train_layers,
+        unfreeze_steps, gradient_checkpointing, tf32: As in `spacy-jbert.JapaneseTransformer.v1`.
+    RETURNS (SpanModel): `List[PairWindow] -> Floats2d`, *shape* `(n_pieces of all windows, 2)`.
+    RAISES: ValueError J005, J010, J040, J058, J085, J087.
+    """
+    for code, name, value, choices in (
+        (Errors.J005, "words", words, WORDS),
+        (Errors.J010, "precision", precision, PRECISIONS),
+        (Errors.J040, "storage", storage, STORAGE),
+        (Errors.J040, "layers", layers, LAYERS),
+    ):
+        if value not in choices:
+            named = ", ".join(map(repr, choices))
+            raise ValueError(code.format(**{name: value}, name=name, value=value, choices=named))
+    check_device(device)
+    for name, number, least, most in (
+        ("window", window, 1, None),
+        ("overlap", overlap, 0, None),
+        ("train_window", train_window, 1, None),
+        ("max_question", max_question, 1, None),
+        ("max_answer", max_answer, 1, None),
+        ("max_batch_pieces", max_batch_pieces, 1, None),
+        ("layer_decay", layer_decay, 0.01, 1.0),
+        ("train_layers", train_layers, 0, None),
+        ("unfreeze_steps", unfreeze_steps, 0, None),
+    ):
+        check_range(name, number, least, most)
+    shim = EncoderShim(
+        words=words,
+        device=device,
+        precision=precision,
+        storage=storage,
+        layers=layers,
+        layer_decay=layer_decay,
+        train_layers=train_layers,
+        unfreeze_steps=unfreeze_steps,
+        gradient_checkpointing=gradient_checkpointing,
+        tf32=tf32,
+    )
+    vectors: Model[list[PairWindow], Floats2d] = Model(
+        "pair_vectors",
+        forward,
+        init=init,
+        dims={"nO": None},
+        shims=[shim],
+        attrs={"max_batch_pieces": max_batch_pieces},
+    )
+    output = Linear(nO=2)
+    model: SpanModel = chain(vectors, scale(learn_rate_factor), output)
+    model.attrs["window"] = window
+    model.attrs["train_window"] = window if train_window is None else train_window
+    model.attrs["overlap"] = overlap
+    model.attrs["max_question"] = max_question
+    model.attrs["max_answer"] = max_answer
+    model.set_ref("vectors", vectors)
+    model.set_ref("output_layer", output)
+    model.init = init_all
+    return model
+
+
+def pair_shape(encoder: WordpieceEncoder, window: int | None, longest_question: int) -> PairShape:
+    """How an encoder is given pairs, in windows of so many pieces at most.
+
+    window (int | None): None for the encoder's own limit.
+    RAISES: ValueError J530 where no more than a few pieces of a text would fit.
+    """
+    most = min(window or encoder.max_pieces, encoder.max_pieces)
+    before, behind = encoder.special_ids
+    shape = PairShape(before, encoder.between_ids, behind, most, longest_question)
+    n_special = len(before) + len(shape.between) + len(behind)
+    if most - n_special - longest_question < longest_question:
+        least = n_special + 2 * longest_question
+        raise ValueError(
+            Errors.J530.format(window=most, least=least, longest_question=longest_question)
+        )
+    return shape
+
+
+def init_all(model: SpanModel, X: Any = None, Y: Any = None) -> None:
+    vectors, output = model.get_ref("vectors"), model.get_ref("output_layer")
+    vectors.initialize()
+    output.set_dim("nI", vectors.get_dim("nO"), force=True)
+    output.initialize()
+
+
+def init(model: Model[list[PairWindow], Floats2d], X: Any = None, Y: Any = None) -> None:
+    encoder = cast(EncoderShim, model.shims[0]).require_encoder()
+    model.set_dim("nO", encoder.width, force=True)
+
+
+def forward(
+    model: Model[list[PairWindow], Floats2d], windows: list[PairWindow], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], list[PairWindow]]]:
+    """Run the encoder over windows, batches of at most `max_batch_pieces` at a time. What training
+    doesn't keep within this is computed again for the backward pass.
+
+    RETURNS: Rows of all windows, one after the other. *Shape:* `(n_pieces, width)`.
+    """
+    shim, budget = cast(EncoderShim, model.shims[0]), model.attrs["max_batch_pieces"]
+    encoder = shim.require_encoder()
+    lengths = np.array([len(window.ids) for window in windows], dtype=np.int64)
+    begins = np.cumsum(lengths) - lengths
+    hidden = torch.empty((int(lengths.sum()), encoder.width), device=encoder.device)
+    first_type, second_type = encoder.pair_types
+    learn = is_train and shim.learns()
+    graph: list[tuple[torch.Tensor, torch.Tensor]] = []
+    kept = 0
+    batches = batch_windows(lengths.tolist(), budget, overhead=batch_overhead(encoder))
+    with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
+        for batch in batches:
+            ids, real, of_text = pad([windows[i] for i in batch], encoder.pad_id)
+            types = (
+                np.where(of_text, second_type, first_type) if first_type or second_type else None
+            )
+            recompute = learn and kept > 0 and kept + ids.size > budget
+            kept += 0 if recompute else ids.size
+            mask = None if real.all() else real
+            output = shim.run(runs, ids, mask, types, recompute=recompute).flatten(0, 1)
+            rows = output[send(np.flatnonzero(real), encoder.device)]
+            place = np.concatenate([begins[i] + np.arange(lengths[i]) for i in batch])
+            target = send(place, encoder.device)
+            hidden[target] = rows.detach().float()
+            if learn:
+                graph.append((rows, target))
+
+    def backprop(d_rows: Floats2d) -> list[PairWindow]:
+        if graph:
+            d_hidden = torch.as_tensor(d_rows).to(hidden.device)
+            while graph:
+                output, target = graph.pop()
+                shim.backward(output, d_hidden[target])
+        return []
+
+    return to_array(model.ops, hidden), backprop
