@@ -291,6 +291,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+@pytest.fixture(scope="session")
+def wheel_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has this package as a wheel, and no network."""
+    from . import hour
+
+    return hour.installed(tmp_path_factory.mktemp("environment"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """More than one only slow such small models down; what several threads may break is tested in

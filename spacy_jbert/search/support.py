@@ -44,7 +44,7 @@ class Reply(NamedTuple):
     """What is known of a query.
 
     intent (str | None): None where the pipeline isn't sure enough.
-    confidence (float): Of the surest intent, said or not.
+    confidence (float): Of the intent; where there is none, of the surest one.
     faq (list[Candidate]): The best first, each answer once.
     """
 
@@ -99,7 +99,8 @@ class Desk:
             for ent in doc.ents
         ]
         intent = doc._.category if self.rejects else surest
-        return Reply(doc.text, intent, doc.cats[surest], slots, self.candidates(doc))
+        confidence = doc.cats[surest if intent is None else intent]
+        return Reply(doc.text, intent, confidence, slots, self.candidates(doc))
 
     def candidates(self, doc: Doc) -> list[Candidate]:
         """RETURNS (list[Candidate]): The FAQ entries that fit best, each answer once."""

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.language import Language
-from spacy_jbert.search.index import Entry, Index
 
 from spacy_jbert.errors import DataError
 from spacy_jbert.search.diversify import diversify
+from spacy_jbert.search.index import Entry, Index
 from spacy_jbert.search.recommend import DAY, Click, Recommender, read_clicks
 
 from ..conftest import SENTENCES
@@ -173,5 +173,5 @@ def test_broken_clicks(tmp_path: Path, record: str, code: str) -> None:
 def test_no_clicks(tmp_path: Path) -> None:
     path = tmp_path / "clicks.jsonl"
     path.write_text("\n", encoding="utf-8")
-    with pytest.raises(DataError, match="J584|J2"):
+    with pytest.raises(DataError, match="J584"):
         read_clicks(path)
