@@ -771,6 +771,14 @@ class Errors(metaclass=_WithCodes):
     J514 = "There is no text to index."
     J515 = "{name} = {value!r} can't be searched for. {reason}"
     J516 = "Another process is writing the index '{path}'. Wait for it, or give another --out."
+    J517 = (
+        "A summary of n = {n} sentences with redundancy = {redundancy} can't be made: n has to be "
+        "1 or more, redundancy from 0 to 1."
+    )
+    J518 = (
+        "A summary needs the vectors of tokens. Set tokens = true in "
+        "[components.<name>.set_extra_annotations]."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -24,6 +24,8 @@ from thinc.util import to_numpy
 from ..errors import Errors
 from ..models.pooling import POOLINGS, Pooling, pool_rows
 from ..models.vectors import DocVectors as Rows
+from .summary import EXTENSION as SUMMARY
+from .summary import summary
 
 Vector = NDArray[np.float32]
 
@@ -128,9 +130,11 @@ class DocVectors:
 
 
 def register() -> None:
-    """Add the extension to `Doc`."""
+    """Add the extensions to `Doc`: the vector, and `doc._.summary(n)` where that name is free."""
     if not Doc.has_extension(VECTOR):
         Doc.set_extension(VECTOR, default=None)
+    if not Doc.has_extension(SUMMARY):
+        Doc.set_extension(SUMMARY, method=summary)
 
 
 def attach_in_pipe(nlp: Language, vectors: DocVectors) -> None:

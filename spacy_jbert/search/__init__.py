@@ -1,3 +1,3 @@
-"""Vectors at work: encoders tuned on pairs of texts, indexes that are searched, summaries.
+"""Vectors at work: encoders tuned on pairs of texts, and indexes that are searched.
 
-Open first: `index.py`, then `pairs.py` and `callback.py`, `summary.py`."""
+Open first: `index.py`, then `pairs.py` and `callback.py`."""
