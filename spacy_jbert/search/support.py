@@ -84,7 +84,7 @@ class Desk:
             raise ValueError(Errors.J585.format(names=", ".join(nlp.pipe_names) or "none"))
         self.nlp, self.index = nlp, index
         self.n, self.by, self.weight = n, by, weight
-        self.rejects = bool(threshold_pipes(nlp))
+        self.rejects = any(nlp.get_pipe(name).categories for name in threshold_pipes(nlp))
 
     def replies(self, texts: Iterable[str]) -> Iterator[Reply]:
         """YIELDS (Reply): Of each text, in order."""

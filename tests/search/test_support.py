@@ -86,6 +86,16 @@ def test_what_is_not_sure_has_no_intent(nlp: Language) -> None:
     assert first.faq == []
 
 
+def test_thresholds_of_slots_alone_reject_no_intent(nlp: Language) -> None:
+    nlp.add_pipe("jbert_threshold").set({"人名": None}, {})
+    try:
+        first, *_ = Desk(nlp).replies(QUERIES)
+    finally:
+        nlp.remove_pipe("jbert_threshold")
+    assert first.intent == "配送"
+    assert first.slots == []
+
+
 def test_white_space_finds_nothing(nlp: Language) -> None:
     (reply,) = Desk(nlp, Index.build(nlp, FAQ)).replies(["　"])
     assert reply.faq == []
