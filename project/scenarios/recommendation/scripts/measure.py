@@ -8,6 +8,7 @@ wanted is what the user then did click on. Of each kind those users count who cl
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +16,11 @@ import numpy as np
 import spacy
 import typer
 from spacy.language import Language
-from spacy_jbert.search.index import Hit, Index
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.evaluation.ranking import ndcg_at, recall_at
+from spacy_jbert.search.index import Hit, Index
 from spacy_jbert.search.recommend import Click, Recommender, read_clicks
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
@@ -75,19 +76,18 @@ def everybody(
     counts = Counter(click.item for clicks in earlier.values() for click in clicks)
     # Of equal ones the order is that of the index, which is by chance.
     popular = sorted(index.ids(), key=lambda id: -counts[id])
-    recent = Recommender(index, recent=5)
+    last = Recommender(index, recent=5)
     ways: dict[str, Callable[[list[Click]], list[Hit]]] = {
-        "BM25, the last 5 clicks": lambda clicks: recent.recommend(clicks, len(index), by="words"),
-        "vectors, the last 5 clicks": lambda clicks: recent.recommend(clicks, len(index)),
+        "BM25, the last 5 clicks": partial(last.recommend, n=len(index), by="words"),
+        "vectors, the last 5 clicks": partial(last.recommend, n=len(index)),
     }
-    for name, settings in (
-        ("vectors, all alike", {"half_life": 1e6}),
-        ("vectors, half-life 30 days", {"half_life": 30.0}),
-        ("vectors, half-life 7 days", {"half_life": 7.0}),
-        ("vectors, the last visit", {"session": 0.5}),
+    for name, recommender in (
+        ("vectors, all alike", Recommender(index, half_life=1e6)),
+        ("vectors, half-life 30 days", Recommender(index, half_life=30.0)),
+        ("vectors, half-life 7 days", Recommender(index, half_life=7.0)),
+        ("vectors, the last visit", Recommender(index, session=0.5)),
     ):
-        recommender = Recommender(index, **settings)
-        ways[name] = lambda clicks, by=recommender: by.recommend(clicks, len(index))  # type: ignore[misc]
+        ways[name] = partial(recommender.recommend, n=len(index))
     lists: dict[str, Lists] = {"popularity": dict.fromkeys(users, popular)}
     for name, way in ways.items():
         lists[name] = {

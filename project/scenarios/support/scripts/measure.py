@@ -14,12 +14,12 @@ import spacy
 import typer
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy_jbert.search.index import By, Index
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.corpora.readers import Row, read_rows
 from spacy_jbert.evaluation import coverage
+from spacy_jbert.search.index import By, Index
 from spacy_jbert.search.support import Desk, one_an_answer
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
@@ -89,7 +89,7 @@ def search(index: Index, rows: Sequence[Row], docs: Sequence[Doc]) -> dict[str, 
     """
     answers = {entry.id: entry.meta["answer"] for entry in (index[i] for i in range(len(index)))}
     gold = [answers[row.text("faq")] for row in rows]
-    figures = {}
+    figures: dict[str, dict[str, float]] = {}
     for by in WAYS:
         found = index.search_docs(docs, DEPTH, by=by)
         ranked = [[hit.meta["answer"] for hit in one_an_answer(hits)[:FIRST]] for hits in found]
