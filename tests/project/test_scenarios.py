@@ -13,7 +13,8 @@ from .. import hour
 ROOT = Path(__file__).parents[2]
 PARTS = ["configs", "project/assets/sample", "project/assets/jbert-mini"]
 
-pytestmark = pytest.mark.slow
+# Two to three minutes of one core each; a machine that is full takes ten times as long.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def run_all(python: Path, to: Path, name: str, **settings: object) -> Path:

@@ -33,8 +33,6 @@ STRAY = 0.15
 """The share of clicks on any topic."""
 DRIFT = 0.1
 """How often a visit begins with a new interest."""
-LONGEST = 200
-"""Characters of an item's text."""
 
 
 class Item(NamedTuple):
@@ -54,11 +52,13 @@ def main(
     users: int = 1000,
     days: int = 60,
     visits: Annotated[int, typer.Option(help="Of a user, on average")] = 12,
+    longest: Annotated[int, typer.Option(help="Characters of an item's text")] = 200,
     seed: int = 0,
 ) -> None:
     """Write items.jsonl and clicks.jsonl to the folder `out`."""
     chance = random.Random(seed)
-    texts = list(of_jaquad(source) if is_jaquad(source) else of_records(source, topic_field))
+    found = of_jaquad(source) if is_jaquad(source) else of_records(source, topic_field)
+    texts = [(text[:longest], topic) for text, topic in found]
     chance.shuffle(texts)
     items = [
         Item(f"i{n}", text, topic, _published(chance, days), chance.lognormvariate(0.0, 1.0))
@@ -89,17 +89,17 @@ def is_jaquad(source: Path) -> bool:
 
 
 def of_jaquad(source: Path) -> Iterable[tuple[str, str]]:
-    """YIELDS (tuple[str, str]): The beginnings of paragraphs, and their articles."""
+    """YIELDS (tuple[str, str]): Paragraphs, and the titles of their articles."""
     for path in sorted(source.glob("*.json")) if source.is_dir() else [source]:
         for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
             for paragraph in article["paragraphs"]:
-                yield paragraph["context"][:LONGEST], article["title"]
+                yield paragraph["context"], article["title"]
 
 
 def of_records(source: Path, topic_field: str) -> Iterable[tuple[str, str]]:
     """YIELDS (tuple[str, str]): Texts and topics."""
     for row in read_rows(source):
-        yield row.text("text")[:LONGEST], row.text(topic_field)
+        yield row.text("text"), row.text(topic_field)
 
 
 def _published(chance: random.Random, days: int) -> float:
