@@ -19,6 +19,8 @@ EXTRAS = {
     "bulk": ["pyarrow>=15"],
     # `jbert export --backend onnx`, and pipelines that it made.
     "onnx": ["onnxruntime>=1.20", "onnx>=1.17"],
+    # `jbert index`: search by words, and of more than 100,000 texts by vectors.
+    "search": ["bm25s>=0.3", "usearch>=2.16"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
     # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
@@ -136,10 +138,14 @@ setup(
         "spacy_callbacks": [
             "spacy-jbert.pretrain_mlm.v2 = spacy_jbert.pretraining.callback:pretrain_mlm",
             "spacy-jbert.pretrain_mlm.v1 = spacy_jbert.pretraining.deprecated:pretrain_mlm_v1",
+            "spacy-jbert.tune_pairs.v1 = spacy_jbert.search.callback:tune_pairs",
             "spacy-jbert.portable.v1 = spacy_jbert.packaging:portable",
             "spacy-jbert.calibrate.v1 = spacy_jbert.evaluation.calibration:calibrate",
             "spacy-jbert.chain_callbacks.v1 = spacy_jbert.callbacks:chain_callbacks",
             "spacy-jbert.resolved_optimizer.v1 = spacy_jbert.callbacks:resolved_optimizer",
+        ],
+        "spacy_annotation_setters": [
+            "spacy-jbert.doc_vectors.v1 = spacy_jbert.pipeline.vectors:doc_vectors",
         ],
         "spacy_loggers": [
             "spacy-jbert.TensorBoardLogger.v1 = spacy_jbert.tracking:tensorboard_logger",

@@ -722,6 +722,63 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+    # --- J58x: recommendation, support ------------------------------------------------------------
+    J580 = "{name} = {value} can't be used: it has to be {wanted}."
+    J581 = "The index has no item '{item}'. Its ids are those of the texts that it was made of."
+    J582 = "The field '{field}' is empty. A click names a user and an item."
+    J583 = (
+        "The field '{field}' is no time: {value}. Give ISO 8601, such as "
+        "2026-01-31T12:00:00+09:00, or seconds since 1970."
+    )
+    J584 = "There is no click here."
+    J585 = (
+        "Intents need a text classifier (textcat or textcat_multilabel) with labels. This pipeline "
+        "has: {names}."
+    )
+    J586 = (
+        "The FAQ entry '{id}' has no answer. Make the index of records with a question, as "
+        "--text-field, and an `answer`."
+    )
+    J587 = "There is no text in this query. Leave the line out."
+    J588 = "There are {found} topics here, and users need {least} each."
+
+    # --- J50x: vectors of documents, search -------------------------------------------------------
+    J500 = "pooling = '{pooling}' is not one of {choices}."
+    J501 = "The field '{field}' is empty. Each pair needs two texts."
+    J502 = "The field '{field}' has to hold a number, not {value}."
+    J503 = (
+        "Some pairs have a score in the field '{field}' and others none. Give all of them one, or "
+        "take it away."
+    )
+    J504 = "There are {count} pairs here, and at least 2 are needed."
+    J505 = "[initialize.after_init] {name} = {value!r} can't be used: it has to be {wanted}."
+    J506 = (
+        "The component '{name}' gives documents no vectors. It has to be a jbert_transformer with "
+        '@annotation_setters = "spacy-jbert.doc_vectors.v1" in '
+        "[components.{name}.set_extra_annotations]."
+    )
+    J507 = "objective = 'cosent' needs pairs with scores. Give them one, or set 'negatives'."
+    J510 = (
+        "This needs a pipeline that gives documents vectors: a jbert_transformer with "
+        '@annotation_setters = "spacy-jbert.doc_vectors.v1". This one has: {names}.'
+    )
+    J511 = "This is no whole index ({reason}). Make it anew with `jbert index`."
+    J512 = (
+        "Another pipeline made this index: {name}, or one of that name with another encoder or "
+        "other settings. Search it with that one, or make it anew with `jbert index`."
+    )
+    J513 = "The text '{id}' can't be indexed: {reason}."
+    J514 = "There is no text to index."
+    J515 = "{name} = {value!r} can't be searched for. {reason}"
+    J516 = "Another process is writing the index '{path}'. Wait for it, or give another --out."
+    J517 = (
+        "A summary of n = {n} sentences with redundancy = {redundancy} can't be made: n has to be "
+        "1 or more, redundancy from 0 to 1."
+    )
+    J518 = (
+        "A summary needs the vectors of tokens. Set tokens = true in "
+        "[components.<name>.set_extra_annotations]."
+    )
     # --- J52x: questions and answers --------------------------------------------------------------
     J520 = (
         "Component '{name}' has nothing to learn: no training document has a question with an "

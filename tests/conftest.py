@@ -292,6 +292,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def wheel_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has this package as a wheel, and no network."""
+    from . import hour
+
+    return hour.installed(tmp_path_factory.mktemp("environment"))
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a family's tiny checkpoint, as its makers would have uploaded it."""
 

@@ -38,6 +38,9 @@ TRANSLATED += [
     "selection",
     "finance",
     "qa",
+    "applications",
+    "support",
+    "recommendation",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.
@@ -108,6 +111,8 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(ROOT / "project/assets/sample", tmp_path / "project/assets/sample")
     shutil.copytree(ROOT / "project/assets/jbert-mini", tmp_path / "project/assets/jbert-mini")
+    data = "project/scenarios/support/data"
+    shutil.copytree(ROOT / data, tmp_path / data)
     records = list(sample())
     with (tmp_path / "topics.csv").open("w", encoding="utf-8") as file:
         file.write("text,label\n")

@@ -16,10 +16,12 @@ from .drift import drift_cli
 from .errors import errors_cli
 from .export import export_cli
 from .importing import import_cli
+from .index import index_cli
 from .init import init_cli
 from .output import show_tracebacks
 from .pieces import pieces_cli
 from .report import report_cli
+from .search import search_cli
 from .seeds import seeds_cli
 from .select import select_cli
 from .serve import serve_cli
@@ -45,6 +47,8 @@ app.command("import")(import_cli)
 app.command("serve")(serve_cli)
 app.command("drift")(drift_cli)
 app.command("export")(export_cli)
+app.command("index")(index_cli)
+app.command("search")(search_cli)
 # What follows are settings of the config.
 overriding = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command("crossval", context_settings=overriding)(crossval_cli)

@@ -166,6 +166,15 @@ class EncoderShim(Shim):
             self._strings = strings
         return self._strings
 
+    def prefix_ids(self, prefix: str) -> list[int]:
+        """RETURNS (list[int]): The wordpieces of what stands before a text. The space between the
+        two has none, or belongs to the text's first piece.
+        """
+        if not prefix.strip():
+            return []
+        tokenizer = self.require_encoder().tokenizer
+        return cast(list[int], tokenizer(prefix.strip(), add_special_tokens=False)["input_ids"])
+
     def strings(self, ids: np.ndarray) -> list[str]:
         """The strings of wordpiece ids."""
         return cast(list[str], self.vocabulary[ids].tolist())

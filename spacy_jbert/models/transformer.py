@@ -160,6 +160,8 @@ def build_transformer(
             "train_windows": train_windows,
             "window_choice": window_choice,
             "predict_windows": predict_windows,
+            # What stands before every text: of `spacy-jbert.doc_vectors.v1`.
+            "prefix": "",
             "replace_listener": _replace_listener,
             "replace_listener_cfg": _replace_listener_cfg,
         },
@@ -289,7 +291,10 @@ def launch(model: TransformerModel, docs: Sequence[Doc], is_train: bool = False)
     """
     shim = cast(EncoderShim, model.shims[0])
     encoder = shim.require_encoder()
-    n_special = sum(map(len, encoder.special_ids))
+    before, behind = encoder.special_ids
+    # Of models that were saved before there were prefixes, nothing.
+    before = [*before, *shim.prefix_ids(model.attrs.get("prefix", ""))]
+    n_special = len(before) + len(behind)
     limit = min(model.attrs["window"] or encoder.max_pieces, encoder.max_pieces) - n_special
     overlap = min(32, limit // 4) if model.attrs["overlap"] is None else model.attrs["overlap"]
     if limit < 1:
@@ -314,7 +319,7 @@ def launch(model: TransformerModel, docs: Sequence[Doc], is_train: bool = False)
         elif n or len(doc):
             # White space alone has no pieces, but heads want vectors for it too.
             planned.append(Window(i, 0, n, 0, n))
-    layout = _Layout(encoder, pieces, planned)
+    layout = _Layout((before, behind), encoder.pad_id, pieces, planned)
     hidden, graph = _run(
         shim,
         layout,
@@ -376,7 +381,8 @@ class _Layout:
     """Where everything lies: what goes into the encoder, window after window, and what comes out of
     it, which are the rows that windows answer for and their special rows.
 
-    encoder (WordpieceEncoder): Whose special ids are around each window.
+    around (tuple[list[int], list[int]]): What stands before and behind each window.
+    pad_id (int): What stands in a window that would be empty.
     pieces (list[Pieces]): Of each document.
     windows (list[Window]): In the order of documents.
 
@@ -390,7 +396,11 @@ class _Layout:
     """
 
     def __init__(
-        self, encoder: WordpieceEncoder, pieces: list[Pieces], windows: list[Window]
+        self,
+        around: tuple[list[int], list[int]],
+        pad_id: int,
+        pieces: list[Pieces],
+        windows: list[Window],
     ) -> None:
         doc, start, end, own_start, own_end = (
             np.array(windows, dtype=np.int64).reshape(-1, 5).T if windows else np.zeros((5, 0), int)
@@ -402,12 +412,12 @@ class _Layout:
         self.n_pieces = [len(of.ids) for of in pieces]
         n_pieces = np.array(self.n_pieces, dtype=np.int64)
         first_piece = np.cumsum(n_pieces) - n_pieces
-        prefix, suffix = (np.array(ids, dtype=np.int64) for ids in encoder.special_ids)
+        prefix, suffix = (np.array(ids, dtype=np.int64) for ids in around)
         n_before = np.full(len(doc), len(prefix))
         if not len(prefix) and not len(suffix):
             # Where pieces are missing too, one that stands for white space.
             n_before[end == start] = 1
-            prefix = np.array([encoder.pad_id])
+            prefix = np.array([pad_id])
         special = n_before + len(suffix)
         self.lengths = end - start + special
         self.begins = np.cumsum(self.lengths) - self.lengths

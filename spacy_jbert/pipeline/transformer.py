@@ -26,6 +26,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 
 from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors
+from ..evaluation.scorers import forget_vectors
 from ..models.listener import SOURCE, mend
 from ..models.shim import EncoderShim
 from ..models.transformer import Launched, launch
@@ -34,6 +35,7 @@ from ..saving import save_whole
 from ..storage import readable, replacing
 from ..types import TransformerModel
 from ..wordpieces.segmentation import Segmenter, choose_words
+from .vectors import DocVectors, attach_in_pipe
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ def make_transformer(
         batch after `doc._.trf_data` is set.
     """
     save_whole(nlp)
+    if isinstance(set_extra_annotations, DocVectors):
+        attach_in_pipe(nlp, set_extra_annotations)
     return JBertTransformer(nlp.vocab, model, set_extra_annotations, name=name)
 
 
@@ -158,6 +162,14 @@ class JBertTransformer(Transformer):
         # saved too.
         self._heads: set[TransformerListener] = set()
         self._unverified: set[TransformerListener] = set()
+        if isinstance(set_extra_annotations, DocVectors):
+            model.attrs["prefix"] = set_extra_annotations.prefix
+
+    @property
+    def vectors(self) -> DocVectors | None:
+        """RETURNS (DocVectors | None): What gives documents their vectors, if anything does."""
+        setter = self.set_extra_annotations
+        return setter if isinstance(setter, DocVectors) else None
 
     @property
     def _shim(self) -> EncoderShim:
@@ -183,6 +195,10 @@ class JBertTransformer(Transformer):
         """RETURNS (Segmenter): What cuts documents into this encoder's wordpieces."""
         self._shim.require_encoder(self.name)
         return self._shim.segmenter
+
+    def prefix_ids(self, prefix: str) -> list[int]:
+        """RETURNS (list[int]): The wordpieces of what stands before a text."""
+        return self._shim.prefix_ids(prefix)
 
     def initialize(
         self,
@@ -272,7 +288,11 @@ class JBertTransformer(Transformer):
         """As in spacy-transformers. The vectors know whose they are."""
         for data in predictions.doc_data:
             setattr(data, SOURCE, self.name)
+        docs = list(docs)
         super().set_annotations(docs, predictions)
+        if self.vectors and not self.vectors.wordpieces and not self.listeners:
+            for doc in docs:
+                forget_vectors(doc)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Any:
         """Apply the component to a stream of documents. Windows of a whole batch are sorted by

@@ -148,9 +148,9 @@ def pretrain_mlm(
         except ImportError as error:
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe = _component(nlp, component)
-        folder = _writable(Path(output))
+        folder = writable(Path(output))
         try:
-            with _alone(folder):
+            with alone_in(folder):
                 _pretrain(nlp, pipe, folder, settings)
         except KeyboardInterrupt:  # in training, only the second one gets here
             raise SystemExit(Errors.J097.format(path=folder)) from None
@@ -211,11 +211,11 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
         {OLD_NAMES.get(n, n): value for n, value in settings.items() if n not in INDIFFERENT},
         prepared.key,
         together,
-        _origin(nlp, settings["component"]),
+        origin(nlp, settings["component"]),
         {name: list(tensor.shape) for name, tensor in encoder.model.state_dict().items()},
     )
     run = folder / "runs" / f"{kind}-{steps}"
-    if settings["resume"] == "auto" and _finished(folder, run.name):
+    if settings["resume"] == "auto" and finished(folder, run.name):
         logger.info("Pretraining is done already: loading %s", folder / "encoder")
         encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
     else:
@@ -240,7 +240,7 @@ def _sizes(encoder: Encoder, settings: dict[str, Any]) -> dict[str, int]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Keep other runs out of an output folder. The lock is the operating system's, and so ends with
     the process, however that ends; under torchrun it is the first process's.
 
@@ -256,7 +256,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _finished(folder: Path, key: str) -> bool:
+def finished(folder: Path, key: str) -> bool:
     """RETURNS (bool): Whether the folder holds this run's result; JW135 where its figures are there
     but the encoder beside them is damaged, or another run's.
     """
@@ -272,7 +272,7 @@ def _finished(folder: Path, key: str) -> bool:
     return whole
 
 
-def _origin(nlp: Language, component: str) -> Any:
+def origin(nlp: Language, component: str) -> Any:
     """Where the encoder's first weights come from, as the config has it, with the content of
     checkpoints that are folders here; of a component that comes from another pipeline, the weights
     themselves."""
@@ -303,7 +303,7 @@ def _component(nlp: Language, name: str) -> Any:
     return pipe
 
 
-def _writable(folder: Path) -> Path:
+def writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"

@@ -93,7 +93,7 @@ def run_pretraining(
     trainer = PretrainingTrainer(model, arguments, train, evaluation, key)
     begin = f"Going on from {checkpoint.relative_to(run.parent)}" if checkpoint else "Pretraining"
     logger.info("%s: %d steps, %d batches in a pass, in %s", begin, steps, train.per_pass, run)
-    start, first = time.monotonic(), _step(checkpoint)
+    start, first = time.monotonic(), step_of(checkpoint)
     try:
         with threads_of(checkpoint, settings["device"]):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -105,7 +105,7 @@ def run_pretraining(
                         if (stopped := trainer.checkpoints.signal)
                         else "a signal",
                         steps=steps,
-                        step=_step(saved),
+                        step=step_of(saved),
                     )
                 )
             evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -140,9 +140,9 @@ def run_pretraining(
             if log
             else None,
             "mfu": median(shares) if (shares := [e["mfu"] for e in log if "mfu" in e]) else None,
-            "before": _figures(evaluations[0]) if evaluations else None,
-            "after": _figures(evaluations[-1]) if evaluations else None,
-            "evaluations": [_figures(entry) for entry in evaluations],
+            "before": figures_of(evaluations[0]) if evaluations else None,
+            "after": figures_of(evaluations[-1]) if evaluations else None,
+            "evaluations": [figures_of(entry) for entry in evaluations],
             "training_loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in log],
             "corpus": corpus.counts
             | {
@@ -155,7 +155,7 @@ def run_pretraining(
         with replacing(folder / "metrics.json") as (new,):
             new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
     except CANNOT_WRITE as error:
-        step = _step(last_checkpoint(run, key))
+        step = step_of(last_checkpoint(run, key))
         raise OSError(
             Errors.J134.format(path=folder, reason=error, step=step, steps=steps)
         ) from error
@@ -179,7 +179,7 @@ def _begun(run: Path, steps: int) -> Path | None:
     return None
 
 
-def _step(checkpoint: Path | None) -> int:
+def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
@@ -204,7 +204,7 @@ def _layers(encoder: Encoder) -> list[str]:
     return sorted({type(layers[0]).__name__ for layers in lists})
 
 
-def _figures(entry: dict[str, Any]) -> dict[str, Any]:
+def figures_of(entry: dict[str, Any]) -> dict[str, Any]:
     return {"step": entry["step"]} | {
         name.removeprefix("eval_"): value
         for name, value in entry.items()

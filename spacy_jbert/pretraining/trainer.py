@@ -65,6 +65,8 @@ class PretrainingTrainer(Trainer):
     run (str): Stands for all that the run depends on; a checkpoint bears it.
     """
 
+    title = "Pretraining"
+
     def __init__(
         self,
         model: MaskedLM,
@@ -80,7 +82,7 @@ class PretrainingTrainer(Trainer):
         self.add_callback(self.checkpoints)
         self.add_callback(LearningCurve())
         self.remove_callback(PrinterCallback)
-        self.add_callback(Progress())
+        self.add_callback(Progress(self.title))
         # Steps, losses and batches that have not been looked at. Reading a loss waits for the GPU.
         self.unchecked: list[tuple[int, Tensor, dict[str, Tensor]]] = []
         self.check_every = 1 if args.device.type == "cpu" else _CHECK_EVERY
@@ -372,14 +374,20 @@ class LearningCurve(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """Shows how far training is, with the latest losses. Trainer's own bar would fill log files."""
+    """Shows how far training is, with the latest losses. Trainer's own bar would fill log files.
+
+    title (str): What stands before it.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         disable = not state.is_world_process_zero
         self.bar = progress(
-            "Pretraining",
+            self.title,
             total=state.max_steps,
             initial=state.global_step,
             unit=" steps",

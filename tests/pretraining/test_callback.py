@@ -903,7 +903,7 @@ def test_the_contents_of_dictionaries_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("odd", ["[]", "null", "1", '{"run": 1}', "{"])
 def test_odd_metrics_are_no_result(tmp_path: Path, odd: str) -> None:
     (tmp_path / "metrics.json").write_text(odd)
-    assert not callback._finished(tmp_path, "key")
+    assert not callback.finished(tmp_path, "key")
 
 
 def test_configs_of_before_train_the_same_and_find_what_was_trained(

@@ -74,7 +74,7 @@ def counted(
 
         monkeypatch.setattr(trainer, "PretrainingTrainer", Counted)
         monkeypatch.setattr(callback, "_component", lambda nlp, name: pipe)
-        monkeypatch.setattr(callback, "_origin", lambda nlp, name: "test")
+        monkeypatch.setattr(callback, "origin", lambda nlp, name: "test")
         settings: dict[str, Any] = {
             "max_steps": STEPS,
             "batch_size": 512,

@@ -60,7 +60,7 @@ def test_the_log_has_it_beside_the_speed(
     nlp = spacy.blank("ja")
     nlp.get_pipe = lambda name: pipe  # type: ignore[method-assign, assignment]
     monkeypatch.setattr(callback, "_component", lambda nlp, name: pipe)
-    monkeypatch.setattr(callback, "_origin", lambda nlp, name: "test")
+    monkeypatch.setattr(callback, "origin", lambda nlp, name: "test")
     settings = {"max_steps": 4, "batch_size": 512, "logging_steps": 2, "device": "cpu"}
     callback.pretrain_mlm(str(text), str(tmp_path), save_steps=4, **settings)(nlp)
     state = json.loads(next(tmp_path.glob("runs/*/checkpoint-4/trainer_state.json")).read_text())

@@ -1,0 +1,48 @@
+"""Files to the entries of an index."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..corpora.lines import kind, read_lines
+from ..corpora.readers import Row, files_in, read_rows
+from ..corpora.records import record_id
+from ..errors import DataError, Errors
+from .index import Entry
+
+_KINDS = {".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx"}
+
+
+def read_entries(
+    paths: Iterable[Path],
+    *,
+    text_field: str = "text",
+    id_field: str = "id",
+    encoding: str | None = None,
+) -> Iterator[Entry]:
+    """Read texts: .txt, one a line, or records of any kind that `read_rows` reads; what else they
+    hold is `meta`. Blank texts are left out. Of folders, all such files.
+
+    id_field (str): Where records have their name; those without are called by file and line.
+    RAISES: DataError with file and line; J450 for a folder without such files.
+    """
+    for path in paths:
+        files = files_in(path, _KINDS) if path.is_dir() else [path]
+        if not files:
+            raise DataError(Errors.J450.format(kinds=", ".join(sorted(_KINDS))), path=path)
+        for file in files:
+            yield from _entries(file, text_field, id_field, encoding)
+
+
+def _entries(file: Path, text_field: str, id_field: str, encoding: str | None) -> Iterator[Entry]:
+    if kind(file) == ".txt":
+        for number, line in read_lines(file, encoding):
+            if line.strip():
+                yield Entry(f"{file.name}:{number}", line.rstrip("\r\n"))
+        return
+    for row in read_rows(file, encoding=encoding, bar=False):
+        text = row.text(text_field)
+        if text.strip():
+            named = Row({"id": row.fields.get(id_field)}, file, row.line)
+            known = (text_field, id_field)
+            meta = {name: value for name, value in row.fields.items() if name not in known}
+            yield Entry(record_id(named), text, meta)

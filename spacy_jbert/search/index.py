@@ -1,0 +1,402 @@
+"""An index of texts: their vectors and words in a folder, with the identity of the pipeline that
+made them.
+
+    texts = ["一つ目の文書。", Entry("b", "二つ目の文書。", {"url": "…"})]
+    index = Index.build(nlp, texts, "faq.index")
+    index = Index.load("faq.index", nlp)
+    for hit in index.search("質問", n=5):
+        print(hit.score, hit.id, hit.text)
+
+In the folder: `index.json` (identity, settings, sizes), `vectors.f32` (a row of length 1 a text),
+`entries.jsonl` (id, text and meta a line; where each begins is in `entries.i64`), the words of
+`words.py`, and the graph of `nearest.py` where there are many. Everything but the vocabulary of
+words and the ids stays on disk while an index is written, and is mapped when it is read.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.util import minibatch
+from tqdm import tqdm
+
+from ..errors import DataError, Errors
+from ..pipeline.vectors import VECTOR, reading
+from ..storage import alone, readable, replacing, replacing_folder
+from .identity import identity, transformer_of
+from .nearest import Graph, Vectors, has_graph, nearest, write_graph
+from .words import Terms, Words, WordsWriter
+
+logger = logging.getLogger(__name__)
+
+By = Literal["vectors", "words", "hybrid"]
+"""What a search goes by: the nearest vectors, BM25, or both."""
+
+_FORMAT = 1
+_ABOUT, _VECTORS, _ENTRIES, _BEGINS = "index.json", "vectors.f32", "entries.jsonl", "entries.i64"
+# Reciprocal rank fusion (Cormack et al. 2009, "Reciprocal rank fusion outperforms Condorcet"):
+# their constant, and how many of each list take part.
+_RRF = 60
+_FUSED = 100
+# Queries that are compared at once.
+_TOGETHER = 64
+
+
+class Entry(NamedTuple):
+    """A text of an index.
+
+    id: Its name, of which there is one; "" for its number.
+    meta: What comes back with it: anything that JSON can hold.
+    """
+
+    id: str
+    text: str
+    meta: Mapping[str, Any] = MappingProxyType({})
+
+
+class Hit(NamedTuple):
+    """A text that was found.
+
+    score: The cosine, BM25, or of both the fused ranks: comparable within one search only.
+    """
+
+    id: str
+    text: str
+    score: float
+    meta: Mapping[str, Any]
+
+
+class Index:
+    """An index that is open for searching. See `build` and `load`.
+
+    folder (Path): Where it lies.
+    nlp (Language): The pipeline that made it.
+    """
+
+    def __init__(self, folder: Path, nlp: Language, about: dict[str, Any]) -> None:
+        self.folder, self.nlp = folder, nlp
+        self.words: bool = about["words"]
+        self.stop_words: list[str] | None = about["stop_words"]
+        self._open(about)
+
+    def _open(self, about: dict[str, Any]) -> None:
+        shape = about["count"], about["width"]
+        folder = readable(self.folder)
+        self._vectors: Vectors = np.memmap(folder / _VECTORS, np.float32, "r", shape=shape)
+        self._begins = np.fromfile(folder / _BEGINS, dtype=np.int64)
+        self._entries = np.memmap(folder / _ENTRIES, np.uint8, "r")
+        self._graph = Graph(folder, self._vectors) if has_graph(folder) else None
+        self._words: Words | None = None
+        self._temporary: TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def build(
+        cls,
+        nlp: Language,
+        texts: Iterable[Entry | str],
+        path: str | Path | None = None,
+        *,
+        words: bool = True,
+        stop_words: list[str] | None = None,
+        batch_size: int = 256,
+    ) -> "Index":
+        """Make an index.
+
+        nlp (Language): A pipeline whose transformer has `spacy-jbert.doc_vectors.v1`.
+        texts (Iterable[Entry | str]): Are read once, and not kept in memory.
+        path (str | Path | None): A folder, which is replaced when the new one is complete. None: a
+            temporary one, which goes with the index.
+        words (bool): For search by words too.
+        stop_words (list[str] | None): See `Terms`.
+        batch_size (int): As in `nlp.pipe`.
+        RETURNS (Index): The index, open.
+        RAISES: ValueError J510 if the pipeline gives no vectors, J513 for an empty text or an id
+            that is there already, J514 where there is no text; ImportError J469.
+        """
+        temporary = TemporaryDirectory(prefix="jbert-index-") if path is None else None
+        folder = Path(path or "") if temporary is None else Path(temporary.name) / "index"
+        settings = {"words": words, "stop_words": stop_words}
+        about = _write(nlp, texts, folder, settings, None, batch_size)
+        index = cls(folder, nlp, about)
+        index._temporary = temporary
+        return index
+
+    @classmethod
+    def load(cls, path: str | Path, nlp: Language) -> "Index":
+        """Open an index.
+
+        RAISES: DataError J511 if it isn't one, or not whole, J512 if another pipeline made it.
+        """
+        about = _about(Path(path), nlp)
+        return cls(Path(path), nlp, about)
+
+    def add(self, texts: Iterable[Entry | str], *, batch_size: int = 256) -> int:
+        """Add texts. The folder is replaced when all of them are in.
+
+        RETURNS (int): How many.
+        RAISES: As `build`.
+        """
+        before, temporary = len(self), self._temporary
+        settings = {"words": self.words, "stop_words": self.stop_words}
+        self._open(_write(self.nlp, texts, self.folder, settings, self, batch_size))
+        self._temporary = temporary
+        return len(self) - before
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, row: int) -> Entry:
+        """RETURNS (Entry): The text at a place, in the order in which they came."""
+        end = self._begins[row + 1] if row + 1 < len(self._begins) else len(self._entries)
+        return Entry(*json.loads(self._entries[self._begins[row] : end].tobytes()))
+
+    def ids(self) -> Iterator[str]:
+        """YIELDS (str): The ids of all texts, in order."""
+        for row in range(len(self)):
+            yield self[row].id
+
+    def vector(self, row: int) -> Vectors:
+        """RETURNS (NDArray): Of the text at a place, of length 1. *Shape:* `(width,)`."""
+        return np.array(self._vectors[row])
+
+    def search(
+        self, query: str, n: int = 10, *, by: By | None = None, weight: float = 0.5
+    ) -> list[Hit]:
+        """Find the texts that fit a query best.
+
+        n (int): How many.
+        by (str | None): "vectors", "words" or "hybrid"; None: hybrid if the index has words.
+        weight (float): Of vectors, in "hybrid"; words have the rest.
+        RETURNS (list[Hit]): The best first. By words, only those that share one.
+        RAISES: ValueError J515.
+        """
+        return self.search_many([query], n, by=by, weight=weight)[0]
+
+    def search_many(
+        self, queries: Sequence[str], n: int = 10, *, by: By | None = None, weight: float = 0.5
+    ) -> list[list[Hit]]:
+        """The same for many queries, which is faster.
+
+        RETURNS (list): The hits of each.
+        """
+        self._check(n, by, weight)
+        if any(not query.strip() for query in queries):
+            reason = "There is no text in it."
+            raise ValueError(Errors.J515.format(name="query", value="", reason=reason))
+        return self.search_docs(self.nlp.pipe(queries), n, by=by, weight=weight)
+
+    def search_docs(
+        self, queries: Iterable[Doc], n: int = 10, *, by: By | None = None, weight: float = 0.5
+    ) -> list[list[Hit]]:
+        """The same for documents that the pipeline has annotated already.
+
+        RAISES: ValueError J515.
+        """
+        self._check(n, by, weight)
+        by = by or ("hybrid" if self.words else "vectors")
+        found: list[list[Hit]] = []
+        for docs in minibatch(queries, _TOGETHER):
+            found += self._found(docs, n, by, weight)
+        return found
+
+    def like(self, row: int, n: int = 10) -> list[Hit]:
+        """RETURNS (list[Hit]): The texts whose vectors are nearest to that of the text at a place,
+        itself left out.
+        """
+        rows, cosines = self._nearest(self.vector(row)[None], n + 1)
+        pairs = zip(rows[0].tolist(), cosines[0].tolist(), strict=True)
+        return [self._hit(other, score) for other, score in pairs if other != row][:n]
+
+    def nearest(self, vectors: Vectors, n: int = 10) -> list[list[Hit]]:
+        """The same for vectors of your own, such as the mean of what somebody liked.
+
+        vectors (NDArray): *Shape:* `(n_queries, width)`.
+        """
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+        found = zip(*self._nearest(unit, n), strict=True)
+        return [
+            [self._hit(int(row), float(score)) for row, score in zip(rows, cosines, strict=True)]
+            for rows, cosines in found
+        ]
+
+    def _check(self, n: int, by: By | None, weight: float) -> None:
+        """RAISES: ValueError J515."""
+        if n < 1:
+            raise ValueError(
+                Errors.J515.format(name="n", value=n, reason="It has to be 1 or more.")
+            )
+        usable = (None, "vectors", "words", "hybrid") if self.words else (None, "vectors")
+        if by not in usable:
+            has = "vectors, words and hybrid" if self.words else "vectors"
+            reason = f"This index can be searched by {has}."
+            raise ValueError(Errors.J515.format(name="by", value=by, reason=reason))
+        if not 0.0 <= weight <= 1.0:
+            reason = "It has to be from 0 to 1."
+            raise ValueError(Errors.J515.format(name="weight", value=weight, reason=reason))
+
+    def _found(self, docs: list[Doc], n: int, by: By, weight: float) -> list[list[Hit]]:
+        depth = n if by != "hybrid" else max(n, _FUSED)
+        ranked: list[list[tuple[int, float]]] = [[] for _ in docs]
+        if by != "words":
+            found = zip(*self._nearest(_vectors(docs), depth), strict=True)
+            ranked = [list(zip(*(side.tolist() for side in sides), strict=True)) for sides in found]
+        if by != "vectors":
+            by_words = [self._by_words(doc, depth) for doc in docs]
+            pairs = zip(ranked, by_words, strict=True)
+            ranked = [_fused(*both, weight) if by == "hybrid" else both[1] for both in pairs]
+        return [[self._hit(row, score) for row, score in best[:n]] for best in ranked]
+
+    def _nearest(self, queries: Vectors, n: int) -> tuple[NDArray[np.int64], Vectors]:
+        if self._graph is not None:
+            return self._graph.nearest(queries, n)
+        return nearest(queries, self._vectors, n)
+
+    def _by_words(self, doc: Doc, n: int) -> list[tuple[int, float]]:
+        self._words = self._words or Words(readable(self.folder))
+        scores = self._words.scores(Terms(self.stop_words)(doc))
+        some = np.flatnonzero(scores)
+        best = some[np.argsort(-scores[some], kind="stable")[:n]]
+        return list(zip(best.tolist(), scores[best].tolist(), strict=True))
+
+    def _hit(self, row: int, score: float) -> Hit:
+        entry = self[row]
+        return Hit(entry.id, entry.text, score, entry.meta)
+
+
+def _fused(
+    one: list[tuple[int, float]], other: list[tuple[int, float]], weight: float
+) -> list[tuple[int, float]]:
+    """Fuse two rankings by the reciprocals of their ranks."""
+    fused: dict[int, float] = {}
+    for share, ranking in ((weight, one), (1.0 - weight, other)):
+        for rank, (row, _) in enumerate(ranking, 1):
+            fused[row] = fused.get(row, 0.0) + share / (_RRF + rank)
+    return sorted(fused.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _vectors(docs: Sequence[Doc]) -> Vectors:
+    """RETURNS (NDArray): Of length 1, 0 of white space. *Shape:* `(n_docs, width)`."""
+    vectors = np.stack([cast(Vectors, doc._.get(VECTOR)) for doc in docs])
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _about(path: Path, nlp: Language) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): What `index.json` says.
+
+    RAISES: DataError J511, J512.
+    """
+    folder = readable(path)
+    try:
+        about = json.loads((folder / _ABOUT).read_bytes())
+        sizes = {name: (folder / name).stat().st_size for name in about["files"]}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(Errors.J511.format(reason=reason), path=path) from error
+    if about.get("format") != _FORMAT:
+        raise DataError(Errors.J511.format(reason="another version wrote it"), path=path)
+    if damaged := [name for name, size in about["files"].items() if size != sizes[name]]:
+        raise DataError(Errors.J511.format(reason=f"{damaged[0]} is not whole"), path=path)
+    if about["identity"] != identity(nlp):
+        raise DataError(Errors.J512.format(name=about["pipeline"]), path=path)
+    return cast(dict[str, Any], about)
+
+
+def _write(
+    nlp: Language,
+    texts: Iterable[Entry | str],
+    path: Path,
+    settings: dict[str, Any],
+    before: Index | None,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Write an index, or one with more texts than before.
+
+    RETURNS (dict[str, Any]): What `index.json` says.
+    """
+    transformer = transformer_of(nlp)
+    assert transformer.vectors is not None
+    known = set(before.ids()) if before is not None else set()
+    refusal = RuntimeError(Errors.J516.format(path=path))
+    with ExitStack() as stack:
+        stack.enter_context(alone(path.with_name(f".{path.name}.lock"), refusal))
+        folder = stack.enter_context(replacing_folder(path))
+        old = path if before is not None else None
+        writer = WordsWriter(folder, old) if settings["words"] else None
+        for name in (_VECTORS, _ENTRIES, _BEGINS):
+            if old is not None:
+                shutil.copyfile(old / name, folder / name)
+        files = {
+            name: stack.enter_context((folder / name).open("ab"))
+            for name in (_VECTORS, _ENTRIES, _BEGINS)
+        }
+        stack.enter_context(reading(transformer, transformer.vectors.index_prefix))
+        entries = _checked(texts, known)
+        pairs = nlp.pipe(
+            ((entry.text, entry) for entry in entries), as_tuples=True, batch_size=batch_size
+        )
+        terms = Terms(settings["stop_words"])
+        bar = tqdm(desc="Indexing", unit=" texts", delay=2)
+        for batch in minibatch(pairs, batch_size):
+            docs = [doc for doc, _ in batch]
+            _vectors(docs).astype(np.float32).tofile(files[_VECTORS])
+            for _, entry in batch:
+                line = json.dumps([*entry[:2], dict(entry.meta)], ensure_ascii=False) + "\n"
+                np.array([files[_ENTRIES].tell()], dtype=np.int64).tofile(files[_BEGINS])
+                files[_ENTRIES].write(line.encode("utf-8", "surrogatepass"))
+            if writer is not None:
+                writer.add(map(terms, docs))
+            bar.update(len(batch))
+        bar.close()
+        for file in files.values():
+            file.flush()
+        count, width = len(known), transformer.encoder.width
+        if not count:
+            raise ValueError(Errors.J514)
+        if writer is not None:
+            writer.finish()
+        write_graph(np.memmap(folder / _VECTORS, np.float32, "r", shape=(count, width)), folder)
+        about = {
+            "format": _FORMAT,
+            "identity": identity(nlp),
+            "pipeline": f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}",
+            "count": count,
+            "width": width,
+            **settings,
+            "files": {
+                file.relative_to(folder).as_posix(): file.stat().st_size
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
+            },
+        }
+        with replacing(folder / _ABOUT) as (new,):
+            new.write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
+    return about
+
+
+def _checked(texts: Iterable[Entry | str], known: set[str]) -> Iterator[Entry]:
+    """YIELDS (Entry): Each with an id, which is then known.
+
+    RAISES: ValueError J513.
+    """
+    for text in texts:
+        entry = Entry("", text) if isinstance(text, str) else text
+        number = str(len(known))
+        entry = entry._replace(id=str(entry.id) or number)
+        if not entry.text.strip():
+            raise ValueError(Errors.J513.format(id=entry.id, reason="it has no text"))
+        if entry.id in known:
+            reason = "there is another with this id"
+            raise ValueError(Errors.J513.format(id=entry.id, reason=reason))
+        known.add(entry.id)
+        yield entry

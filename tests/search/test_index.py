@@ -1,0 +1,274 @@
+"""Indexes: what is found, what they keep, whose they are."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.language import Language
+from typer.testing import CliRunner
+
+from spacy_jbert.cli.app import app
+from spacy_jbert.errors import DataError
+from spacy_jbert.search import nearest as nearest_module
+from spacy_jbert.search.entries import read_entries
+from spacy_jbert.search.index import Entry, Index
+from spacy_jbert.search.nearest import nearest
+from spacy_jbert.search.words import Terms, read_stop_words
+
+from ..conftest import SENTENCES
+
+QUESTIONS = [
+    "駅から近い部屋はありますか。",
+    "朝食は何時からですか。",
+    "駐車場は無料で使えますか。",
+    "禁煙の部屋はありますか。",
+    "犬を連れて泊まれますか。",
+]
+
+
+def make(folder: Path, **vectors: Any) -> Language:
+    torch.manual_seed(0)
+    nlp = spacy.blank(
+        "ja", config={"nlp": {"tokenizer": {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1"}}}
+    )
+    setter = {"@annotation_setters": "spacy-jbert.doc_vectors.v1", **vectors}
+    nlp.add_pipe("jbert_transformer", name="transformer", config={"set_extra_annotations": setter})
+    loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(folder)}
+    nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
+    nlp.initialize()
+    return nlp
+
+
+@pytest.fixture(scope="module")
+def nlp(checkpoint: Callable[[str], Path]) -> Language:
+    return make(checkpoint("bert-fast"))
+
+
+@pytest.fixture(scope="module")
+def index(nlp: Language) -> Index:
+    return Index.build(nlp, [Entry(f"q{i}", text, {"i": i}) for i, text in enumerate(QUESTIONS)])
+
+
+def test_texts_find_themselves(index: Index) -> None:
+    for by in ("vectors", "words", "hybrid"):
+        for i, hits in enumerate(index.search_many(QUESTIONS, 3, by=by)):
+            assert (hits[0].id, hits[0].text, hits[0].meta) == (f"q{i}", QUESTIONS[i], {"i": i})
+            assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert index.search(QUESTIONS[0], by="vectors")[0].score == pytest.approx(1.0, abs=1e-5)
+
+
+def test_words_are_normalised(index: Index) -> None:
+    """附属 is 付属; particles and verbs such as ある find nothing."""
+    assert [hit.id for hit in index.search("パーキングと駐車場", by="words")] == ["q2"]
+    assert index.search("ありますか", by="words") == []
+    assert index.search("でもスキーは", by="words") == []
+    assert len(index.search("でもスキーは", 3)) == 3
+
+
+def test_terms(nlp: Language) -> None:
+    doc = nlp.make_doc("ＰＹＴＨＯＮの附属サーバ。")
+    assert Terms()(doc) == ["python", "付属", "サーバー"]
+    assert "の" in Terms([])(doc)
+    assert Terms(["附属", "Python", "の"])(doc) == ["サーバー"]
+
+
+def test_stop_words(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("ホテル\n\n部屋\n", encoding="utf-8")
+    assert read_stop_words(str(tmp_path / "words.txt")) == ["ホテル", "部屋"]
+    assert read_stop_words("none") == []
+    assert read_stop_words("default") is None
+
+
+def test_the_weight_goes_from_words_to_vectors(index: Index) -> None:
+    query = "朝食の時間"
+    for weight, by in ((0.0, "words"), (1.0, "vectors")):
+        best = index.search(query, 1, by="hybrid", weight=weight)[0]
+        assert best.id == index.search(query, 1, by=by)[0].id
+
+
+def test_neighbours(index: Index) -> None:
+    hits = index.like(0, 2)
+    assert len(hits) == 2
+    assert "q0" not in [hit.id for hit in hits]
+    mean = np.stack([index.vector(0) * 3, index.vector(0)]).mean(axis=0)
+    assert index.nearest(mean[None], 1)[0][0].id == "q0"
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 12))
+@settings(max_examples=30, deadline=None)
+def test_nearest_is_what_a_full_sort_gives(seed: int, count: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-1, 2, (count, 4)).astype(np.float32)
+    queries = rng.integers(-1, 2, (3, 4)).astype(np.float32)
+    before, nearest_module._BLOCK = nearest_module._BLOCK, 7
+    try:
+        rows, cosines = nearest(queries, vectors, n)
+    finally:
+        nearest_module._BLOCK = before
+    expected = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :n]
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(cosines, np.take_along_axis(queries @ vectors.T, rows, axis=1))
+
+
+def test_a_graph_finds_the_same(
+    nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = Index.build(nlp, SENTENCES)
+    monkeypatch.setattr(nearest_module, "EXACT_MOST", 10)
+    graph = Index.build(nlp, SENTENCES, tmp_path / "index")
+    assert graph._graph is not None
+    for ours, theirs in zip(
+        graph.search_many(QUESTIONS, 3, by="vectors"),
+        exact.search_many(QUESTIONS, 3, by="vectors"),
+        strict=True,
+    ):
+        assert [hit.id for hit in ours] == [hit.id for hit in theirs]
+
+
+def test_added_texts_are_as_if_they_had_been_there(nlp: Language, tmp_path: Path) -> None:
+    whole = Index.build(nlp, QUESTIONS)
+    grown = Index.build(nlp, QUESTIONS[:2], tmp_path / "index", batch_size=1)
+    assert grown.add(QUESTIONS[2:]) == 3
+    for one in (grown, Index.load(tmp_path / "index", nlp)):
+        for by in ("vectors", "words", "hybrid"):
+            for ours, theirs in zip(
+                one.search_many(QUESTIONS, by=by), whole.search_many(QUESTIONS, by=by), strict=True
+            ):
+                assert [hit.id for hit in ours] == [hit.id for hit in theirs]
+                scores = [hit.score for hit in theirs]
+                np.testing.assert_allclose([hit.score for hit in ours], scores, atol=1e-5)
+
+
+def test_whose_it_is(nlp: Language, checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    Index.build(nlp, QUESTIONS, tmp_path / "index")
+    nlp.to_disk(tmp_path / "nlp")
+    assert len(Index.load(tmp_path / "index", spacy.load(tmp_path / "nlp"))) == 5
+    for other in (
+        make(checkpoint("electra")),
+        make(checkpoint("bert-fast"), pooling="cls"),
+        make(checkpoint("bert-fast"), prefix="東京"),
+    ):
+        with pytest.raises(DataError, match="J512"):
+            Index.load(tmp_path / "index", other)
+
+
+def test_texts_are_read_with_another_prefix(
+    checkpoint: Callable[[str], Path], nlp: Language
+) -> None:
+    other = make(checkpoint("bert-fast"), index_prefix="東京")
+    plain, prefixed = (Index.build(of, QUESTIONS, words=False) for of in (nlp, other))
+    assert not np.allclose(plain.vector(0), prefixed.vector(0), atol=1e-3)
+    np.testing.assert_allclose(nlp("犬").vector, other("犬").vector, atol=1e-6)
+
+
+def test_a_failure_leaves_the_old_index(nlp: Language, tmp_path: Path) -> None:
+    index = Index.build(nlp, QUESTIONS[:2], tmp_path / "index")
+
+    def broken() -> Iterator[str]:
+        yield QUESTIONS[2]
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        index.add(broken())
+    assert len(Index.load(tmp_path / "index", nlp)) == 2
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["index"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        ([], "J514"),
+        (["一", " "], "J513"),
+        ([Entry("a", "一"), Entry("a", "二")], "J513"),
+    ],
+)
+def test_texts_that_cannot_be_indexed(texts: list[Any], code: str, nlp: Language) -> None:
+    with pytest.raises(ValueError, match=code):
+        Index.build(nlp, texts)
+
+
+@pytest.mark.parametrize(
+    ("query", "settings_"),
+    [("", {}), ("犬", {"n": 0}), ("犬", {"by": "magic"}), ("犬", {"weight": 2.0})],
+)
+def test_searches_that_cannot_be(query: str, settings_: dict[str, Any], index: Index) -> None:
+    with pytest.raises(ValueError, match="J515"):
+        index.search(query, **settings_)
+
+
+def test_without_words(nlp: Language) -> None:
+    index = Index.build(nlp, QUESTIONS, words=False)
+    assert index.search(QUESTIONS[1], 1)[0].id == "1"
+    with pytest.raises(ValueError, match="J515"):
+        index.search("犬", by="words")
+
+
+def test_a_text_without_any_term(nlp: Language) -> None:
+    index = Index.build(nlp, ["。", "の"])
+    assert index.search("。", by="words") == []
+    assert len(index.search("。")) == 2
+
+
+def test_damage(nlp: Language, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    Index.build(nlp, QUESTIONS, folder)
+    for name in ("vectors.f32", "entries.jsonl", "terms.json", "index.json"):
+        damaged = tmp_path / name
+        shutil.copytree(folder, damaged)
+        content = (damaged / name).read_bytes()
+        (damaged / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(DataError, match="J511"):
+            Index.load(damaged, nlp)
+    with pytest.raises(DataError, match="J511"):
+        Index.load(tmp_path / "nothing", nlp)
+
+
+def test_a_pipeline_without_vectors() -> None:
+    with pytest.raises(ValueError, match="J510"):
+        Index.build(spacy.blank("ja"), QUESTIONS)
+
+
+def test_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("一\n\n二\n", encoding="utf-8")
+    record = {"name": "x", "question": "三", "answer": "四"}
+    (tmp_path / "b.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    (tmp_path / "c.csv").write_text("question,url\n五,http\n", encoding="cp932")
+    entries = list(read_entries([tmp_path / "a.txt"]))
+    assert [(entry.id, entry.text) for entry in entries] == [("a.txt:1", "一"), ("a.txt:3", "二")]
+    (entry,) = read_entries([tmp_path / "b.jsonl"], text_field="question", id_field="name")
+    assert entry == Entry("x", "三", {"answer": "四"})
+    (entry,) = read_entries([tmp_path / "c.csv"], text_field="question", encoding="cp932")
+    assert entry == Entry("c.csv:2", "五", {"url": "http"})
+    with pytest.raises(DataError, match="J206"):
+        list(read_entries([tmp_path / "b.jsonl"]))
+
+
+def test_commands(nlp: Language, tmp_path: Path) -> None:
+    nlp.to_disk(tmp_path / "nlp")
+    lines = [json.dumps({"id": f"q{i}", "text": t}) for i, t in enumerate(QUESTIONS)]
+    (tmp_path / "faq.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    model = ["--model", str(tmp_path / "nlp")]
+    out = tmp_path / "faq.index"
+    run = CliRunner().invoke
+    done = run(app, ["index", str(tmp_path / "faq.jsonl"), *model, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "5 texts" in done.stdout
+    (tmp_path / "more.txt").write_text("スキー場はありますか。", encoding="utf-8")
+    done = run(app, ["index", str(tmp_path / "more.txt"), *model, "--out", str(out), "--add"])
+    assert "6 texts" in done.stdout
+    done = run(app, ["search", str(out), QUESTIONS[1], *model, "-n", "1", "--json"])
+    assert json.loads(done.stdout)["hits"][0]["id"] == "q1"
+    done = run(app, ["search", str(out), *model, "--by", "words"], input="スキー場\n朝食\n")
+    assert "more.txt:1" in done.stdout
+    assert "q1" in done.stdout
+    done = run(app, ["search", str(tmp_path / "nlp"), "犬", *model])
+    assert done.exit_code == 1
+    assert "J511" in done.stderr
