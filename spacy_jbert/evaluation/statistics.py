@@ -97,7 +97,7 @@ def suspects(mistakes: Sequence[Mistake], answers: Sequence[Answers]) -> list[in
     return [
         i
         for i, mistake in enumerate(mistakes)
-        if mistake.predicted
+        if mistake.answered
         and mistake.confidence is not None
-        and mistake.confidence >= usual.get(mistake.predicted.label, 2.0)
+        and mistake.confidence >= usual.get(mistake.answered.label, 2.0)
     ]
