@@ -108,7 +108,7 @@ def test_two_pipelines(run: Callable[..., Result], tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "B − A" in done.stdout
     data = data_of(out)
-    assert data["lang"] == "ja"
+    assert '<html lang="ja" data-lang="ja">' in out.read_text(encoding="utf-8")
     wrong = {data["records"][number]["text"]: whose for number, whose in data["wrong"].items()}
     assert next(whose for text, whose in wrong.items() if "猫である" in text) == "A"
     assert "大阪" in next(text for text, whose in wrong.items() if whose == "AB" and "山田" in text)

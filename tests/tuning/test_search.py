@@ -192,7 +192,10 @@ def test_trials_that_fall_behind_are_stopped(
     text = page.read_text(encoding="utf-8")
     assert "&lt;b&gt;題" in text
     assert text.count("<svg") >= 2
-    assert "pruned" in text
+    assert text.count("打ち切り</span>") == 2
+    assert 'data-lang="auto"' in text
+    # Axes and legends too.
+    assert '<tspan class="ja">それまでの最良</tspan>' in text
     # Nothing is fetched from anywhere.
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     scored(monkeypatch, score)
@@ -256,7 +259,7 @@ def test_the_command(overrides: dict[str, Any], space: Path, tmp_path: Path) -> 
     assert "<svg" in (tmp_path / "s" / "study.html").read_text(encoding="utf-8")
     best = load_config(tmp_path / "s" / "best.cfg", interpolate=True)
     assert best["paths"]["train"] == overrides["paths.train"]
-    assert best["training"]["logger"]["@loggers"] == "spacy.ConsoleLogger.v1"
+    assert best["training"]["logger"]["@loggers"] == "spacy.ChainLogger.v1"
 
 
 @pytest.mark.slow
