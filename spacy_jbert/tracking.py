@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from spacy.language import Language
+from spacy.training.loggers import console_logger
 
 from .errors import Errors
 from .evaluation.facts import RECORD, versions
@@ -124,7 +125,9 @@ def mlflow_logger(
     return begin
 
 
-def record_logger(path: str | None = None) -> Logger:
+def record_logger(
+    path: str | None = None, console: bool = False, progress_bar: bool = False
+) -> Logger:
     """`spacy-jbert.RecordLogger.v1`: writes what a training was made from, and what came of it, as
     JSON: the command, the state of git, versions, machine, config, and the score of each
     evaluation, the learning curve that `jbert report` shows. Behind the loggers of W&B or MLflow in
@@ -132,11 +135,16 @@ def record_logger(path: str | None = None) -> Logger:
 
     path (str | None): The file; it is written anew at each evaluation. None: run.json beside
         model-best, from the first evaluation on; nothing where no model is saved.
+    console (bool): Print the table of spaCy's ConsoleLogger too.
+    progress_bar (bool): With it, a bar of the steps to the next evaluation.
     RETURNS (Callable): The logger.
     """
 
     def begin(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Any:
         file = Path(path) if path else None
+        tell, end = _silent()
+        if console:
+            tell, end = console_logger(progress_bar)(nlp, stdout, stderr)
         record: dict[str, Any] = {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
@@ -153,6 +161,7 @@ def record_logger(path: str | None = None) -> Logger:
 
         def log(info: dict[str, Any] | None) -> None:
             nonlocal file
+            tell(info)
             if info is None:
                 return
             scores = dict(numbers(info["other_scores"], nested=False))
@@ -169,9 +178,13 @@ def record_logger(path: str | None = None) -> Logger:
         if file is not None:
             write(file)
             _give_to_trackers(file)
-        return log, lambda: None
+        return log, end
 
     return begin
+
+
+def _silent() -> tuple[Log, Callable[[], None]]:
+    return lambda info: None, lambda: None
 
 
 def metrics(info: dict[str, Any], per_label: bool) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Loggers of trainings, in a chain, and what they leave."""
 
+import io
 import os
 import subprocess
 import sys
@@ -115,7 +116,9 @@ def test_every_training_leaves_a_curve(
             "training.eval_frequency": 2,
         }
         nlp = init_nlp(load_config(shipped.configs() / "ner.cfg", overrides=overrides))
-        train(nlp, tmp_path / "out")
+        table = io.StringIO()
+        train(nlp, tmp_path / "out", stdout=table)
+        assert "ENTS_F" in table.getvalue()
         found = find_log(tmp_path / "out" / "model-best")
         assert found == tmp_path / "out" / "run.json"
         assert [one["step"] for one in learning_curve(found)] == [*range(0, steps + 1, 2)]
@@ -124,8 +127,9 @@ def test_every_training_leaves_a_curve(
 
 @pytest.mark.parametrize("name", ["ner", "textcat", "joint", "gpu"])
 def test_the_configs_that_train_log(name: str) -> None:
-    chain = load_config(shipped.configs() / f"{name}.cfg")["training"]["logger"]
-    assert chain["logger2"]["@loggers"] == "spacy-jbert.RecordLogger.v1"
+    logger = load_config(shipped.configs() / f"{name}.cfg")["training"]["logger"]
+    assert logger["@loggers"] == "spacy-jbert.RecordLogger.v1"
+    assert logger["console"]
 
 
 def test_numbers_of_labels() -> None:

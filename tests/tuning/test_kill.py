@@ -146,7 +146,7 @@ def test_runs(command: str, data: Path, settings: list[str], tmp_path: Path) -> 
 def test_a_search(storage: Any, data: Path, settings: list[str], tmp_path: Path) -> None:
     space = tmp_path / "space.cfg"
     space.write_text(SPACE)
-    words = ["tune", str(shipped.configs() / "ner.cfg"), "--space", str(space), "--trials", "12"]
+    words = ["tune", str(shipped.configs() / "ner.cfg"), "--space", str(space), "--trials", "6"]
     words += ["--storage", storage, *(f"--paths.{name}={data}" for name in ("train", "dev"))]
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -166,7 +166,7 @@ def test_a_search(storage: Any, data: Path, settings: list[str], tmp_path: Path)
     killed([*words, "--study", str(stopped), *settings], parts, tmp_path / "log.txt")
     before = trials(stopped)
     run([*words, "--study", str(stopped), *settings])
-    assert 2 <= len(before) < len(trials(stopped)) == 12
+    assert 2 <= len(before) < len(trials(stopped)) == 6
     assert trials(stopped)[: len(before)] == before
     run([*words, "--study", str(whole), *settings])
     assert trials(stopped) == trials(whole)
