@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from spacy.language import Language
+from spacy.training.loggers import console_logger
 
 from .errors import Errors
-from .evaluation.facts import versions
+from .evaluation.facts import RECORD, versions
 from .storage import replacing
 
 Log = Callable[[dict[str, Any] | None], None]
@@ -124,17 +125,26 @@ def mlflow_logger(
     return begin
 
 
-def record_logger(path: str) -> Logger:
+def record_logger(
+    path: str | None = None, console: bool = False, progress_bar: bool = False
+) -> Logger:
     """`spacy-jbert.RecordLogger.v1`: writes what a training was made from, and what came of it, as
     JSON: the command, the state of git, versions, machine, config, and the score of each
-    evaluation. Behind the loggers of W&B or MLflow in a chain it gives them the file too.
+    evaluation, the learning curve that `jbert report` shows. Behind the loggers of W&B or MLflow in
+    a chain it gives them the file too.
 
-    path (str): The file; it is written anew at each evaluation.
+    path (str | None): The file; it is written anew at each evaluation. None: run.json beside
+        model-best, from the first evaluation on; nothing where no model is saved.
+    console (bool): Print the table of spaCy's ConsoleLogger too.
+    progress_bar (bool): With it, a bar of the steps to the next evaluation.
     RETURNS (Callable): The logger.
     """
 
     def begin(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Any:
-        file = Path(path)
+        file = Path(path) if path else None
+        tell, end = _silent()
+        if console:
+            tell, end = console_logger(progress_bar)(nlp, stdout, stderr)
         record: dict[str, Any] = {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
@@ -145,24 +155,36 @@ def record_logger(path: str) -> Logger:
             "evaluations": [],
         }
 
-        def write() -> None:
+        def write(file: Path) -> None:
             with replacing(file) as (part,):
                 part.write_text(json.dumps(record, ensure_ascii=False, indent=2), encoding="utf-8")
 
         def log(info: dict[str, Any] | None) -> None:
+            nonlocal file
+            tell(info)
             if info is None:
                 return
             scores = dict(numbers(info["other_scores"], nested=False))
             losses = {name: float(value) for name, value in info["losses"].items()}
             one = {"step": info["step"], "epoch": info["epoch"], "score": float(info["score"])}
             record["evaluations"].append({**one, "scores": scores, "losses": losses})
-            write()
+            if file is None and "output_path" in info:
+                file = Path(info["output_path"]).parent / RECORD
+                write(file)
+                _give_to_trackers(file)
+            elif file is not None:
+                write(file)
 
-        write()
-        _give_to_trackers(file)
-        return log, lambda: None
+        if file is not None:
+            write(file)
+            _give_to_trackers(file)
+        return log, end
 
     return begin
+
+
+def _silent() -> tuple[Log, Callable[[], None]]:
+    return lambda info: None, lambda: None
 
 
 def metrics(info: dict[str, Any], per_label: bool) -> dict[str, float]:

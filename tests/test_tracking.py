@@ -1,5 +1,6 @@
 """Loggers of trainings, in a chain, and what they leave."""
 
+import io
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config
 
+from spacy_jbert.evaluation.facts import find_log, learning_curve
 from spacy_jbert.project import shipped
 from spacy_jbert.tracking import git_state, numbers, tensorboard_logger
 
@@ -97,6 +99,37 @@ def test_what_the_record_says(trained: Callable, tmp_path: Path) -> None:
     assert "ents_f" in record["evaluations"][1]["scores"]
     assert "[training.optimizer]" in record["config"]
     assert record["packages"]["spacy"].startswith("3.")
+
+
+def test_every_training_leaves_a_curve(
+    checkpoint: Callable, ner_examples: Callable, japanese: Language, tmp_path: Path
+) -> None:
+    """The configs that come along write a record beside the pipeline, anew each time."""
+    DocBin(docs=[eg.reference for eg in ner_examples(japanese)]).to_disk(tmp_path / "x.spacy")
+    (tmp_path / "out").mkdir()
+    for steps in (4, 2):
+        overrides = {
+            **{f"paths.{name}": str(tmp_path / "x.spacy") for name in ("train", "dev")},
+            "paths.encoder": str(checkpoint("bert-fast")),
+            "components.transformer.model.overlap": 8,
+            "training.max_steps": steps,
+            "training.eval_frequency": 2,
+        }
+        nlp = init_nlp(load_config(shipped.configs() / "ner.cfg", overrides=overrides))
+        table = io.StringIO()
+        train(nlp, tmp_path / "out", stdout=table)
+        assert "ENTS_F" in table.getvalue()
+        found = find_log(tmp_path / "out" / "model-best")
+        assert found == tmp_path / "out" / "run.json"
+        assert [one["step"] for one in learning_curve(found)] == [*range(0, steps + 1, 2)]
+    assert find_log(tmp_path / "ja_package") is None
+
+
+@pytest.mark.parametrize("name", ["ner", "textcat", "joint", "gpu"])
+def test_the_configs_that_train_log(name: str) -> None:
+    logger = load_config(shipped.configs() / f"{name}.cfg")["training"]["logger"]
+    assert logger["@loggers"] == "spacy-jbert.RecordLogger.v1"
+    assert logger["console"]
 
 
 def test_numbers_of_labels() -> None:

@@ -285,7 +285,9 @@ def findings(
     if different := contradictions(chain(learned, tested)):
         yield Warnings.JW211.format(
             count=len(different),
-            examples=_shown(f"{text[:40]} ({' / '.join(sorted(of))})" for text, of in different),
+            examples=_shown(
+                f"{one.text[:40]} ({' / '.join(sorted(one.annotations))})" for one in different
+            ),
         )
 
 

@@ -28,6 +28,10 @@ def tune_cli(
     storage: Annotated[
         Literal["sqlite", "journal"], typer.Option("--storage", help="Of a new study")
     ] = "sqlite",
+    lang: Annotated[
+        Literal["auto", "ja", "en"],
+        typer.Option("--lang", help="Of the page; auto is what the browser speaks"),
+    ] = "auto",
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
 ) -> None:
     """Try settings of a config, the config as it is first, and write the best as best.cfg and a
@@ -56,7 +60,8 @@ def tune_cli(
             storage=storage,
             gpu_id=gpu_id,
         )
-        write_page(open_study(study, storage), study / "study.html", f"{config.name}: {study.name}")
+        title = f"{config.name}: {study.name}"
+        write_page(open_study(study, storage), study / "study.html", title, lang)
     against = "" if best.first is None else f", the config as it is {best.first:.4f}"
     print(f"Best of {best.finished} trials: {best.score:.4f}{against}")
     print(f"{best.pruned} stopped early, {best.failed} failed or begun again")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from spacy.tokens import Doc
 
+from . import splits
 from .docs import labels_of
 from .splits import plain
 
@@ -87,16 +88,9 @@ def recorded(parts: Mapping[str, Sequence[Doc]]) -> list[Record]:
 def contradictions(records: Sequence[Record]) -> Iterator[Finding]:
     """Texts that are the same but for width, case and white space, with different entities, or
     different categories."""
-    for same in _by_text(records).values():
-        if len(same) < 2:
-            continue
-        entities = [(_entities(one.doc), one) for one in same if one.doc.has_annotation("ENT_IOB")]
-        categories = [(_categories(one.doc), one) for one in same if any(one.doc.cats.values())]
-        for said in (entities, categories):
-            counts = Counter(annotation for annotation, _ in said)
-            if len(counts) > 1:
-                detail = " / ".join(f"{name or '–'} ×{count}" for name, count in counts.items())
-                yield Finding("contradiction", same[0].doc.text, detail, _where(r for _, r in said))
+    for text, annotations, places in splits.contradictions(record.doc for record in records):
+        detail = " / ".join(f"{name} ×{count}" for name, count in annotations.items())
+        yield Finding("contradiction", text, detail, _where(records[i] for i in places))
 
 
 def leaks(records: Sequence[Record]) -> Iterator[Finding]:
@@ -105,7 +99,7 @@ def leaks(records: Sequence[Record]) -> Iterator[Finding]:
     for record in records:
         if "group" in record.doc.user_data:
             groups[f"group {record.doc.user_data['group']}"].append(record)
-    texts = {same[0].doc.text: same for same in _by_text(records).values()}
+    texts = {same[0].doc.text: same for same in by_text(records).values()}
     for what, same in chain(texts.items(), groups.items()):
         if len(parts := Counter(record.part for record in same)) > 1:
             detail = ", ".join(f"{part} ×{count}" for part, count in parts.items())
@@ -194,19 +188,12 @@ def _around(start: int, end: int, length: int) -> Iterator[tuple[int, int]]:
                 yield first, last
 
 
-def _by_text(records: Iterable[Record]) -> dict[str, list[Record]]:
+def by_text(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """RETURNS (dict): The records of each text, but for width, case and white space."""
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         found[plain(record.doc.text)].append(record)
     return found
-
-
-def _entities(doc: Doc) -> str:
-    return ", ".join(f"{plain(ent.text)} {ent.label_}" for ent in doc.ents)
-
-
-def _categories(doc: Doc) -> str:
-    return ", ".join(sorted(label for label, value in doc.cats.items() if value))
 
 
 def _where(records: Iterable[Record]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import srsly
 from rich.console import Console
@@ -347,7 +348,7 @@ def _across(splits: Splits, labels: dict[str, Counter[str]]) -> Iterator[str]:
         yield Warnings.JW210.format(labels=", ".join(pairs))
     if different := contradictions(doc for docs in splits.values() for doc in docs):
         examples = "; ".join(
-            f"{text[:40]} ({' / '.join(sorted(found))})" for text, found in different[:5]
+            f"{one.text[:40]} ({' / '.join(sorted(one.annotations))})" for one in different[:5]
         )
         yield Warnings.JW211.format(count=len(different), examples=examples)
     texts = [{doc.text for doc in docs} for docs in splits.values()]
@@ -368,21 +369,54 @@ def alike(labels: Iterable[str]) -> list[str]:
     return [" / ".join(sorted(found)) for found in groups.values() if len(found) > 1]
 
 
-def contradictions(docs: Iterable[Doc]) -> list[tuple[str, set[str]]]:
-    """RETURNS (list): Texts that come with different entities, or with different categories, and
-    what they come with."""
-    entities: dict[str, set[str]] = {}
-    categories: dict[str, set[str]] = {}
-    for doc in docs:
+class Contradiction(NamedTuple):
+    """A text that comes with different entities, or with different categories.
+
+    text (str): As it stands where it comes first.
+    annotations (Counter[str]): What it comes with, and how often; "–" for nothing.
+    places (list[int]): The numbers of the documents that are annotated so or so.
+    """
+
+    text: str
+    annotations: Counter[str]
+    places: list[int]
+
+
+def contradictions(docs: Iterable[Doc]) -> list[Contradiction]:
+    """RETURNS (list[Contradiction]): Texts that are the same but for width, case and white space,
+    with different annotation."""
+    entities: dict[str, list[tuple[int, Doc, tuple]]] = {}
+    categories: dict[str, list[tuple[int, Doc, tuple]]] = {}
+    for number, doc in enumerate(docs):
+        key = plain(doc.text)
         if doc.has_annotation("ENT_IOB"):
-            found = (f"{ent.text} {ent.label_} {ent.start_char}" for ent in doc.ents)
-            entities.setdefault(doc.text, set()).add(", ".join(found) or "–")
+            entities.setdefault(key, []).append((number, doc, _entities(doc)))
         if doc.cats:
             applying = sorted(label for label, value in doc.cats.items() if value)
-            categories.setdefault(doc.text, set()).add(", ".join(applying) or "–")
+            categories.setdefault(key, []).append((number, doc, tuple((x,) for x in applying)))
+    groups = [*entities.values(), *categories.values()]
     return [
-        (text, found)
-        for by_text in (entities, categories)
-        for text, found in by_text.items()
-        if len(found) > 1
+        Contradiction(
+            group[0][1].text, _counted(one[2] for one in group), [one[0] for one in group]
+        )
+        for group in groups
+        if len({one[2] for one in group}) > 1
     ]
+
+
+def _entities(doc: Doc) -> tuple[tuple[str, str, int], ...]:
+    """The entities of a document by what doesn't differ with width, case and white space."""
+    return tuple(
+        (plain(ent.text), ent.label_, len(plain(doc.text[: ent.start_char]))) for ent in doc.ents
+    )
+
+
+def _counted(annotations: Iterable[tuple]) -> Counter[str]:
+    """How often each annotation comes, as people read it: with places only where they make the
+    difference."""
+    counts = Counter(annotations)
+    for parts in (2, 3):
+        names = [", ".join(" ".join(map(str, one[:parts])) for one in of) or "–" for of in counts]
+        if len(set(names)) == len(names):
+            break
+    return Counter(dict(zip(names, counts.values(), strict=True)))

@@ -11,17 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline import TextCategorizer
-from spacy.tokens import Span
 from spacy.training import Example
 
 from .confidence import get_confidence
-from .mistakes import Label, annotate, entity_mistakes
+from .mistakes import Label, annotate, entity_mistakes, uncertain
 from .scorers import is_right, require_confidences, threshold_of
 from .semeval import SCHEMES, outcomes
 from .temperature import at_temperature, threshold_pipes
-
-UNCERTAIN = "jbert_uncertain"
-"""`doc.spans[UNCERTAIN]`: entities that were found, and are under their threshold."""
 
 
 class Answer(NamedTuple):
@@ -114,22 +110,13 @@ def entity_answers(examples: Sequence[Example]) -> Answers:
                 confidence = get_confidence(ent)
                 if confidence is not None:
                     answers.said.append(Answer(ent.label_, confidence, right))
-        for ent, confidence in uncertain(eg):
+        for ent, confidence in uncertain(eg.predicted):
             right = is_right(eg, ent)
             if right is not None:
                 answers.said.append(Answer(ent.label_, confidence, right))
         _confuse(answers, eg)
     require_confidences(answer.confidence for answer in answers.said)
     return answers
-
-
-def uncertain(eg: Example) -> list[tuple[Span, float]]:
-    """RETURNS: The entities under their threshold, with how sure the pipeline was of each."""
-    if UNCERTAIN not in eg.predicted.spans:
-        return []
-    group = eg.predicted.spans[UNCERTAIN]
-    scores = group.attrs.get("scores", [])
-    return [(span, float(score)) for span, score in zip(group, scores, strict=True)]
 
 
 def _confuse(answers: Answers, eg: Example) -> None:
@@ -140,7 +127,7 @@ def _confuse(answers: Answers, eg: Example) -> None:
         answers.confusion[label, label] += 1
     judged = set(wanted) & set(found)
     for mistake in entity_mistakes(eg.reference, eg.predicted):
-        gold, predicted = mistake.gold, mistake.predicted
+        gold, predicted = mistake.gold, mistake.answered
         answers.confusion[gold.label if gold else "", predicted.label if predicted else ""] += 1
         judged.update(side for side in (predicted,) if side)
     # What is found where the annotation says nothing is neither right nor wrong.

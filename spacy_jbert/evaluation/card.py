@@ -146,6 +146,12 @@ def _sources(meta: Mapping[str, Any]) -> Iterator[str]:
 
 def _data(outcome: Outcome, meta: Mapping[str, Any]) -> Iterator[str]:
     yield from _sources(meta)
+    facts = outcome.facts
+    for title, stated in (
+        ("Author", meta.get("author") or facts["author"]),
+        ("Licence", meta.get("license") or facts["licence"]),
+    ):
+        yield f"- {title} of this pipeline: {_plain(str(stated)) or 'not stated'}"
     yield ""
     yield "| part | texts | characters | annotated labels |"
     yield "|---|---:|---:|---:|"

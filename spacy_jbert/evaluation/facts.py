@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,8 @@ from .temperature import temperature
 
 logger = logging.getLogger(__name__)
 
+RECORD = "run.json"
+"""What `spacy-jbert.RecordLogger.v1` writes beside a pipeline."""
 PACKAGES = ("spacy-jbert", "spacy", "thinc", "torch", "transformers", "sudachidict-core")
 
 
@@ -113,27 +115,38 @@ def machine() -> str:
 
 
 def learning_curve(file: Path) -> list[dict[str, Any]]:
-    """The evaluations of a training, from the JSON lines that spaCy's ConsoleLogger.v2 and v3
-    write: step, losses, score, scores.
+    """The evaluations of a training: step, losses, score, scores.
 
-    RETURNS (list[dict]): Empty if the file holds no such lines; that is said (JW413).
+    file (Path): What RecordLogger wrote, or the JSON lines of spaCy's ConsoleLogger.v2 and v3.
+    RETURNS (list[dict]): Empty if the file holds no evaluations; that is said (JW413).
     """
-    found: list[dict[str, Any]] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # a training that was killed leaves half a line
-            continue
-        if isinstance(entry, dict) and {"step", "score"} <= entry.keys():
-            found.append(entry)
+    text = file.read_text(encoding="utf-8", errors="replace")
+    record = _json(text)
+    entries = record.get("evaluations") if isinstance(record, dict) else None
+    if not isinstance(entries, list):
+        # A training that was killed leaves half a line.
+        entries = [_json(line) for line in text.splitlines()]
+    found = [
+        entry for entry in entries if isinstance(entry, dict) and {"step", "score"} <= entry.keys()
+    ]
     if not found:
         logger.warning(Warnings.JW413.format(path=file))
     return found
 
 
+def _json(text: str) -> Any:
+    """RETURNS (Any): What a text says as JSON; None if it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
 def find_log(model: Path) -> Path | None:
-    """RETURNS (Path | None): The newest log of JSON lines beside the folder of a pipeline."""
-    logs: Sequence[Path] = sorted(
-        model.resolve().parent.glob("*.jsonl"), key=lambda file: file.stat().st_mtime
-    )
-    return logs[-1] if logs else None
+    """RETURNS (Path | None): What a training left beside the folder of a pipeline: the record, or
+    else the newest log of JSON lines."""
+    if not model.is_dir():  # an installed package
+        return None
+    beside = model.resolve().parent
+    logs = [*beside.glob(RECORD)] or [*beside.glob("*.jsonl")]
+    return max(logs, key=lambda file: file.stat().st_mtime, default=None)

@@ -23,9 +23,9 @@ def confusions(mistakes: Iterable[Mistake]) -> list[tuple[str, str, int]]:
     the most frequent first.
     """
     counts = Counter(
-        (mistake.gold.label, mistake.predicted.label)
+        (mistake.gold.label, mistake.answered.label)
         for mistake in mistakes
-        if mistake.gold and mistake.predicted and mistake.gold.label != mistake.predicted.label
+        if mistake.gold and mistake.answered and mistake.gold.label != mistake.answered.label
     )
     return [(gold, predicted, count) for (gold, predicted), count in counts.most_common()]
 
@@ -148,6 +148,9 @@ def print_outcomes(
             if task.kept:
                 kept = f"{100 * task.kept.coverage:.1f}"
                 head.add_row("kept by thresholds", kept, f"{100 * task.kept.accuracy:.1f} right")
+            if task.withheld:
+                right = f"{100 * task.withheld.accuracy:.1f} right"
+                head.add_row("under a threshold", str(task.withheld.answers), right)
         for kind, count in Counter(mistake.kind for mistake in outcome.mistakes).most_common():
             head.add_row(kind, str(count), "")
         if outcome.seconds:

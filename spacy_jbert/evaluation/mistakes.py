@@ -14,6 +14,9 @@ from tqdm import tqdm
 from .confidence import get_confidence
 from .scorers import forget_vectors, require_confidences, threshold_of
 
+UNCERTAIN = "jbert_uncertain"
+"""`doc.spans[UNCERTAIN]`: entities that were found, and are under their threshold."""
+
 
 class Label(NamedTuple):
     """A label and the characters it is on: all of the text for a category."""
@@ -26,10 +29,11 @@ class Label(NamedTuple):
 class Mistake(NamedTuple):
     """One difference between annotation and prediction.
 
-    kind (str): For entities "missed", "invented", "wrong type" or "wrong border". For categories
-        "wrong class" where they exclude each other, otherwise "missed class" or "invented class".
+    kind (str): For entities "missed", "invented", "wrong type", "wrong border", or "uncertain": it
+        was missed, but something there was found and is under its threshold. For categories "wrong
+        class" where they exclude each other, otherwise "missed class" or "invented class".
     text (str): The document's.
-    gold, predicted (Label | None): What was annotated and what was found.
+    gold, predicted (Label | None): What was annotated and what was found, also if uncertain.
     confidence (float | None): How sure the pipeline was of it. None for an entity that was missed,
         or found without a confidence.
     record (int): Which document, counted from 1; 0 if that isn't known.
@@ -42,26 +46,33 @@ class Mistake(NamedTuple):
     confidence: float | None
     record: int = 0
 
+    @property
+    def answered(self) -> Label | None:
+        """What the pipeline said instead of the annotation; nothing where it was uncertain."""
+        return None if self.kind == "uncertain" else self.predicted
+
 
 def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
     """Compare the entities of two Docs of the same text, by character.
 
     An entity that overlaps one of the other side is a wrong type (same characters) or a wrong
-    border, reported once for both. What is found where the annotation says nothing is neither right
-    nor wrong, as in spaCy's scores.
+    border, reported once for both; one that overlaps only what is under its threshold is uncertain.
+    What is found where the annotation says nothing is neither right nor wrong, as in spaCy's
+    scores.
 
     RETURNS (list[Mistake]): In the order of the text.
     """
     unknown = [Label("", token.idx, token.idx + len(token)) for token in gold if not token.ent_iob]
     left_gold = {_label(ent): ent for ent in gold.ents}
     left_predicted = {_label(ent): ent for ent in predicted.ents}
+    withheld = {_label(span): confidence for span, confidence in uncertain(predicted)}
     for right in left_gold.keys() & left_predicted.keys():
         del left_gold[right], left_predicted[right]
     mistakes = []
     for wanted in left_gold:
         found = next((other for other in left_predicted if _overlap(wanted, other)), None)
         if found is None:
-            mistakes.append(Mistake("missed", gold.text, wanted, None, None))
+            mistakes.append(_missed(gold.text, wanted, withheld))
         else:
             kind = "wrong type" if wanted[1:] == found[1:] else "wrong border"
             mistakes.append(
@@ -74,6 +85,25 @@ def entity_mistakes(gold: Doc, predicted: Doc) -> list[Mistake]:
         mistakes,
         key=lambda mistake: min(side.start for side in (mistake.gold, mistake.predicted) if side),
     )
+
+
+def uncertain(doc: Doc) -> list[tuple[Span, float]]:
+    """RETURNS: The entities under their threshold, with how sure the pipeline was of each."""
+    if UNCERTAIN not in doc.spans:
+        return []
+    group = doc.spans[UNCERTAIN]
+    scores = group.attrs.get("scores", [])
+    return [(span, float(score)) for span, score in zip(group, scores, strict=True)]
+
+
+def _missed(text: str, wanted: Label, withheld: Mapping[Label, float]) -> Mistake:
+    """An entity that isn't among those found; of what was withheld there the same one counts
+    first."""
+    near = [label for label in withheld if _overlap(label, wanted)]
+    if not near:
+        return Mistake("missed", text, wanted, None, None)
+    best = max(near, key=lambda label: (label == wanted, withheld[label]))
+    return Mistake("uncertain", text, wanted, best, withheld[best])
 
 
 def _label(ent: Span) -> Label:

@@ -6,7 +6,7 @@ Dataset Labels", JAIR 70): a model is confident of a class where its probability
 those that it gives to the documents of that class. So a class that is never said surely needs less
 than one that is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +88,19 @@ def wrong_categories(probabilities: Floats, given: Floats, labels: Sequence[str]
     return sorted(suspects, key=lambda suspect: suspect.margin)
 
 
+def usual_confidence(right: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """How sure a model is on average of what it gets right with each label: from there on it is
+    confident of something.
+
+    right (Iterable): The label and the confidence of each right answer.
+    RETURNS (dict[str, float]): By label; without those it never gets right.
+    """
+    by_label: dict[str, list[float]] = {}
+    for label, confidence in right:
+        by_label.setdefault(label, []).append(confidence)
+    return {label: float(np.mean(values)) for label, values in by_label.items()}
+
+
 def wrong_entities(
     gold: Sequence[Sequence[Found]],
     predicted: Sequence[Mapping[Found, float]],
@@ -104,11 +117,11 @@ def wrong_entities(
     least (float): An annotated entity under it is a suspect.
     RETURNS (list[Suspect]): The likeliest first. A wrong type or border is one suspect, not two.
     """
-    right: dict[str, list[float]] = {}
-    for wanted, found in zip(gold, predicted, strict=True):
-        for place in set(wanted) & found.keys():
-            right.setdefault(place[2], []).append(found[place])
-    needed = {label: float(np.mean(values)) for label, values in right.items()}
+    needed = usual_confidence(
+        (place[2], found[place])
+        for wanted, found in zip(gold, predicted, strict=True)
+        for place in set(wanted) & found.keys()
+    )
     suspects: list[Suspect] = []
     for number, (wanted, found, spans) in enumerate(zip(gold, predicted, likely, strict=True)):
         suspects += _of_document(number, wanted, found, spans, needed, least)

@@ -11,12 +11,12 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from . import coverage, semeval, statistics
-from .answers import Answer, Answers, answers_of, finds_entities, uncalibrated, uncertain
+from .answers import Answer, Answers, answers_of, finds_entities, uncalibrated
 from .baseline import can_tell_apart, can_train, linear_baseline
 from .facts import facts
 from .intervals import intervals, prf, wilson
-from .mistakes import Mistake, annotate, mistakes_of
-from .scorers import expected_calibration_error
+from .mistakes import UNCERTAIN, Mistake, annotate, mistakes_of, uncertain
+from .scorers import expected_calibration_error, is_right
 from .significance import Interval
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -41,7 +41,8 @@ class Task:
     confusion (list): What was annotated, what was found, how often; "" for nothing.
     semeval (dict): For each scheme its outcomes and its p, r, f.
     curve, table (list[Point]): Coverage and accuracy by threshold.
-    kept (Point | None): What the thresholds in the pipeline keep; None without any.
+    kept, withheld (Point | None): What the thresholds in the pipeline keep, and what is under them;
+        None without any.
     before, after (Reliability | None): The calibration; `before` only where that changed anything.
     baseline (dict[str, float]): What a linear classifier of the training part scores (accuracy of
         exclusive labels, macro_f); empty where there is no such part, or scikit-learn isn't
@@ -60,6 +61,7 @@ class Task:
     before: Reliability | None
     after: Reliability | None
     baseline: dict[str, float] = field(default_factory=dict)
+    withheld: coverage.Point | None = None
 
 
 @dataclass
@@ -199,6 +201,7 @@ def task(answers: Answers, before: list[Answer] | None, examples: Sequence[Examp
     points = coverage.curve(
         [answer.confidence for answer in claims], [answer.right for answer in claims]
     )
+    kept, withheld = _decided_by_thresholds(answers, examples)
     return Task(
         name=answers.name,
         exclusive=answers.exclusive,
@@ -214,7 +217,8 @@ def task(answers: Answers, before: list[Answer] | None, examples: Sequence[Examp
         },
         curve=coverage.thinned(points),
         table=[coverage.at(points, threshold) for threshold in THRESHOLDS] if points else [],
-        kept=_kept(answers, examples),
+        kept=kept,
+        withheld=withheld,
         before=reliability(before) if before else None,
         after=reliability(answers.said),
     )
@@ -241,25 +245,30 @@ def _by_label(answers: Answers) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["support"], row["label"]))
 
 
-def _kept(answers: Answers, examples: Sequence[Example]) -> coverage.Point | None:
-    """What `jbert threshold` has put into the pipeline keeps of the answers."""
-    claims = answers.claims
-    if answers.exclusive is None:
-        doubtful = sum(len(uncertain(eg)) for eg in examples)
-        if not doubtful:
-            return None
+def _decided_by_thresholds(
+    answers: Answers, examples: Sequence[Example]
+) -> tuple[coverage.Point | None, coverage.Point | None]:
+    """What `jbert threshold` has put into the pipeline keeps of the answers, and withholds."""
+    if answers.exclusive is None and any(UNCERTAIN in eg.predicted.spans for eg in examples):
         right, invented, _ = answers.counts.sum(axis=(0, 1)).astype(int).tolist()
-        kept = right + invented
+        kept = [True] * right + [False] * invented
+        doubtful = [(eg, span) for eg in examples for span, _ in uncertain(eg.predicted)]
+        judged = (is_right(eg, span) for eg, span in doubtful)
+        withheld = [right for right in judged if right is not None]
     elif answers.exclusive and any(_decides(eg) for eg in examples):
         given = [_decided(eg) for eg in examples if eg.reference.cats]
-        kept = sum(bool(label) for label in given)
-        right = sum(
-            bool(label) and answer.right for label, answer in zip(given, claims, strict=True)
-        )
+        pairs = list(zip(given, answers.claims, strict=True))
+        kept = [answer.right for label, answer in pairs if label]
+        withheld = [answer.right for label, answer in pairs if not label]
     else:
-        return None
-    total = max(1, len(claims))
-    return coverage.Point(0.0, kept / total, right / kept if kept else 0.0, kept)
+        return None, None
+    total = max(1, len(kept) + len(withheld))
+    return _share(kept, total), _share(withheld, total)
+
+
+def _share(right: Sequence[bool], total: int) -> coverage.Point:
+    count = len(right)
+    return coverage.Point(0.0, count / total, sum(right) / count if count else 0.0, count)
 
 
 def _decides(eg: Example) -> bool:
@@ -294,7 +303,7 @@ def record(eg: Example, number: int) -> dict[str, Any]:
         content["label"] = labels[0] if len(labels) == 1 else labels
     if found.ents:
         content["found_entities"] = _entities(found)
-    if doubtful := uncertain(eg):
+    if doubtful := uncertain(found):
         content["uncertain_entities"] = [
             [span.start_char, span.end_char, span.label_] for span, _ in doubtful
         ]

@@ -1,26 +1,19 @@
-"""The report as one HTML page that needs nothing else: no network, no other file.
+"""The report as one HTML page that needs nothing else (see `html.py`).
 
-Texts and labels are somebody else's. The template escapes them, the script writes them as text
-only, and the page's own policy (Content-Security-Policy) lets nothing run or load but its one
-style sheet and its one script, known by their hashes."""
+Texts and labels are somebody else's: the script writes them as text only."""
 
-import base64
-import hashlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import charts
 from .charts import Axis, Line
 from .comparison import Comparison
+from .html import render
 from .mistakes import Mistake
 from .outcome import Outcome, Reliability, Task
 from .wording import WORDS, Lang, say, say_in_svg
-
-_WEB = Path(__file__).parent / "web"
 
 
 def page(
@@ -33,34 +26,20 @@ def page(
     lang (str): "ja", "en", or "auto": what the browser speaks.
     RETURNS (str): HTML.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_WEB),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
-    environment.globals |= {"t": say, "charts": _Charts(), "heat": _heat}
-    environment.filters |= {"percent": percent, "size": size, "heading": _heading}
-    style, script = (_read(name) for name in ("page.css", "page.js"))
-    return environment.get_template("page.html").render(
-        outcomes=outcomes,
-        comparison=comparison,
-        lang=lang,
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
-        data=data(outcomes, comparison, lang),
-        matrix=matrix,
-        often=often,
-    )
+    content = {
+        "outcomes": outcomes,
+        "comparison": comparison,
+        "data": data(outcomes, comparison),
+        "charts": _Charts(),
+        "matrix": matrix,
+        "often": often,
+        "heat": _heat,
+    }
+    filters: dict[str, Callable[..., Any]] = {"percent": percent, "size": size, "heading": _heading}
+    return render("page.html", content, lang=lang, scripts=("look.js", "page.js"), filters=filters)
 
 
-def data(
-    outcomes: Sequence[Outcome], comparison: Comparison | None, lang: Lang = "auto"
-) -> dict[str, Any]:
+def data(outcomes: Sequence[Outcome], comparison: Comparison | None) -> dict[str, Any]:
     """What the page's script lists: the mistakes, and the records in which they are.
 
     RETURNS (dict): mistakes: record, kind, gold and predicted (label, start, end) or null,
@@ -86,7 +65,6 @@ def data(
             for number, one in records.items()
         }
     return {
-        "lang": lang,
         "words": {name: WORDS[name] for name in _IN_SCRIPT},
         "mistakes": [
             [*_as_list(mistake), whose[key], suspect] for key, (mistake, suspect) in kept.items()
@@ -100,7 +78,7 @@ def data(
 _IN_SCRIPT = (
     *("all", "record", "annotated", "found", "sure", "whole", "suspect", "nothing", "more"),
     *("only_a", "only_b", "both"),
-    *("missed", "invented", "wrong type", "wrong border"),
+    *("missed", "invented", "wrong type", "wrong border", "uncertain"),
     *("wrong class", "missed class", "invented class"),
 )
 
@@ -190,12 +168,3 @@ class _Charts:
 
 def _points(of: Reliability) -> list[tuple[float, float]]:
     return [(group.confidence, group.accuracy) for group in of.groups]
-
-
-def _read(name: str) -> str:
-    return (_WEB / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    digest = hashlib.sha256(content.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -3,6 +3,7 @@ tokens can't express, what is in two parts, which annotation looks wrong."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..corpora.docs import labels_of
-from ..corpora.splits import contradictions, plain
+from ..corpora.doctor import by_text, recorded
+from ..corpora.splits import contradictions
 from .answers import Answers
 from .mistakes import Mistake
+from .noise import usual_confidence
 
 SHOWN = 20
 """So many examples of a finding are named."""
@@ -54,21 +57,20 @@ def duplicates(parts: Mapping[str, Sequence[Doc]]) -> Iterator[tuple[str, str, i
 
     YIELDS: Both parts, how many texts, some of them.
     """
-    keys = {name: [plain(doc.text) for doc in docs] for name, docs in parts.items()}
-    names = list(parts)
-    for i, first in enumerate(names):
-        repeated = [key for key, count in Counter(keys[first]).items() if count > 1]
-        if repeated:
-            yield first, first, len(repeated), repeated[:SHOWN]
-        for second in names[i + 1 :]:
-            both = sorted(set(keys[first]) & set(keys[second]))
-            if both:
-                yield first, second, len(both), both[:SHOWN]
+    found: dict[tuple[str, str], list[str]] = {}
+    for same in by_text(recorded(parts)).values():
+        counts = Counter(record.part for record in same)
+        twice = [(name, name) for name, count in counts.items() if count > 1]
+        for pair in [*twice, *combinations(counts, 2)]:
+            found.setdefault(pair, []).append(same[0].doc.text)
+    for pair in combinations_with_replacement(parts, 2):
+        if texts := found.get(pair):
+            yield *pair, len(texts), texts[:SHOWN]
 
 
 def contradictory(docs: Sequence[Doc]) -> list[tuple[str, list[str]]]:
     """RETURNS (list): Texts that come several times with different annotation, and with which."""
-    return [(text, sorted(found)) for text, found in contradictions(docs)][:SHOWN]
+    return [(one.text, sorted(one.annotations)) for one in contradictions(docs)[:SHOWN]]
 
 
 def misaligned(examples: Sequence[Example]) -> list[str]:
@@ -88,16 +90,12 @@ def suspects(mistakes: Sequence[Mistake], answers: Sequence[Answers]) -> list[in
 
     RETURNS (list[int]): Their indices, in the order of the mistakes.
     """
-    sure: dict[str, list[float]] = {}
-    for of in answers:
-        for answer in of.claims:
-            if answer.right:
-                sure.setdefault(answer.label, []).append(answer.confidence)
-    usual = {label: sum(of_label) / len(of_label) for label, of_label in sure.items()}
+    right = (answer for of in answers for answer in of.claims if answer.right)
+    usual = usual_confidence((answer.label, answer.confidence) for answer in right)
     return [
         i
         for i, mistake in enumerate(mistakes)
-        if mistake.predicted
+        if mistake.answered
         and mistake.confidence is not None
-        and mistake.confidence >= usual.get(mistake.predicted.label, 2.0)
+        and mistake.confidence >= usual.get(mistake.answered.label, 2.0)
     ]

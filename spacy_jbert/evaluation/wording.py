@@ -70,6 +70,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "threshold": ("しきい値", "Threshold"),
     "share_kept": ("被覆率", "Coverage"),
     "kept": ("残る数", "Kept"),
+    "withheld": ("しきい値未満", "Under a threshold"),
     "set_threshold": ("このモデルのしきい値", "This model’s thresholds"),
     "reliability": ("信頼度（較正）", "Reliability"),
     "reliability_note": (
@@ -118,6 +119,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "invented": ("過剰", "invented"),
     "wrong type": ("種類違い", "wrong type"),
     "wrong border": ("範囲違い", "wrong border"),
+    "uncertain": ("しきい値未満", "uncertain"),
     "wrong class": ("カテゴリー違い", "wrong class"),
     "missed class": ("カテゴリー見落とし", "missed class"),
     "invented class": ("カテゴリー過剰", "invented class"),
@@ -153,13 +155,21 @@ WORDS: dict[str, tuple[str, str]] = {
 
 def say(key: str) -> Markup:
     """RETURNS (Markup): Both languages; the style sheet shows that of the page."""
-    japanese, english = WORDS[key]
-    both = '<span class="ja" lang="ja">{}</span><span class="en" lang="en">{}</span>'
-    return Markup(both).format(japanese, english)
+    return both(*WORDS[key])
+
+
+def both(japanese: str, english: str) -> Markup:
+    """RETURNS (Markup): The same of words that aren't the report's."""
+    spans = '<span class="ja" lang="ja">{}</span><span class="en" lang="en">{}</span>'
+    return Markup(spans).format(japanese, english)
 
 
 def say_in_svg(key: str) -> Markup:
     """RETURNS (Markup): The same inside of an SVG's <text>."""
-    japanese, english = WORDS[key]
-    both = '<tspan class="ja">{}</tspan><tspan class="en">{}</tspan>'
-    return Markup(both).format(japanese, english)
+    return both_in_svg(*WORDS[key])
+
+
+def both_in_svg(japanese: str, english: str) -> Markup:
+    """RETURNS (Markup): The same of words that aren't the report's."""
+    spans = '<tspan class="ja">{}</tspan><tspan class="en">{}</tspan>'
+    return Markup(spans).format(japanese, english)

@@ -10,8 +10,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, SpanGroup
 
 from ..errors import Errors
-from ..evaluation.answers import UNCERTAIN
 from ..evaluation.confidence import get_confidence
+from ..evaluation.mistakes import UNCERTAIN
 from ..evaluation.thresholds import FACTORY, Thresholds, reaches
 
 CATEGORY = "category"

@@ -16,6 +16,7 @@ ON_A_GPU = """\
 """
 TRAINED = "training/model-best"
 REPORT, CARD = "reports/report.html", "reports/meta.json"
+META = "meta.json"
 
 
 def project(
@@ -115,8 +116,8 @@ def _fine_tuning(
             "report",
             "report",
             f"python -m spacy jbert report {TRAINED} {held_out} --out {REPORT} --card {CARD} "
-            "--gpu-id ${vars.gpu_id}",
-            [TRAINED, held_out],
+            f"--meta {META} --gpu-id ${{vars.gpu_id}}",
+            [TRAINED, held_out, META],
             [REPORT, CARD],
         ),
         _package(TRAINED, card=CARD),

@@ -1,5 +1,6 @@
 """What was found in the data -> the files of a project, and what is said about it."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from ..corpora.inspection import Inspection
 from ..errors import DataError, Errors
 from ..storage import replacing, replacing_folder
 from . import shipped
-from .chain import project
+from .chain import META, project
 from .wording import Lang, readme, say, task_name
 
 FEWEST = 10
@@ -231,6 +232,8 @@ def contents(plan: Plan) -> dict[str, bytes]:
         "README.md": readme(plan.name, plan.task, plan.lang, crossval=plan.crossval),
         ".gitignore": IGNORED,
     }
+    if not plan.is_text:
+        texts[META] = meta_text(plan, data)
     return {name: text.encode() for name, text in texts.items()} | copied
 
 
@@ -297,6 +300,19 @@ def config_text(task: str, *, steps: int, small: bool) -> str:
     comment = f"# From spacy-jbert's {name}.cfg; this project's steps give paths and steps.\n\n"
     # The comment at the top names the repository's paths.
     return comment + text[text.index("[paths]") :]
+
+
+def meta_text(plan: Plan, data: str) -> str:
+    """RETURNS (str): What only a person can say of a pipeline and its data, to be filled in: the
+    model card takes it over, and says of what is empty that it isn't stated.
+    """
+    meta = {
+        "description": "",
+        "author": "",
+        "license": "",
+        "sources": [{"name": Path(data).name, "url": "", "author": "", "license": ""}],
+    }
+    return json.dumps(meta, ensure_ascii=False, indent=2) + "\n"
 
 
 def _is_folder(encoder: str | None) -> bool:

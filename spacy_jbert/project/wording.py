@@ -167,15 +167,21 @@ def readme(name: str, task: str, lang: Lang, *, crossval: bool) -> str:
     """RETURNS (str): The README of a project."""
     scores = "metrics/crossval/scores.json" if crossval else "metrics/test.json"
     rows = {
-        "metrics": (f"点数（{scores}）", f"scores ({scores})"),
-        "reports": ("点数と間違いの報告（HTML）", "scores and mistakes, as HTML"),
-        "packages": ("wheel", "the wheel"),
-        "configs": ("学習の設定", "the settings of training"),
+        "metrics/": (f"点数（{scores}）", f"scores ({scores})"),
+        "reports/": ("点数と間違いの報告（HTML）", "scores and mistakes, as HTML"),
+        "packages/": ("wheel", "the wheel"),
+        "configs/": ("学習の設定", "the settings of training"),
+        "meta.json": (
+            "説明、作者、ライセンス、データの出典。配布する前に記入してください。wheel "
+            "のモデルカードに載ります",
+            "description, author, licence, sources of the data: fill it in before you pass the "
+            "wheel on; its model card shows them",
+        ),
     }
     if task in ("adapt", "pretrain"):
         rows = {
-            "training": ("エンコーダーと metrics.json", "the encoder, and metrics.json"),
-            "packages": ("wheel", "the wheel"),
+            "training/": ("エンコーダーと metrics.json", "the encoder, and metrics.json"),
+            "packages/": ("wheel", "the wheel"),
         }
     comments = (
         ("変換から wheel まで", "本文を打ち込んで試す", "使う"),
@@ -183,7 +189,7 @@ def readme(name: str, task: str, lang: Lang, *, crossval: bool) -> str:
     )[lang == "en"]
     module = f"ja_{name}"
     wheel = f"packages/{module}-0.1.0/dist/{module}-0.1.0-py3-none-any.whl"
-    table = "\n".join(f"| `{folder}/` | {text[lang == 'en']} |" for folder, text in rows.items())
+    table = "\n".join(f"| `{path}` | {text[lang == 'en']} |" for path, text in rows.items())
     again = (
         "入力の変わった段階だけがやり直されます。すべてやり直すには `--force`。設定は project.yml "
         "の `vars` と `configs/` にあります。",

@@ -2,15 +2,17 @@
 go together; a table of all trials."""
 
 import re
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from ..errors import DataError, Errors
+from ..evaluation.html import render
+from ..evaluation.wording import Lang, both, both_in_svg
 from ..storage import replacing
 
 if TYPE_CHECKING:
@@ -31,16 +33,51 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+_WORDS = {
+    "trial": ("試行", "trial"),
+    "trials": ("試行", "trials"),
+    "score": ("点", "score"),
+    "best so far": ("それまでの最良", "best so far"),
+    "stopped early": ("途中で打ち切り", "stopped early"),
+    "minutes": ("分", "minutes"),
+    "pruned": ("打ち切り", "stopped early"),
+    "fail": ("失敗", "failed"),
+    "running": ("実行中", "running"),
+    "waiting": ("待ち", "waiting"),
+}
+"""Japanese and English, by what the pictures and the table are drawn with."""
+_HISTORY = (
+    both("履歴", "History"),
+    both("開発データの点が試行とともにどう上がったか。", "How the score on dev rose by trial."),
+)
+_IMPORTANCE = (
+    both("設定の重要度", "Importance of the settings"),
+    both(
+        "よい試行の間で、点の違いをどれだけ説明するか（PED-ANOVA、合計 1）。試行が 10 "
+        "回に満たないうちは分かりません。",
+        "How much each explains among the better trials (PED-ANOVA; they add up to 1). Of fewer "
+        "than 10 trials nothing can be told.",
+    ),
+)
+_TOGETHER = (
+    both("設定の組み合わせ", "Settings together"),
+    both(
+        "線 1 本が試行 1 回です。明るいほどよく、太い線が最良です。",
+        "Each line is a trial, through its settings to its score. The lighter, the better; the "
+        "thick one is the best.",
+    ),
+)
 # Of the trials by rank, the best lightest.
 _COLOURS = "viridis"
 # With fewer trials the importance of a setting is chance.
 _ENOUGH = 10
 
 
-def write_page(study: "Study", path: Path, title: str) -> None:
+def write_page(study: "Study", path: Path, title: str, lang: Lang = "auto") -> None:
     """Write the page of a study in which a trial has come to its end.
 
     path (Path): An HTML file, replaced only by a whole one.
+    lang (str): "ja", "en", or "auto": what the browser speaks.
     RAISES: DataError J469 without matplotlib.
     """
     try:
@@ -51,17 +88,30 @@ def write_page(study: "Study", path: Path, title: str) -> None:
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     names = sorted({name for trial in complete for name in trial.params})
     with matplotlib.rc_context(_STYLE):
-        parts = [
-            _section("History", "履歴", _history(trials, complete)),
-            _section("Importance of the settings", "設定の重要度", _importances(study, names)),
-            _section("Settings together", "設定の組み合わせ", _parallel(complete, names)),
-            _section("Trials", "試行", _table(trials, names)),
+        pictures = [
+            ("history", *_HISTORY, _history(trials, complete)),
+            ("importance", *_IMPORTANCE, _importances(study, names)),
+            ("together", *_TOGETHER, _parallel(complete, names)),
         ]
-    best = study.best_trial
-    head = f"<p>{len(trials)} trials, best {best.value:.4f} (trial {best.number})</p>"
-    page = _PAGE.format(title=escape(title), body="\n".join([head, *parts]))
+    content = {
+        "title": title,
+        "summary": _summary(study, len(trials)),
+        "pictures": pictures,
+        "words": {name: both(*words) for name, words in _WORDS.items()},
+        "head": _head(names),
+        "rows": list(_rows(trials, names)),
+    }
+    page = render("study.html", content, lang=lang, scripts=("look.js",), inline_styles=True)
     with replacing(path) as (part,):
         part.write_text(page, encoding="utf-8")
+
+
+def _summary(study: "Study", count: int) -> Markup:
+    best = study.best_trial
+    return both(
+        f"{count} 回の試行。最良は {best.value:.4f}（試行 {best.number}）",
+        f"{count} trials, best {best.value:.4f} (trial {best.number})",
+    )
 
 
 def importances(study: "Study", names: Sequence[str]) -> dict[str, float]:
@@ -81,7 +131,7 @@ def importances(study: "Study", names: Sequence[str]) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _history(trials: Sequence["FrozenTrial"], complete: Sequence["FrozenTrial"]) -> str:
+def _history(trials: Sequence["FrozenTrial"], complete: Sequence["FrozenTrial"]) -> Markup:
     figure, axes = _figure(4.2)
     numbers = [trial.number for trial in complete]
     values = [_value(trial) for trial in complete]
@@ -97,13 +147,13 @@ def _history(trials: Sequence["FrozenTrial"], complete: Sequence["FrozenTrial"])
         axes.plot(*zip(*last, strict=True), "x", label="stopped early")
     axes.set(xlabel="trial", ylabel="score")
     axes.legend(frameon=False)
-    return _svg(figure, f"The score of {len(complete)} trials; the best is {max(values):.4f}")
+    return _svg(figure, "history-note")
 
 
-def _importances(study: "Study", names: Sequence[str]) -> str:
+def _importances(study: "Study", names: Sequence[str]) -> Markup:
     found = importances(study, names)
     if not found:
-        return "<p>Too few trials to tell. / 試行が少なく、まだ分かりません。</p>"
+        return Markup()
     figure, axes = _figure(0.9 + 0.45 * len(found))
     shown = list(reversed(found.items()))
     bars = axes.barh([_short(name) for name, _ in shown], [value for _, value in shown])
@@ -111,10 +161,10 @@ def _importances(study: "Study", names: Sequence[str]) -> str:
     axes.spines["bottom"].set_visible(False)
     axes.set_xticks([])
     said = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-    return _svg(figure, said)
+    return _svg(figure, "importance-note", said)
 
 
-def _parallel(complete: Sequence["FrozenTrial"], names: Sequence[str]) -> str:
+def _parallel(complete: Sequence["FrozenTrial"], names: Sequence[str]) -> Markup:
     from matplotlib import colormaps
 
     figure, axes = _figure(5.0)
@@ -151,7 +201,7 @@ def _parallel(complete: Sequence["FrozenTrial"], names: Sequence[str]) -> str:
     axes.set(yticks=[], xlim=(-0.1, len(columns) - 0.55))
     for side in axes.spines.values():
         side.set_visible(False)
-    return _svg(figure, "Each line is a trial, through its settings to its score")
+    return _svg(figure, "together-note")
 
 
 class _Column:
@@ -179,26 +229,21 @@ class _Column:
         self.ticks = [(0.0, f"{low:.3g}")] + ([(1.0, f"{high:.3g}")] if span else [])
 
 
-def _table(trials: Sequence["FrozenTrial"], names: Sequence[str]) -> str:
-    head = ["trial", "score", "", *map(_short, names), "minutes"]
-    rows = []
+def _head(names: Sequence[str]) -> list[Markup | str]:
+    words = {name: both(*words) for name, words in _WORDS.items()}
+    return [words["trial"], words["score"], "", *map(_short, names), words["minutes"]]
+
+
+def _rows(
+    trials: Sequence["FrozenTrial"], names: Sequence[str]
+) -> Iterator[list[Markup | str | int]]:
     ordered = sorted(trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
     for trial in ordered:
         minutes = f"{trial.duration.total_seconds() / 60:.1f}" if trial.duration else ""
         score = "" if trial.value is None else f"{trial.value:.4f}"
         settings = [_shown(trial.params.get(name)) for name in names]
-        state = (
-            ""
-            if trial.value is not None and trial.state.name == "COMPLETE"
-            else (trial.state.name.lower())
-        )
-        rows.append([str(trial.number), score, state, *settings, minutes])
-    cells = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    table = f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide" tabindex="0" role="region" aria-label="Trials">{table}</div>'
+        state = _WORDS.get(trial.state.name.lower())
+        yield [trial.number, score, both(*state) if state else "", *settings, minutes]
 
 
 def _value(trial: "FrozenTrial") -> float:
@@ -223,43 +268,20 @@ def _figure(height: float) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def _svg(figure: "Figure", said: str) -> str:
-    """A picture as a part of the page, with what it says for who doesn't see it."""
+def _svg(figure: "Figure", described_by: str, said: str = "") -> Markup:
+    """A picture as a part of the page.
+
+    described_by (str): The id of what says what it shows, for who doesn't see it.
+    said (str): More of that, in no language.
+    """
     file = StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    for words in _WORDS.values():
+        text = text.replace(f">{words[1]}</text>", f">{both_in_svg(*words)}</text>")
     # As wide as the page, and no wider.
     text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
-    picture = text.replace("<svg ", f'<svg role="img" aria-label="{escape(said)}" ', 1)
-    return f'<div class="wide" tabindex="0">{picture}</div>'
-
-
-def _section(english: str, japanese: str, content: str) -> str:
-    return f'<section><h2>{english} <span lang="ja">{japanese}</span></h2>{content}</section>'
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<style>
-:root {{ color-scheme: light dark; --line: #8884; }}
-body {{ font: 15px/1.6 system-ui, "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; }}
-body {{ margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }}
-h1 {{ font-size: 1.6rem; overflow-wrap: anywhere; }}
-h2 {{ font-size: 1.15rem; margin-top: 2.2rem; }}
-h2 span {{ font-weight: 400; opacity: .7; margin-left: .5rem; }}
-/* On a telephone a picture or table scrolls by itself, and the page doesn't. */
-.wide {{ overflow-x: auto; }}
-svg {{ width: 100%; min-width: 34rem; height: auto; display: block; }}
-svg text {{ font-family: inherit !important; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ border-bottom: 1px solid var(--line); padding: .25rem .7rem; text-align: left; }}
-th, td {{ white-space: nowrap; }}
-</style></head>
-<body>
-<h1>{title}</h1>
-{body}
-</body></html>
-"""
+    label = Markup('aria-label="{}"').format(said) if said else f'aria-labelledby="{described_by}"'
+    head = f'<svg class="picture" role="img" {label} aria-describedby="{described_by}" '
+    return Markup(text.replace("<svg ", head, 1))

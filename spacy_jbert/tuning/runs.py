@@ -147,8 +147,8 @@ def _counts(gold: Iterable[str], mistakes: Iterable[Mistake]) -> Counts:
             of_label = found.setdefault(mistake.gold.label, [0, 0, 0])
             of_label[0] -= 1
             of_label[2] += 1
-        if mistake.predicted:
-            found.setdefault(mistake.predicted.label, [0, 0, 0])[1] += 1
+        if mistake.answered:
+            found.setdefault(mistake.answered.label, [0, 0, 0])[1] += 1
     return found
 
 

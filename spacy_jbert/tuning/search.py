@@ -29,6 +29,7 @@ from .space import Space, read_space, value_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.samplers import BaseSampler
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def search(
     end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     failures = 0
     while not _is_over(study, end):
-        with _one_more(study, folder, trials) as trial:
+        with _one_more(study, plan, folder, trials) as trial:
             if trial is None:
                 break
             error = _try(study, plan, trial)
@@ -151,9 +152,17 @@ def open_study(folder: Path, storage: Storage, *, prune: bool = True) -> "Study"
         study_name=_NAME,
         load_if_exists=True,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(constant_liar=True),
+        sampler=_sampler(0),
         pruner=pruners.MedianPruner(n_startup_trials=4) if prune else pruners.NopPruner(),
     )
+
+
+def _sampler(trials: int) -> "BaseSampler":
+    """What chooses the settings of a trial: by chance that depends on nothing but how many trials
+    there were before, so that a search that was killed in between tries the same."""
+    from optuna.samplers import TPESampler
+
+    return TPESampler(constant_liar=True, seed=trials)
 
 
 def _own_settings(plan: Plan) -> dict[str, Any]:
@@ -192,16 +201,18 @@ def _is_over(study: "Study", end: float) -> bool:
 
 
 @contextmanager
-def _one_more(study: "Study", folder: Path, trials: int) -> "Iterator[Trial | None]":
+def _one_more(study: "Study", plan: Plan, folder: Path, trials: int) -> "Iterator[Trial | None]":
     """A trial that no other process takes for dead while it lasts; None if there are enough."""
     from optuna.trial import TrialState
 
     with FileLock(folder / ".lock"):
-        _bury_the_dead(study, folder)
+        _bury_the_dead(study, plan, folder)
         counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        if len(study.get_trials(deepcopy=False, states=counted)) >= trials:
+        before = len(study.get_trials(deepcopy=False, states=counted))
+        if before >= trials:
             trial, lock = None, None
         else:
+            study.sampler = _sampler(before)
             trial = study.ask()
             lock = FileLock(_lock_of(folder, trial.number))
             lock.acquire()
@@ -213,7 +224,7 @@ def _one_more(study: "Study", folder: Path, trials: int) -> "Iterator[Trial | No
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _bury_the_dead(study: "Study", folder: Path) -> None:
+def _bury_the_dead(study: "Study", plan: Plan, folder: Path) -> None:
     """Trials that run, and whose process is no more, are done again."""
     from optuna.trial import TrialState
 
@@ -225,8 +236,9 @@ def _bury_the_dead(study: "Study", folder: Path) -> None:
             continue
         logger.warning(Warnings.JW467.format(number=trial.number))
         study.tell(trial.number, state=TrialState.FAIL)
-        # Before it had any settings, nothing is lost.
-        if given := trial.params or trial.system_attrs.get("fixed_params"):
+        # Before it had all its settings, nothing is lost: the sampler finds the same again.
+        given = trial.system_attrs.get("fixed_params") or trial.params
+        if given.keys() == plan.space.keys():
             study.enqueue_trial(given, user_attrs=trial.user_attrs)
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)

@@ -108,7 +108,7 @@ def test_two_pipelines(run: Callable[..., Result], tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "B − A" in done.stdout
     data = data_of(out)
-    assert data["lang"] == "ja"
+    assert '<html lang="ja" data-lang="ja">' in out.read_text(encoding="utf-8")
     wrong = {data["records"][number]["text"]: whose for number, whose in data["wrong"].items()}
     assert next(whose for text, whose in wrong.items() if "猫である" in text) == "A"
     assert "大阪" in next(text for text, whose in wrong.items() if whose == "AB" and "山田" in text)
@@ -196,6 +196,25 @@ def test_the_card(run: Callable[..., Result], tmp_path: Path) -> None:
         f"{100 * written['performance']['ents_f']:.1f} | ({100 * low:.1f}–{100 * high:.1f})"
         in notes
     )
+
+
+def test_what_the_card_doesnt_know(run: Callable[..., Result], tmp_path: Path) -> None:
+    """As `jbert init` leaves its meta.json, until somebody fills it in."""
+    empty = {"name": "data.csv", "url": "", "author": "", "license": ""}
+    meta = {"description": "", "author": "", "license": "", "sources": [empty]}
+    (tmp_path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    done = run("few", "data/test.spacy", "--card", "card.json", "--meta", "meta.json")
+    assert done.exit_code == 0, done.output
+    notes = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))["notes"]
+    assert "- data.csv (licence not stated)" in notes
+    assert "- Author of this pipeline: not stated" in notes
+    assert "- Licence of this pipeline: not stated" in notes
+    meta |= {"license": "CC BY 4.0", "author": "山田"}
+    (tmp_path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    assert run("few", "data/test.spacy", "--card", "card.json", "--meta", "meta.json")
+    notes = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))["notes"]
+    assert "- Author of this pipeline: 山田" in notes
+    assert "- Licence of this pipeline: CC BY 4.0" in notes
 
 
 def test_the_learning_curve(run: Callable[..., Result], tmp_path: Path) -> None:

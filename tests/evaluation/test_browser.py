@@ -18,6 +18,8 @@ from spacy_jbert.evaluation.mistakes import Label, Mistake
 from spacy_jbert.evaluation.outcome import Outcome, Reliability, Task
 from spacy_jbert.evaluation.page import page
 from spacy_jbert.evaluation.significance import Interval
+from spacy_jbert.tuning.page import write_page
+from spacy_jbert.tuning.search import open_study
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
@@ -266,6 +268,55 @@ def test_files(show: Callable[..., Any], tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines] == [
         record for number, record in outcome(60).records.items() if number % 2 == 0
     ]
+
+
+def test_what_is_uncertain_was_not_said(show: Callable[..., Any]) -> None:
+    one = outcome(10)
+    first = one.mistakes[0]
+    one.mistakes[0] = first._replace(kind="uncertain")
+    one.tasks[0].confusion.append((first.gold.label, "", 1))
+    one.tasks[0].withheld = Point(0.0, 0.1, 0.5, 4)
+    tab = show(page([one]))
+    assert "Under a threshold: 4, Accuracy 50.0" in tab.inner_text("#task1")
+    tab.select_option("#kind", "uncertain")
+    shown(tab, 1)
+    # What was found there is shown; of the matrix it is with what isn't found.
+    assert first.predicted.label in tab.text_content("#list")
+    tab.click(f'.matrix button[data-gold="{first.gold.label}"][data-found=""]')
+    shown(tab, 1)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_of_a_study(
+    width: int, dark: bool, show: Callable[..., Any], tmp_path: Path
+) -> None:
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("matplotlib")
+    study = open_study(tmp_path, "sqlite")
+    distributions = {
+        "training.optimizer.learn_rate.initial_rate": optuna.distributions.FloatDistribution(0, 1),
+        "components.ner.model.decoder": optuna.distributions.CategoricalDistribution([EVIL, "b"]),
+    }
+    for number in range(12):
+        params = dict(zip(distributions, [number / 12, (EVIL, "b")[number % 2]], strict=True))
+        trial = {"params": params, "distributions": distributions}
+        study.add_trial(optuna.trial.create_trial(**trial, value=number / 20))
+    write_page(study, tmp_path / "study.html", f"ner {EVIL}")
+    content = (tmp_path / "study.html").read_text(encoding="utf-8")
+    tab = show(content, width=width, dark=dark, locale="ja-JP" if dark else "en-US")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert colour == ("rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)")
+    assert tab.locator("svg").count() == 3
+    assert ("履歴" if dark else "History") in tab.inner_text("main")
+    assert ("History" if dark else "履歴") not in tab.inner_text("main")
+    tab.click("#language")
+    assert ("History" if dark else "履歴") in tab.inner_text("main")
+    tab.click("#theme")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") != colour
+    assert EVIL in tab.inner_text("h1")
+    assert tab.locator("img").count() == 0
 
 
 def test_two_pipelines(show: Callable[..., Any]) -> None:

@@ -10,11 +10,13 @@ import pytest
 import spacy
 from rich.cells import cell_len
 from rich.console import Console
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
+from spacy_jbert.evaluation.answers import entity_answers
 from spacy_jbert.evaluation.listing import as_dict, confusions, print_mistakes
 from spacy_jbert.evaluation.mistakes import (
+    UNCERTAIN,
     Label,
     Mistake,
     about,
@@ -22,6 +24,7 @@ from spacy_jbert.evaluation.mistakes import (
     entity_mistakes,
     evaluate,
 )
+from spacy_jbert.evaluation.outcome import task
 from spacy_jbert.evaluation.scorers import expected_calibration_error, textcat_scorer
 
 WORDS = ["田中", "さん", "は", "東京", "都", "の", "日本", "放送", "で", "働く"]
@@ -56,6 +59,42 @@ def test_each_kind_of_mistake_once() -> None:
         ("invented", "", "働く人名"),
     ]
     assert entity_mistakes(gold, gold) == []
+
+
+def test_what_is_under_its_threshold_is_no_miss() -> None:
+    gold = annotated((0, 1, "人名"), (3, 5, "地名"), (6, 8, "組織名"))
+    predicted = annotated((9, 10, "人名"))
+    spans = [predicted[0:1], predicted[3:4], predicted[3:5]]
+    withheld = [
+        Span(predicted, span.start, span.end, label)
+        for span, label in zip(spans, ["人名", "地名", "地名"], strict=True)
+    ]
+    scores = {"scores": np.array([0.25, 0.5, 0.125])}
+    predicted.spans[UNCERTAIN] = SpanGroup(predicted, attrs=scores, spans=withheld)
+    mistakes = entity_mistakes(gold, predicted)
+    assert summary(mistakes) == [
+        ("uncertain", "田中人名", "田中人名"),
+        # Of several the one that would have been right.
+        ("uncertain", "東京都地名", "東京都地名"),
+        ("missed", "日本放送組織名", ""),
+        ("invented", "", "働く人名"),
+    ]
+    assert [mistake.confidence for mistake in mistakes] == [0.25, 0.125, None, None]
+    # It is not taken for anything.
+    assert confusions(mistakes) == []
+    assert mistakes[0].answered is None
+    (answers,) = [entity_answers([Example(predicted, gold)])]
+    assert answers.confusion == {
+        ("人名", ""): 1,
+        ("地名", ""): 1,
+        ("組織名", ""): 1,
+        ("", "人名"): 1,
+    }
+    found = task(answers, None, [Example(predicted, gold)])
+    assert found.kept is not None
+    assert found.withheld is not None
+    assert (found.kept.answers, found.kept.coverage) == (1, 0.25)
+    assert (found.withheld.answers, found.withheld.accuracy) == (3, pytest.approx(2 / 3))
 
 
 def test_borders_are_compared_by_character() -> None:

@@ -10,9 +10,9 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
-from spacy_jbert.evaluation.answers import UNCERTAIN
 from spacy_jbert.evaluation.calibration import fit_all
 from spacy_jbert.evaluation.confidence import register
+from spacy_jbert.evaluation.mistakes import UNCERTAIN
 from spacy_jbert.evaluation.thresholds import clear, fit_thresholds
 from spacy_jbert.pipeline.thresholds import CATEGORY, Threshold
 

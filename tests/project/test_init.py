@@ -187,6 +187,14 @@ def test_a_project_says_what_it_is(lang: str, tmp_path: Path) -> None:
     assert made["vars"]["name"] == "project"
     readme = (tmp_path / "私の project" / "README.md").read_text(encoding="utf-8")
     assert readme.count("$ ") == 3
+    # What only a person can say, for the model card.
+    assert "meta.json" in readme
+    meta = json.loads((tmp_path / "私の project" / "meta.json").read_text(encoding="utf-8"))
+    assert meta["sources"][0]["name"] == "my data.csv"
+    assert (meta["license"], meta["author"], meta["description"]) == ("", "", "")
+    report = next(step for step in made["commands"] if step["name"] == "report")
+    assert "--meta meta.json" in report["script"][0]
+    assert "meta.json" in report["deps"]
     encoder = tmp_path / "私の project" / made["vars"]["encoder"]
     assert (encoder / "model.safetensors").is_file()
 

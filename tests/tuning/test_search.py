@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,33 @@ def test_a_trial_that_was_stopped_is_done_again(
     assert (tmp_path / "s" / searching.FILES[storage]).exists()
 
 
+def test_a_search_that_was_stopped_tries_the_same(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what is drawn at first by chance: what is tried then depends on the scores before."""
+    stops = iter([3, 3, 9, 14])
+    stop = next(stops)
+
+    def score(given: dict[str, Any], report: Any) -> float:
+        nonlocal stop
+        if given["paths.train"] == "stopped" and len(kept) == stop:
+            stop = next(stops, -1)
+            raise KeyboardInterrupt
+        kept.append({**given, "paths.train": ""})
+        return 1.0 - (given["training.dropout"] - 0.2) ** 2
+
+    tried = []
+    for name in ("whole", "stopped"):
+        kept: list[dict[str, Any]] = []
+        scored(monkeypatch, score)
+        while len(kept) < 16:
+            with suppress(KeyboardInterrupt):
+                search(NER, space, tmp_path / name, trials=16, overrides={"paths.train": name})
+        tried.append(kept)
+    assert tried[0] == tried[1]
+    assert len({given["training.dropout"] for given in tried[0]}) == 16
+
+
 def test_seeds_and_budgets(space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = scored(monkeypatch, lambda given, _: given["training.seed"] / 10)
     best = search(NER, space, tmp_path / "s", trials=1, seeds=3)
@@ -192,7 +220,10 @@ def test_trials_that_fall_behind_are_stopped(
     text = page.read_text(encoding="utf-8")
     assert "&lt;b&gt;題" in text
     assert text.count("<svg") >= 2
-    assert "pruned" in text
+    assert text.count("打ち切り</span>") == 2
+    assert 'data-lang="auto"' in text
+    # Axes and legends too.
+    assert '<tspan class="ja">それまでの最良</tspan>' in text
     # Nothing is fetched from anywhere.
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     scored(monkeypatch, score)
@@ -256,7 +287,7 @@ def test_the_command(overrides: dict[str, Any], space: Path, tmp_path: Path) -> 
     assert "<svg" in (tmp_path / "s" / "study.html").read_text(encoding="utf-8")
     best = load_config(tmp_path / "s" / "best.cfg", interpolate=True)
     assert best["paths"]["train"] == overrides["paths.train"]
-    assert best["training"]["logger"]["@loggers"] == "spacy.ConsoleLogger.v1"
+    assert best["training"]["logger"]["@loggers"] == "spacy-jbert.RecordLogger.v1"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +132,91 @@ def test_the_command(nlp: Language, tmp_path: Path, ner_examples: Callable) -> N
     said = select("--n", 30)
     assert "JW466" in said
     assert "20 of 20" in said
+
+
+def corrected(tool: str, task: dict[str, Any], number: int) -> tuple[dict[str, Any], list, str]:
+    """A task as its tool exports it when an annotator has put one entity, with a relation to
+    itself, and the other category in the place of what was found: in the shape that the tool's
+    documentation publishes.
+
+    RETURNS: The record, its entities, its category.
+    """
+    text = task["data"]["text"] if tool == "label-studio" else task["text"]
+    span, category = [0, len(text) - 1, "LOC"], "even" if number % 2 else "odd"
+    start, end, label = span
+    if tool == "label-studio":
+        region = {"from_name": "label", "to_name": "text", "origin": "manual"}
+        value = {"start": start, "end": end, "text": text[start:end], "labels": [label]}
+        choice = {"from_name": "category", "to_name": "text", "origin": "prediction"}
+        relation = {"from_id": "Dx_aB91ISN", "to_id": "Dx_aB91ISN", "type": "relation"}
+        result = [
+            {**region, "id": "Dx_aB91ISN", "type": "labels", "value": value},
+            {**choice, "id": "u3", "type": "choices", "value": {"choices": [category]}},
+            {**relation, "direction": "right", "labels": []},
+        ]
+        annotation = {
+            **{"id": 1001 + number, "completed_by": {"id": 10, "email": "x@example.org"}},
+            **{"result": result, "was_cancelled": False, "ground_truth": False, "lead_time": 12.5},
+            **{"created_at": "2026-03-09T22:16:08.728353Z", "result_count": 3, "task": number},
+            **{"prediction": task["predictions"][0], "draft_created_at": None, "project": 83},
+        }
+        skipped = {**annotation, "id": 1, "result": [], "was_cancelled": True}
+        beside = {
+            **{"id": number, "inner_id": number, "project": 83, "meta": {}, "drafts": []},
+            **{"file_upload": "1-tasks.json", "total_annotations": 1, "cancelled_annotations": 1},
+            **{"predictions": [17], "comment_authors": [], "updated_by": 1},
+        }
+        done = {**beside, "data": task["data"], "annotations": [skipped, annotation]}
+        return done, [span], category
+    if tool == "prodigy":
+        tokens = {"token_start": 0, "token_end": len(task["tokens"]) - 2}
+        done = {
+            **task,
+            **{"spans": [{"start": start, "end": end, "label": label, **tokens}]},
+            **{"accept": [category], "answer": "accept", "_is_binary": False},
+            **{"_input_hash": number, "_task_hash": 100 + number, "_view_id": "blocks"},
+            **{"_timestamp": 1770000000 + number, "_annotator_id": "a", "_session_id": "s-a"},
+            **{"relations": [{"head": 0, "child": 0, "label": "X", "head_span": {}}]},
+        }
+        return done, [span], category
+    if tool == "doccano":
+        beside = {name: task[name] for name in ("record_id", "score")}
+        relations = [{"id": 3, "from_id": 1, "to_id": 1, "type": "x"}]
+        done = {"id": number, "text": text, **beside, "entities": [span], "cats": [category]}
+        return {**done, "relations": relations, "Comments": ["?"]}, [span], category
+    return {**task, "entities": [span], "label": category, "relations": [{}]}, [span], category
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "prodigy", "doccano", "jsonl"])
+def test_the_finished_work_comes_back(tool: str, nlp: Language, tmp_path: Path) -> None:
+    """Both ways by the commands, as a stranger does it."""
+    nlp.to_disk(tmp_path / "model")
+    (tmp_path / "raw.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
+    tasks = tmp_path / ("tasks.json" if tool == "label-studio" else "tasks.jsonl")
+    words = ["select", tmp_path / "raw.txt", "--model", tmp_path / "model", "--n", 6]
+    chosen = CliRunner().invoke(jbert, [*map(str, [*words, "--to", tool, "--out", tasks])])
+    assert chosen.exit_code == 0, chosen.output
+    read = srsly.read_json if tool == "label-studio" else srsly.read_jsonl
+    done = [corrected(tool, task, number) for number, task in enumerate(read(tasks), 1)]
+    assert len(done) == 6
+    export = tmp_path / f"export{tasks.suffix}"
+    write = srsly.write_json if tool == "label-studio" else srsly.write_jsonl
+    write(export, [record for record, _, _ in done])
+    words = ["convert", export, "--task", "joint", "--out", tmp_path / "corpus"]
+    converted = CliRunner().invoke(jbert, [*map(str, [*words, "--split", "100/0/0"])])
+    assert converted.exit_code == 0, converted.output
+    if tool != "jsonl":
+        assert "[JW250] 6 " in converted.output
+    docs = DocBin().from_disk(tmp_path / "corpus" / "train.spacy").get_docs(nlp.vocab)
+    found = {
+        doc.text: (
+            [[ent.start_char, ent.end_char, ent.label_] for ent in doc.ents],
+            max(doc.cats, key=doc.cats.__getitem__),
+        )
+        for doc in docs
+    }
+    assert sorted(found.values()) == sorted((spans, category) for _, spans, category in done)
+    assert set(found) <= set(SENTENCES)
 
 
 def test_a_pipeline_has_to_know_something(tmp_path: Path) -> None:

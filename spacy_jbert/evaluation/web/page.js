@@ -7,20 +7,8 @@
   const CONTEXT = 60;
   const STEP = 60;
 
-  // --- language and colours
-  if (data.lang === "auto") {
-    root.lang = (navigator.languages || [navigator.language])[0].startsWith("ja") ? "ja" : "en";
-  }
-  byId("language").addEventListener("click", () => {
-    root.lang = root.lang === "ja" ? "en" : "ja";
-    fillSelects();
-  });
-  byId("theme").addEventListener("click", () => {
-    const dark = root.dataset.theme
-      ? root.dataset.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-  });
+  // look.js, which stands before this, has changed the language by then.
+  byId("language").addEventListener("click", () => fillSelects());
   const word = (key) => (data.words[key] || [key, key])[root.lang === "ja" ? 0 : 1];
 
   function element(tag, cls, ...content) {
@@ -88,7 +76,7 @@
       && (!label || labelsOf(mistake).includes(label))
       && (!whose || data.wrong[mistake.number] === whose)
       && (!suspects || mistake.suspect)
-      && (!pair || (side(mistake.gold) === pair[0] && side(mistake.found) === pair[1]))
+      && (!pair || (side(mistake.gold) === pair[0] && answered(mistake) === pair[1]))
       && (!wanted || searched(mistake).includes(wanted)));
     byId("count").textContent = shown.length.toLocaleString();
     byId("pair").hidden = !pair;
@@ -98,6 +86,8 @@
     write();
   }
   const side = (of) => (of ? of[0] : "");
+  /** What is under its threshold was found, and isn't said. */
+  const answered = (mistake) => (mistake.kind === "uncertain" ? "" : side(mistake.found));
   function searched(mistake) {
     mistake.searched ??= [mistake.record.id, mistake.record.text, ...labelsOf(mistake)]
       .join("\n").normalize("NFKC").toLowerCase();
