@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import spacy
 import typer
-from spacy_jbert.search.index import Index
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
+from spacy_jbert.search.index import Index
 from spacy_jbert.search.recommend import Click, Recommender, read_clicks
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run

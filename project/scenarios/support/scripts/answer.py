@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 import spacy
 import typer
-from spacy_jbert.search.index import Index
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.corpora.readers import Row, read_rows
 from spacy_jbert.errors import Errors
+from spacy_jbert.search.index import Index
 from spacy_jbert.search.support import Desk, Reply
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
