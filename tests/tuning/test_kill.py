@@ -3,6 +3,7 @@ moments drawn by chance."""
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,11 +21,11 @@ from spacy.tokens import DocBin
 from spacy_jbert.project import shipped
 from spacy_jbert.tuning.search import open_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 # Nobody waits longer for a part to be done.
-PATIENCE = 300.0
+PATIENCE = 600.0
 SPACE = """
 [space]
 training.dropout = {"low": 0.0, "high": 0.3}
@@ -54,6 +55,8 @@ def settings(data: Path, checkpoint: Callable) -> list[str]:
 
 
 def start(words: list[str], out: Path) -> subprocess.Popen[str]:
+    # A shell lets what it runs in the background ignore Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with out.open("a", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "spacy", "jbert", *words],
@@ -85,15 +88,19 @@ def killed(words: list[str], parts: Callable[[], int], log: Path) -> None:
     for number, kind in enumerate(SIGNALS):
         before = parts()
         process = start(words, log)
-        end = time.monotonic() + PATIENCE
-        begun = Path(words[words.index("--study" if "--study" in words else "--out") + 1])
-        while parts() == before if number else not begun.exists():
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        time.sleep(moment.uniform(0.0, 1.0))
-        process.send_signal(kind)
-        assert process.wait(PATIENCE) != 0, "it was done before it was killed: give it more parts"
+        try:
+            end = time.monotonic() + PATIENCE
+            begun = Path(words[words.index("--study" if "--study" in words else "--out") + 1])
+            while parts() == before if number else not begun.exists():
+                assert process.poll() is None, log.read_text(encoding="utf-8")
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            time.sleep(moment.uniform(0.0, 1.0))
+            process.send_signal(kind)
+            code = process.wait(PATIENCE)
+            assert code != 0, "it was done before it was killed: give it more parts"
+        finally:
+            process.kill()
 
 
 def compared(folder: Path, name: str) -> list[tuple[str, Any]]:
@@ -152,18 +159,18 @@ def test_a_search(storage: Any, data: Path, settings: list[str], tmp_path: Path)
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
 
     def trials(folder: Path) -> list[tuple]:
-        if not list(folder.glob("study.[dl]*")):
-            return []
         return [
             (trial.state.name, trial.params, trial.value, trial.intermediate_values)
             for trial in open_study(folder, storage).get_trials(states=ended)
         ]
 
-    def parts() -> int:
-        # A study that is just being made can't be read yet.
-        return len(trials(stopped)) if (stopped / "best.cfg").exists() else 0
+    log = tmp_path / "log.txt"
+    log.touch()
 
-    killed([*words, "--study", str(stopped), *settings], parts, tmp_path / "log.txt")
+    def parts() -> int:
+        return len(re.findall(r"^Trial \d+: ", log.read_text(encoding="utf-8"), re.MULTILINE))
+
+    killed([*words, "--study", str(stopped), *settings], parts, log)
     before = trials(stopped)
     run([*words, "--study", str(stopped), *settings])
     assert 2 <= len(before) < len(trials(stopped)) == 6
