@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import spacy
 import typer
-from spacy_jbert.search.index import Index
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
+from spacy_jbert.search.index import Index
 from spacy_jbert.search.recommend import Click, Recommender, read_clicks
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
@@ -25,7 +25,7 @@ def main(
     by: Annotated[
         Literal["vectors", "words"], typer.Option(help="What likeness goes by")
     ] = "vectors",
-    half_life: Annotated[float, typer.Option(help="Days: then a click counts half")] = 7.0,
+    half_life: Annotated[float, typer.Option(help="Days: then a click counts half")] = 30.0,
     session: Annotated[
         float | None, typer.Option(help="Only the last visit, which so many hours end")
     ] = None,
