@@ -36,6 +36,7 @@ TRANSLATED += [
     "export",
     "tuning",
     "selection",
+    "search",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.

@@ -191,9 +191,17 @@ class Index:
         """
         by = by or ("hybrid" if self.words else "vectors")
         self._check(queries, n, by, weight)
+        return self.search_docs(self.nlp.pipe(queries), n, by=by, weight=weight)
+
+    def search_docs(
+        self, docs: Iterable[Doc], n: int = 10, *, by: By | None = None, weight: float = 0.5
+    ) -> list[list[Hit]]:
+        """The same for queries that the pipeline has annotated already."""
+        by = by or ("hybrid" if self.words else "vectors")
+        self._check([], n, by, weight)
         found: list[list[Hit]] = []
-        for docs in minibatch(self.nlp.pipe(queries), _TOGETHER):
-            found += self._found(docs, n, by, weight)
+        for batch in minibatch(docs, _TOGETHER):
+            found += self._found(batch, n, by, weight)
         return found
 
     def like(self, row: int, n: int = 10) -> list[Hit]:
