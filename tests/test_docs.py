@@ -36,6 +36,7 @@ TRANSLATED += [
     "export",
     "tuning",
     "selection",
+    "search",
     "applications",
     "support",
     "recommendation",

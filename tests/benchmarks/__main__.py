@@ -16,7 +16,16 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "bulk", "exported", "gpu", "measure", "pipelines", "scores"}
+_NOT_BENCHMARKS = {
+    "__main__",
+    "bulk",
+    "exported",
+    "gpu",
+    "measure",
+    "pipelines",
+    "retrieval",
+    "scores",
+}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation", "serve"}
 _PACKAGES = (
