@@ -40,6 +40,7 @@ KINDS = {
     "spacy_callbacks": "@callbacks",
     "spacy_scorers": "@scorers",
     "spacy_loggers": "@loggers",
+    "spacy_annotation_setters": "@annotation_setters",
 }
 
 PARAMETER = re.compile(r"(?P<names>\w+(?:, \w+)*) \((?P<type>.+?)\): (?P<text>.*)")

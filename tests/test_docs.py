@@ -38,6 +38,7 @@ TRANSLATED += [
     "selection",
     "finance",
     "qa",
+    "search",
     "applications",
     "support",
     "recommendation",

@@ -28,6 +28,7 @@ KINDS |= {
     "spacy_cli": "command",
     "spacy_scorers": "scorer",
     "spacy_loggers": "logger",
+    "spacy_annotation_setters": "setter",
 }
 
 
@@ -68,6 +69,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "spacy-jbert.ner_scorer.v1": lambda build: build(),
     "spacy-jbert.textcat_scorer.v1": lambda build: build(exclusive_classes=True),
     "spacy-jbert.qa_scorer.v1": lambda build: build(),
+    "spacy-jbert.doc_vectors.v1": lambda build: build(pooling="cls"),
+    "spacy-jbert.tune_pairs.v1": lambda build: build(path="pairs.jsonl", output="out"),
     "spacy-jbert.pretrain_mlm.v1": lambda build: build(path="text", output="out"),
     "spacy-jbert.pretrain_mlm.v2": lambda build: build(path="text", output="out"),
 }
@@ -86,6 +89,7 @@ def test_each_resolves_and_can_be_called(entry: Any) -> None:
         "spacy_callbacks",
         "spacy_scorers",
         "spacy_loggers",
+        "spacy_annotation_setters",
     ):
         assert callable(entry.load())
         return

@@ -25,7 +25,9 @@ def index_cli(
         bool, typer.Option("--add", help="To the texts that the index has already")
     ] = False,
     text_field: Annotated[str, typer.Option("--text-field", help="Where records have it")] = "text",
-    id_field: Annotated[str, typer.Option("--id-field", help="Where they have their name")] = "id",
+    id_field: Annotated[
+        str | None, typer.Option("--id-field", help="Where they have their name, if not in id")
+    ] = None,
     words: Annotated[
         bool, typer.Option("--words/--no-words", help="For search by words (BM25) too")
     ] = True,

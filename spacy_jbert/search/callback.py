@@ -44,7 +44,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def tune_pairs(
-    path: str,
+    path: str | None,
     output: str,
     dev: str | None = None,
     component: str = "transformer",
@@ -81,8 +81,9 @@ def tune_pairs(
     folder holds a finished run with the same settings and pairs, its result is loaded; where it
     holds an unfinished one, that run goes on.
 
-    path (str): Pairs: JSONL, CSV, TSV or Parquet; with a score for how alike the two are, or
+    path (str | None): Pairs: JSONL, CSV, TSV or Parquet; with a score for how alike the two are, or
         without: then the second is what was wanted for the first, such as a click or an answer.
+        May be null where `enabled` is false.
     output (str): A folder for `encoder/` (a plain Hugging Face folder), `metrics.json` and `runs/`
         (checkpoints).
     dev (str | None): Pairs that are measured on. None: a share of the others,
@@ -123,14 +124,14 @@ def tune_pairs(
     def tune(nlp: Language) -> Language:
         if not enabled:
             logger.info("Tuning is not enabled: the encoder of '%s' stays as it is", component)
-            return nlp
+            return make_portable()(nlp) if portable else nlp
         try:
             import accelerate  # type: ignore[import-untyped]  # noqa: F401
         except ImportError as error:
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe, vectors = _component(nlp, component)
         fields = Fields(first_field, second_field, score_field)
-        train = read_pairs(Path(path), fields, encoding=encoding)
+        train = read_pairs(Path(path or ""), fields, encoding=encoding)
         held_out = read_pairs(Path(dev), fields, encoding=encoding) if dev else []
         if not dev:
             train, held_out = _held_out(train, validation_fraction)
@@ -151,8 +152,9 @@ def _check(settings: dict[str, Any]) -> None:
                 Errors.J505.format(name=name, value=value, wanted=f"from {low} to {high}")
             )
     for name in ("path", "output", "first_field", "second_field", "score_field"):
-        if not str(settings[name]).strip():
-            raise ValueError(Errors.J505.format(name=name, value="", wanted="a name"))
+        if not str(settings[name] or "").strip() and settings["enabled"]:
+            value = settings[name]
+            raise ValueError(Errors.J505.format(name=name, value=value, wanted="a name"))
 
 
 def _component(nlp: Language, name: str) -> tuple[JBertTransformer, DocVectors]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..corpora.lines import kind, read_lines
-from ..corpora.readers import Row, files_in, read_rows
+from ..corpora.readers import files_in, read_rows
 from ..corpora.records import record_id
 from ..errors import DataError, Errors
 from .index import Entry
@@ -16,13 +16,14 @@ def read_entries(
     paths: Iterable[Path],
     *,
     text_field: str = "text",
-    id_field: str = "id",
+    id_field: str | None = None,
     encoding: str | None = None,
 ) -> Iterator[Entry]:
     """Read texts: .txt, one a line, or records of any kind that `read_rows` reads; what else they
     hold is `meta`. Blank texts are left out. Of folders, all such files.
 
-    id_field (str): Where records have their name; those without are called by file and line.
+    id_field (str | None): Where records have their name. None: `id`; those without are called by
+        file and line.
     RAISES: DataError with file and line; J450 for a folder without such files.
     """
     for path in paths:
@@ -33,7 +34,9 @@ def read_entries(
             yield from _entries(file, text_field, id_field, encoding)
 
 
-def _entries(file: Path, text_field: str, id_field: str, encoding: str | None) -> Iterator[Entry]:
+def _entries(
+    file: Path, text_field: str, id_field: str | None, encoding: str | None
+) -> Iterator[Entry]:
     if kind(file) == ".txt":
         for number, line in read_lines(file, encoding):
             if line.strip():
@@ -42,7 +45,7 @@ def _entries(file: Path, text_field: str, id_field: str, encoding: str | None) -
     for row in read_rows(file, encoding=encoding, bar=False):
         text = row.text(text_field)
         if text.strip():
-            named = Row({"id": row.fields.get(id_field)}, file, row.line)
-            known = (text_field, id_field)
-            meta = {name: value for name, value in row.fields.items() if name not in known}
-            yield Entry(record_id(named), text, meta)
+            name = record_id(row) if id_field is None else str(row.get(id_field))
+            known = (text_field, id_field or "id")
+            meta = {field: value for field, value in row.fields.items() if field not in known}
+            yield Entry(name, text, meta)

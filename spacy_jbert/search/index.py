@@ -189,24 +189,19 @@ class Index:
 
         RETURNS (list): The hits of each.
         """
-        self._check(n, by, weight)
-        if any(not query.strip() for query in queries):
-            reason = "There is no text in it."
-            raise ValueError(Errors.J515.format(name="query", value="", reason=reason))
+        by = by or ("hybrid" if self.words else "vectors")
+        self._check(queries, n, by, weight)
         return self.search_docs(self.nlp.pipe(queries), n, by=by, weight=weight)
 
     def search_docs(
-        self, queries: Iterable[Doc], n: int = 10, *, by: By | None = None, weight: float = 0.5
+        self, docs: Iterable[Doc], n: int = 10, *, by: By | None = None, weight: float = 0.5
     ) -> list[list[Hit]]:
-        """The same for documents that the pipeline has annotated already.
-
-        RAISES: ValueError J515.
-        """
-        self._check(n, by, weight)
+        """The same for queries that the pipeline has annotated already."""
         by = by or ("hybrid" if self.words else "vectors")
+        self._check([], n, by, weight)
         found: list[list[Hit]] = []
-        for docs in minibatch(queries, _TOGETHER):
-            found += self._found(docs, n, by, weight)
+        for batch in minibatch(docs, _TOGETHER):
+            found += self._found(batch, n, by, weight)
         return found
 
     def like(self, row: int, n: int = 10) -> list[Hit]:
@@ -230,20 +225,22 @@ class Index:
             for rows, cosines in found
         ]
 
-    def _check(self, n: int, by: By | None, weight: float) -> None:
+    def _check(self, queries: Sequence[str], n: int, by: By, weight: float) -> None:
         """RAISES: ValueError J515."""
         if n < 1:
             raise ValueError(
                 Errors.J515.format(name="n", value=n, reason="It has to be 1 or more.")
             )
-        usable = (None, "vectors", "words", "hybrid") if self.words else (None, "vectors")
-        if by not in usable:
+        if by not in ("vectors", "words", "hybrid") or (by != "vectors" and not self.words):
             has = "vectors, words and hybrid" if self.words else "vectors"
             reason = f"This index can be searched by {has}."
             raise ValueError(Errors.J515.format(name="by", value=by, reason=reason))
         if not 0.0 <= weight <= 1.0:
             reason = "It has to be from 0 to 1."
             raise ValueError(Errors.J515.format(name="weight", value=weight, reason=reason))
+        if any(not query.strip() for query in queries):
+            reason = "There is no text in it."
+            raise ValueError(Errors.J515.format(name="query", value="", reason=reason))
 
     def _found(self, docs: list[Doc], n: int, by: By, weight: float) -> list[list[Hit]]:
         depth = n if by != "hybrid" else max(n, _FUSED)

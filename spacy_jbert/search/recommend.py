@@ -51,7 +51,7 @@ class Recommender:
         self,
         index: Index,
         *,
-        half_life: float = 7.0,
+        half_life: float = 30.0,
         session: float | None = None,
         recent: int = 50,
         diversity: float = 0.0,

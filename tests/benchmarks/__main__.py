@@ -16,8 +16,17 @@ from rich.table import Table
 from . import __path__ as here
 from .measure import SHARED, Row, Settings
 
-_NOT_BENCHMARKS = {"__main__", "bulk", "exported", "gpu", "measure", "pipelines", "scores"}
-_NOT_BENCHMARKS |= {"reading"}
+_NOT_BENCHMARKS = {
+    "__main__",
+    "bulk",
+    "exported",
+    "gpu",
+    "measure",
+    "pipelines",
+    "reading",
+    "retrieval",
+    "scores",
+}
 # Runs only if it is named, as it takes long.
 _ON_REQUEST = {"ablation", "serve"}
 _PACKAGES = (

@@ -129,7 +129,7 @@ def diversities(
     rows = {id: row for row, id in enumerate(index.ids())}
     figures = {}
     for diversity in DIVERSITIES:
-        recommender = Recommender(index, diversity=diversity)
+        recommender = Recommender(index, half_life=7.0, diversity=diversity)
         gains, alike, topics = [], [], []
         for user in users:
             found = recommender.recommend(earlier[user], N)

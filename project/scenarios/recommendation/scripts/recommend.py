@@ -25,7 +25,7 @@ def main(
     by: Annotated[
         Literal["vectors", "words"], typer.Option(help="What likeness goes by")
     ] = "vectors",
-    half_life: Annotated[float, typer.Option(help="Days: then a click counts half")] = 7.0,
+    half_life: Annotated[float, typer.Option(help="Days: then a click counts half")] = 30.0,
     session: Annotated[
         float | None, typer.Option(help="Only the last visit, which so many hours end")
     ] = None,
