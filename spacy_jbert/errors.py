@@ -806,9 +806,9 @@ class Errors(metaclass=_WithCodes):
         "or these are to other questions. Remove doc._.jbert_answers before you evaluate."
     )
     J530 = (
-        "A window of {window} wordpieces has too little room for a text beside a question of up "
-        "to max_question = {longest_question}: give window = {least} at least, or a smaller "
-        "max_question in [components.<name>.model]."
+        "A window of {window} wordpieces has no room for a question and a text: give {least} at "
+        "least as window and train_window in [components.<name>.model]; or the encoder's own "
+        "limit is too low."
     )
     J531 = "[components.<name>] {name} = {value!r} can't be used: it has to be {wanted}."
     J532 = (

@@ -19,6 +19,9 @@ from .scale import scale
 from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
 from .transformer import batch_overhead, check_range, to_array
 
+# With fewer wordpieces of it nobody knows what is asked.
+_LEAST_QUESTION = 4
+
 
 def build_span_qa(
     words: str = "auto",
@@ -50,7 +53,8 @@ def build_span_qa(
         finds every answer whole in some window.
     train_window (int | None): The same in training, where one stretch of the text is read for each
         question, cut at random around the answer. Shorter learns faster. None: as `window`.
-    max_question (int): Of a longer question the rest isn't read.
+    max_question (int): Wordpieces. Of a longer question the rest isn't read, nor what takes more
+        than half of a window.
     max_answer (int): Wordpieces of an answer; a longer one isn't found.
     learn_rate_factor (float): See `scale`.
     nO (int | None): Not to be set.
@@ -118,18 +122,19 @@ def pair_shape(encoder: WordpieceEncoder, window: int | None, longest_question: 
     """How an encoder is given pairs, in windows of so many pieces at most.
 
     window (int | None): None for the encoder's own limit.
-    RAISES: ValueError J530 where no more than a few pieces of a text would fit.
+    longest_question (int): Less where that would take more than half of a window.
+    RAISES: ValueError J530 where only a few pieces would fit.
     """
     most = min(window or encoder.max_pieces, encoder.max_pieces)
     before, behind = encoder.special_ids
-    shape = PairShape(before, encoder.between_ids, behind, most, longest_question)
-    n_special = len(before) + len(shape.between) + len(behind)
-    if most - n_special - longest_question < longest_question:
-        least = n_special + 2 * longest_question
-        raise ValueError(
-            Errors.J530.format(window=most, least=least, longest_question=longest_question)
-        )
-    return shape
+    between = encoder.between_ids
+    room = most - len(before) - len(between) - len(behind)
+    # Half of it is the text's at least.
+    longest = min(longest_question, room // 2)
+    if longest < _LEAST_QUESTION:
+        least = most - room + 2 * _LEAST_QUESTION
+        raise ValueError(Errors.J530.format(window=most, least=least))
+    return PairShape(before, between, behind, most, longest)
 
 
 def init_all(model: SpanModel, X: Any = None, Y: Any = None) -> None:

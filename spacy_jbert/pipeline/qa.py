@@ -557,7 +557,7 @@ class JBertQA(TrainablePipe):
     def _questions(self, questions: Sequence[str]) -> list[Pieces]:
         """Questions in wordpieces."""
         pieces = self._shim.segmenter([self.tokenizer(question) for question in questions])
-        longest = self.model.attrs["max_question"]
+        longest = self._shape(self.model.attrs["window"]).longest_question
         for question, of in zip(questions, pieces, strict=True):
             if len(of.ids) > longest and question not in self._told:
                 self._told.add(question)

@@ -359,7 +359,7 @@ def test_other_errors(trained: Language, folder: Path) -> None:
     with pytest.raises(ValueError, match=r"\[J520\]"):
         make(folder, lambda nlp: [asked(nlp, *ASKED[-1])])
     with pytest.raises(ValueError, match=r"\[J530\]"):
-        make(folder, max_question=40).get_pipe("qa").answer([(doc, "誰？")])
+        make(folder, window=10).get_pipe("qa").answer([(doc, "誰？")])
     with pytest.raises(ValueError, match=r"\[J531\]"):
         spacy.blank("ja").add_pipe("jbert_qa", config={"negatives": 2.0})
     with pytest.raises(ValueError, match=r"\[J087\]"):
