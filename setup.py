@@ -102,6 +102,7 @@ setup(
         "spacy_factories": [
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
+            "jbert_textcat = spacy_jbert.pipeline.textcat:make_textcat",
             "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
         ],
         "spacy_tokenizers": [
@@ -143,6 +144,7 @@ setup(
             "spacy-jbert.MLflowLogger.v1 = spacy_jbert.tracking:mlflow_logger",
             "spacy-jbert.RecordLogger.v1 = spacy_jbert.tracking:record_logger",
         ],
+        "spacy_readers": ["spacy-jbert.distill.v1 = spacy_jbert.distillation.corpus:distill"],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
             "spacy-jbert.textcat_scorer.v1 = spacy_jbert.evaluation.scorers:textcat_scorer",

@@ -722,6 +722,48 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+    # --- J54x: distillation, sequence to sequence -------------------------------------------------
+    J540 = (
+        "The teacher of component '{name}' has other labels than it: {others}. Its own are "
+        "{labels}. Teach it by a pipeline of the same labels, or convert the gold data with those."
+    )
+    J541 = (
+        "The teacher of component '{name}' had other tokens in '{text}', so how sure it was of "
+        "each can't be learned. Give the student the teacher's tokenizer: the same [nlp.tokenizer] "
+        "split_mode, dict and user dictionary. Then let the texts be labelled again."
+    )
+    J542 = (
+        "{path}: there is no sentence of {least} to {most} characters with a Japanese one. Check "
+        "min_characters and max_characters of spacy-jbert.distill.v1, and that it is raw text."
+    )
+    J543 = (
+        "Component '{name}' has misaligned = 'split': it tags parts of tokens, which depend on its "
+        "encoder, and so can neither teach nor be taught. Use misaligned = 'count' or 'expand'."
+    )
+    J544 = (
+        "The teacher '{teacher}' has no jbert_ner, textcat or textcat_multilabel (components: "
+        "{names}). Name a pipeline that was trained for one of them."
+    )
+    J545 = (
+        "'{path}' holds texts that were labelled with other settings ({names}). Name another "
+        "folder in spacy-jbert.distill.v1, or delete this one."
+    )
+    J546 = (
+        "Component '{name}' can't learn how probable the teacher's categories are: its factory "
+        "takes those alone that are 0 or 1. Set factory = 'jbert_textcat' in [components.{name}]."
+    )
+    J547 = (
+        "{label!r} has the value {value!r} in the cats of '{text}': it has to be a number from 0 "
+        "to 1, how probable the category is."
+    )
+    J548 = "'{path}' is damaged: {reason}. Delete the folder, so that the texts are labelled again."
+    J549 = "spacy-jbert.distill.v1 has {name} = {value!r}: it has to be {wanted}."
+    J550 = (
+        "The student ({names}) has nothing that learns from the teacher ({others}). Entities are "
+        "learned by a jbert_ner of the same name, categories by a jbert_textcat."
+    )
+    J551 = "'{path}' is no trained pipeline: there is neither a package nor a folder of that name."
+    J552 = "'{path}': another process is labelling texts in that folder. Wait until it is done."
 
 
 class Warnings(metaclass=_WithCodes):
