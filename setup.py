@@ -21,6 +21,8 @@ EXTRAS = {
     "onnx": ["onnxruntime>=1.20", "onnx>=1.17"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
+    # project/scripts/train_seq2seq.py: transformers' Trainer, and chrF.
+    "seq2seq": ["accelerate>=1.0", "sacrebleu>=2.4"],
     # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
     "serve": [
         "fastapi>=0.115",
@@ -102,6 +104,7 @@ setup(
         "spacy_factories": [
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
+            "jbert_seq2seq = spacy_jbert.pipeline.seq2seq:make_seq2seq",
             "jbert_textcat = spacy_jbert.pipeline.textcat:make_textcat",
             "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
         ],

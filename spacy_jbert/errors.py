@@ -757,13 +757,32 @@ class Errors(metaclass=_WithCodes):
         "to 1, how probable the category is."
     )
     J548 = "'{path}' is damaged: {reason}. Delete the folder, so that the texts are labelled again."
-    J549 = "spacy-jbert.distill.v1 has {name} = {value!r}: it has to be {wanted}."
+    J549 = "{where} has {name} = {value!r}: it has to be {wanted}."
     J550 = (
         "The student ({names}) has nothing that learns from the teacher ({others}). Entities are "
         "learned by a jbert_ner of the same name, categories by a jbert_textcat."
     )
     J551 = "'{path}' is no trained pipeline: there is neither a package nor a folder of that name."
-    J552 = "'{path}': another process is labelling texts in that folder. Wait until it is done."
+    J552 = "'{path}': another process is at work in that folder. Wait until it is done."
+    J553 = (
+        "The encoder in '{path}' ({family}) can't be made a decoder. Take one of the families "
+        "{families}, whose tokenizer puts a piece before and behind a text."
+    )
+    J554 = "How good texts are is told by sacrebleu: pip install 'spacy-jbert[seq2seq]'"
+    J555 = (
+        "'{path}' holds no model that writes texts but {family}. Train one by "
+        "project/scripts/train_seq2seq.py, and name the folder 'model' that it leaves."
+    )
+    J556 = "The field '{field}' is empty. Fill it, or remove the record."
+    J557 = "There are no pairs in the file. It has to have a source and a target in each record."
+    J558 = (
+        "The config can't be used: {reason}. configs/seq2seq.cfg has all sections and settings, "
+        "and says what they are."
+    )
+    J559 = (
+        "Component '{name}' has no model. Name the folder that project/scripts/train_seq2seq.py "
+        "left in [initialize.components.{name}] folder, or load a trained pipeline."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -94,7 +94,8 @@ def distill(
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
     """RAISES: ValueError J549."""
     if not holds:
-        raise ValueError(Errors.J549.format(name=name, value=value, wanted=wanted))
+        where = "spacy-jbert.distill.v1"
+        raise ValueError(Errors.J549.format(where=where, name=name, value=value, wanted=wanted))
 
 
 def _require_student(nlp: Language, soft: list[str], categories: bool) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import spacy
-import srsly
 import torch
 from spacy.language import Language
 from spacy.pipeline import TextCategorizer
@@ -52,9 +51,9 @@ def label(
         _require_settings(folder, settings)
         if not (folder / _SETTINGS).exists():
             with replacing(folder / _TEXTS) as (part,):
-                srsly.write_json(part, draw())
+                _write(part, draw())
             with replacing(folder / _SETTINGS) as (part,):
-                srsly.write_json(part, settings)
+                _write(part, settings)
         missing = [(file, texts) for file, texts in _shards(folder) if not file.exists()]
         if missing:
             with _unchanged_randomness():
@@ -79,6 +78,10 @@ def _read(file: Path) -> Any:
         return json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(Errors.J548.format(path=file, reason=error)) from error
+
+
+def _write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _shards(folder: Path) -> Iterator[tuple[Path, list[str]]]:
