@@ -774,7 +774,7 @@ class Errors(metaclass=_WithCodes):
         "project/scripts/train_seq2seq.py, and name the folder 'model' that it leaves."
     )
     J556 = "The field '{field}' is empty. Fill it, or remove the record."
-    J557 = "There are no pairs in the file. It has to have a source and a target in each record."
+    J557 = "There is nothing to learn from here: {needed} are needed."
     J558 = (
         "The config can't be used: {reason}. configs/seq2seq.cfg has all sections and settings, "
         "and says what they are."

@@ -36,6 +36,9 @@ TRANSLATED += [
     "export",
     "tuning",
     "selection",
+    "distillation",
+    "seq2seq",
+    "dialogue",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.

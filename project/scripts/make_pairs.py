@@ -54,7 +54,7 @@ def main(
     chance = random.Random(seed)
     pairs = dates(chance, most) if what == "dates" else headlines(texts or [], most)
     if len(pairs) < 10:
-        raise DataError(Errors.J557, path=out)
+        raise DataError(Errors.J557.format(needed="texts for at least 10 pairs"), path=out)
     chance.shuffle(pairs)
     tenth = len(pairs) // 10
     parts = {"test": pairs[:tenth], "dev": pairs[tenth : 2 * tenth], "train": pairs[2 * tenth :]}

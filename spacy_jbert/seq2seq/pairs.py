@@ -30,5 +30,5 @@ def read_pairs(
                 raise row.error(Errors.J556.format(field=name))
         pairs.append(pair)
     if not pairs:
-        raise DataError(Errors.J557, path=path)
+        raise DataError(Errors.J557.format(needed="records with a source and a target"), path=path)
     return pairs
