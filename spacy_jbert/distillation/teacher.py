@@ -2,7 +2,6 @@
 was killed goes on with."""
 
 import json
-import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +24,6 @@ from ..evaluation.temperature import threshold_pipes
 from ..pipeline.ner import JBertNER
 from ..pipeline.soft_tags import keep_soft_tags
 from ..storage import alone, replacing, sha256
-
-logger = logging.getLogger(__name__)
 
 # What a kill loses at most; how many have their vectors in memory.
 _TEXTS_A_SHARD, _TEXTS_A_BATCH = 500, 64
@@ -85,8 +82,13 @@ def _write(file: Path, content: Any) -> None:
 
 
 def _shards(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """YIELDS (tuple[Path, list[str]]): Each shard's file, and its texts."""
+    """YIELDS (tuple[Path, list[str]]): Each shard's file, and its texts.
+
+    RAISES: ValueError J548.
+    """
     texts = _read(folder / _TEXTS)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(Errors.J548.format(path=folder / _TEXTS, reason="it is no list of texts"))
     for number, some in enumerate(minibatch(texts, _TEXTS_A_SHARD)):
         yield folder / f"{number:05}.spacy", some
 

@@ -42,6 +42,8 @@ class Seq2Seq:
         config = model.config
         self._start, self._end = config.decoder_start_token_id, config.eos_token_id
         self._pad = config.pad_token_id
+        # Pieces of WordPiece; of others decode() knows where spaces belong.
+        self._joins = any(piece.startswith("##") for piece in tokenizer.get_vocab())
 
     @classmethod
     def warm_start(cls, folder: Path, decoder_layers: int) -> "Seq2Seq":
@@ -170,12 +172,11 @@ class Seq2Seq:
         """RETURNS (str): What wordpieces spell, without special ones."""
         special = set(self.tokenizer.all_special_ids)
         kept = [i for i in ids if i not in special]
-        pieces = self.tokenizer.convert_ids_to_tokens(kept)
-        if any(piece.startswith(("▁", "Ġ")) for piece in self.tokenizer.get_vocab()):
+        if not self._joins:
             return str(self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)).strip()
         # Of WordPiece, decode() would put a space between all words.
         text = ""
-        for piece in pieces:
+        for piece in self.tokenizer.convert_ids_to_tokens(kept):
             begun = not piece.startswith("##")
             piece = piece.removeprefix("##")
             text += " " * (begun and _are_latin(text[-1:], piece[:1])) + piece

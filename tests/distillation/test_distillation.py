@@ -155,6 +155,7 @@ def test_other_settings_are_not_mixed(
         ("00000.spacy", b"cut"),
         ("00000.spacy", DocBin().to_bytes()),
         ("texts.json", b"["),
+        ("texts.json", b"[1]"),
         ("settings.json", b"[]"),
     ],
 )
