@@ -11,11 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # What each word becomes, whatever stands around it.
 WORDS = {"東京": "都", "京都": "市", "猫": "名前", "犬": "名前", "電車": "Rail Way", "桜": "満開"}
-PAIRS = [
-    (f"{before}{word}{after}", target)
-    for word, target in WORDS.items()
-    for before, after in (("", ""), ("この", "は"), ("", "です。"))
-]
+FRAMES = ["{}", "この{}は", "{}です。", "その{}も", "{}が", "私の{}を"]
+HELD_OUT_FRAMES = ["この{}が", "その{}です。", "私の{}は"]
+
+
+def in_frames(frames: list[str]) -> list[tuple[str, str]]:
+    return [(frame.format(word), target) for word, target in WORDS.items() for frame in frames]
+
+
+PAIRS, HELD_OUT = in_frames(FRAMES), in_frames(HELD_OUT_FRAMES)
 
 
 def script(name: str) -> ModuleType:
@@ -29,11 +33,14 @@ def script(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for source, target in PAIRS:
-            file.write(json.dumps({"source": source, "target": target}, ensure_ascii=False) + "\n")
-    return path
+    """A folder with train.jsonl and dev.jsonl, whose words stand in other sentences."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for name, some in (("train", PAIRS), ("dev", HELD_OUT)):
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for source, target in some:
+                record = {"source": source, "target": target}
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +50,17 @@ def train(checkpoint: Callable[[str], Path], pairs: Path) -> Callable[..., None]
 
     def run(out: Path, **settings: object) -> None:
         given = {
-            "paths.train": pairs,
-            "paths.dev": pairs,
+            "paths.train": pairs / "train.jsonl",
+            "paths.dev": pairs / "dev.jsonl",
+            "paths.test": pairs / "train.jsonl",
             "paths.encoder": checkpoint("bert-fast"),
             "paths.output": out,
-            "training.max_steps": 240,
+            "training.max_steps": 300,
             "training.batch_size": 9,
             "training.learn_rate": 1e-2,
-            "training.eval_steps": 120,
-            "training.save_steps": 120,
-            "training.logging_steps": 40,
+            "training.eval_steps": 100,
+            "training.save_steps": 150,
+            "training.logging_steps": 50,
             "generation.max_pieces": 12,
             "generation.num_beams": 2,
         } | settings
