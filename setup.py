@@ -23,6 +23,8 @@ EXTRAS = {
     "search": ["bm25s>=0.3", "usearch>=2.16"],
     # `spacy package --build wheel`.
     "package": ["build>=1.2"],
+    # project/scripts/train_seq2seq.py: transformers' Trainer, and chrF.
+    "seq2seq": ["accelerate>=1.0", "sacrebleu>=2.4"],
     # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
     "serve": [
         "fastapi>=0.115",
@@ -105,6 +107,8 @@ setup(
             "jbert_transformer = spacy_jbert.pipeline.transformer:make_transformer",
             "jbert_ner = spacy_jbert.pipeline.ner:make_ner",
             "jbert_qa = spacy_jbert.pipeline.qa:make_qa",
+            "jbert_seq2seq = spacy_jbert.pipeline.seq2seq:make_seq2seq",
+            "jbert_textcat = spacy_jbert.pipeline.textcat:make_textcat",
             "jbert_threshold = spacy_jbert.pipeline.thresholds:make_threshold",
             "jbert_companies = spacy_jbert.pipeline.companies:make_companies",
         ],
@@ -152,6 +156,7 @@ setup(
             "spacy-jbert.MLflowLogger.v1 = spacy_jbert.tracking:mlflow_logger",
             "spacy-jbert.RecordLogger.v1 = spacy_jbert.tracking:record_logger",
         ],
+        "spacy_readers": ["spacy-jbert.distill.v1 = spacy_jbert.distillation.corpus:distill"],
         "spacy_scorers": [
             "spacy-jbert.ner_scorer.v1 = spacy_jbert.evaluation.scorers:ner_scorer",
             "spacy-jbert.qa_scorer.v1 = spacy_jbert.evaluation.reading:qa_scorer",

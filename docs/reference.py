@@ -38,6 +38,7 @@ KINDS = {
     "spacy_architectures": "@architectures",
     "spacy_misc": "@misc",
     "spacy_callbacks": "@callbacks",
+    "spacy_readers": "@readers",
     "spacy_scorers": "@scorers",
     "spacy_loggers": "@loggers",
     "spacy_annotation_setters": "@annotation_setters",

@@ -42,6 +42,9 @@ TRANSLATED += [
     "applications",
     "support",
     "recommendation",
+    "distillation",
+    "seq2seq",
+    "dialogue",
 ]
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in TRANSLATED)]
 # For those who work on the project, in English alone.

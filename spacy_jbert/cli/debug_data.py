@@ -176,7 +176,7 @@ def _stock(settings: dict[str, Any]) -> dict[str, Any] | None:
         return {"factory": "ner"}
     if not _names_ours(settings.get("model", {})):
         return {}
-    if factory in ("textcat", "textcat_multilabel"):
+    if factory in ("textcat", "textcat_multilabel", "jbert_textcat"):
         exclusive = settings["model"].get("exclusive_classes", factory == "textcat")
         return {"factory": "textcat" if exclusive else "textcat_multilabel"}
     return {key: value for key, value in settings.items() if key != "model"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .crf import Floats, Lattice, Moves, batches, require_temperature
+from .crf import Expected, Floats, Lattice, Moves, batches, require_temperature
 
 # With so few labels all transitions are looked at.
 _FEW = 32
@@ -130,6 +130,17 @@ def tag_probabilities(
         for number, of_doc in zip(batch, tags, strict=True):
             found[number] = of_doc
     return found
+
+
+def expectations(
+    scores: Sequence[NDArray], transitions: NDArray | None = None, *, temperature: float = 1.0
+) -> list[Expected]:
+    """What a document's sequences expect, for another model to learn from.
+
+    scores, transitions, temperature: See `decode`.
+    RETURNS (list[Expected]): For each document.
+    """
+    return [Lattice(Moves([doc]), transitions, temperature).expected() for doc in scores]
 
 
 def _batches(scores: Sequence[NDArray]) -> Iterator[tuple[list[int], Moves]]:

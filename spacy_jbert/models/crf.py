@@ -193,6 +193,11 @@ class Lattice:
         counts: Floats = ended @ begins.T
         return counts * np.exp(self.transitions - highest)
 
+    def expected(self) -> "Expected":
+        """RETURNS (Expected): What all sequences of a single document expect."""
+        (tags,) = self.moves.of_tags(self.tags())
+        return Expected(tags, self.pairs(np.ones(1)))
+
     def probabilities(self, spans: NDArray) -> Floats:
         """The probability of each span to be an entity of its label, just so: constrained marginals
         of a linear chain (Culotta & McCallum 2004, "Confidence Estimation for Information
@@ -395,8 +400,22 @@ def require_temperature(temperature: float) -> None:
         raise ValueError(Errors.J056.format(temperature=temperature))
 
 
+class Expected(NamedTuple):
+    """What a distribution over a document's sequences expects of each: all that its mean score
+    depends on, whatever the scores are.
+
+    tags: The probability of each tag at each token. *Shape:* `(n_tokens, 1 + 4 * n_labels)`.
+    pairs: How often each transition is expected. *Shape:* `(1 + n_labels, 1 + n_labels)`.
+    """
+
+    tags: NDArray
+    pairs: NDArray
+
+
 def log_shares(
-    scores: Sequence[NDArray], transitions: NDArray | None, subsets: Sequence[tuple[int, NDArray]]
+    scores: Sequence[NDArray],
+    transitions: NDArray | None,
+    subsets: Sequence[tuple[int, NDArray | Expected]],
 ) -> tuple[Floats, "Gradient"]:
     """How much of the weight of all well-formed sequences of a document falls to those in a subset.
 
@@ -404,7 +423,9 @@ def log_shares(
     transitions (NDArray | None): *Shape:* `(1 + n_labels, 1 + n_labels)`.
     subsets: A document's number, and which tags its tokens may have, *shape* `(n_tokens, n_tags)`;
         at least one well-formed sequence must remain. Of a single sequence its tags will do,
-        *shape* `(n_tokens,)`.
+        *shape* `(n_tokens,)`. Instead of a subset, what a distribution expects: its share is the
+        mean of those of all sequences, in logarithms (minus the cross-entropy of both
+        distributions; Wang et al. 2021, "Structural Knowledge Distillation").
     RETURNS: The logarithm of each subset's share, *shape* `(len(subsets),)`, and what turns a
         gradient by these into one by `scores` and `transitions`.
     RAISES: ValueError J055 if a sum is not a number.
@@ -415,7 +436,12 @@ def log_shares(
     paths: list[_Path] = []
     # What needs a lattice: each document that is asked for, and what is no single sequence.
     sums = [_Sum(doc, None, scores[doc]) for doc in dict.fromkeys(doc for doc, _ in subsets)]
+    expected: list[tuple[int, int, Expected]] = []
     for number, (doc, allowed) in enumerate(subsets):
+        if isinstance(allowed, Expected):
+            shares[number] = (allowed.tags * scores[doc]).sum() + (allowed.pairs * table).sum()
+            expected.append((number, doc, allowed))
+            continue
         if allowed.ndim == 2 and not (allowed.sum(axis=1) == 1).all():
             sums.append(_Sum(doc, number, np.where(allowed, scores[doc], -np.inf)))
             continue
@@ -434,7 +460,7 @@ def log_shares(
             else:
                 shares[sums[i].subset] = total
     shares -= log_total[[doc for doc, _ in subsets]]
-    gradient = Gradient(scores, [part[:2] for part in sums], chunks, paths)
+    gradient = Gradient(scores, [part[:2] for part in sums], chunks, paths, expected)
     return np.minimum(0.0, shares), gradient
 
 
@@ -470,6 +496,7 @@ class Gradient:
     sums: Of each row of a lattice the document, and the subset if it isn't all sequences.
     chunks: Numbers of sums, and their lattice.
     paths: Subsets that are single sequences.
+    expected: Subsets that are distributions: subset, document, and what is expected.
     """
 
     def __init__(
@@ -478,9 +505,11 @@ class Gradient:
         sums: list[tuple[int, int | None]],
         chunks: list[tuple[list[int], Lattice]],
         paths: list[_Path],
+        expected: list[tuple[int, int, Expected]],
     ) -> None:
         self._shapes = [doc.shape for doc in scores]
         self._sums, self._chunks, self._paths = sums, chunks, paths
+        self._expected = expected
 
     def __call__(self, d_shares: Floats) -> tuple[list[Floats], Floats]:
         d_scores = [np.zeros(shape) for shape in self._shapes]
@@ -494,6 +523,10 @@ class Gradient:
         for path in self._paths:
             all_of_doc[path.doc] -= d_shares[path.subset]
             d_scores[path.doc][np.arange(len(path.tags)), path.tags] += d_shares[path.subset]
+        for subset, doc, of_doc in self._expected:
+            all_of_doc[doc] -= d_shares[subset]
+            d_scores[doc] += d_shares[subset] * of_doc.tags
+            d_transitions += d_shares[subset] * of_doc.pairs
         for batch, lattice in self._chunks:
             sums = [self._sums[i] for i in batch]
             weights = np.array(

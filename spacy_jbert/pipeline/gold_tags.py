@@ -33,6 +33,11 @@ def gold_tags(examples: Sequence[Example], labels: Sequence[str], *, expand: boo
     return tags
 
 
+def same_tokens(eg: Example) -> bool:
+    """RETURNS (bool): Whether the annotation has the tokens of the prediction."""
+    return _gold_of_same_tokens(eg) is not None
+
+
 def _gold_of_same_tokens(eg: Example) -> NDArray | None:
     """`ENT_IOB`, `ENT_TYPE` and `IS_SPACE` of each token of the annotation, if it has the tokens of
     the prediction; None if not: then spaCy has to align them.

@@ -20,8 +20,15 @@ from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.confidence import get_confidence, register, set_confidence
 from ..evaluation.scorers import judge, score_ner
-from ..models.biluo import Entity, decode, span_probabilities, tag_names, tag_probabilities
-from ..models.crf import require_temperature
+from ..models.biluo import (
+    Entity,
+    decode,
+    expectations,
+    span_probabilities,
+    tag_names,
+    tag_probabilities,
+)
+from ..models.crf import Expected, require_temperature
 from ..models.finite import finite, finite_weights
 from ..models.listener import is_units
 from ..models.tag_loss import tag_loss
@@ -30,6 +37,7 @@ from ..types import Ints, TaggerModel, TagScores
 from ..wordpieces.alignment import token_offsets
 from ..wordpieces.units import split_tokens, unit_doc, unit_starts
 from .gold_tags import gold_tags, incorrect_spans, tags_with
+from .soft_tags import soft_tags
 
 logger = logging.getLogger(__name__)
 
@@ -525,17 +533,33 @@ class JBertNER(TrainablePipe):
         scores, transitions, _ = self._scores(docs)
         return tag_probabilities(scores, transitions, temperature=self.cfg["temperature"])
 
+    def expectations(self, docs: Sequence[Doc]) -> list[Expected]:
+        """What a student learns from: how probable tags are, and how often each transition is
+        expected.
+
+        docs (Sequence[Doc]): Some, with tokens, that went through the components before this one.
+        RETURNS (list[Expected]): For each document.
+        RAISES: ValueError J054 if a score is no number, J543.
+        """
+        self._require_tokens()
+        scores, transitions, _ = self._scores(docs)
+        return expectations(scores, transitions, temperature=self.cfg["temperature"])
+
     def rehearse(self, examples: Iterable[Example], **settings: Any) -> dict[str, float]:
         raise NotImplementedError(Errors.J014.format(name=self.name))
 
     def get_loss(self, examples: Iterable[Example], scores: TagScores) -> tuple[float, TagScores]:
-        """How improbable the annotation is: see `tag_loss`.
+        """How improbable the annotation is: see `tag_loss`. Where a teacher labelled the text, that
+        is what it was sure of (`soft_tags.py`).
 
         scores (TagScores): What the model says of each example.
         RETURNS (tuple[float, TagScores]): The loss and its gradient by the scores.
-        RAISES: ValueError J051.
+        RAISES: ValueError J051, J540, J541, J543.
         """
         examples = list(examples)
+        soft = [soft_tags(eg, self.name, self.labels) for eg in examples]
+        if any(of is not None for of in soft):
+            self._require_tokens()
         if scores.ends is not None:
             examples = [
                 self._with_units(eg, ends) for eg, ends in zip(examples, scores.ends, strict=True)
@@ -547,7 +571,13 @@ class JBertNER(TrainablePipe):
             for i, eg in enumerate(examples)
             for span in incorrect_spans(eg, self.incorrect_spans_key, self.labels)
         ]
-        return tag_loss(self.model.ops, scores, tags, incorrect)
+        known = [hard if of is None else of for hard, of in zip(tags, soft, strict=True)]
+        return tag_loss(self.model.ops, scores, known, incorrect)
+
+    def _require_tokens(self) -> None:
+        """RAISES: ValueError J543 if it tags units, which differ from one encoder to another."""
+        if self.misaligned == "split":
+            raise ValueError(Errors.J543.format(name=self.name))
 
     def _with_units(self, eg: Example, ends: Ints) -> Example:
         """The example with units as the tokens of its prediction.

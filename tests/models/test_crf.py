@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from spacy_jbert.models import crf
-from spacy_jbert.models.crf import Lattice, Moves, log_shares
+from spacy_jbert.models.crf import Expected, Lattice, Moves, log_shares
 
 from .sequences import weight, well_formed
 
@@ -77,6 +77,49 @@ def test_gradient_is_the_difference_quotient(seed: int, n_labels: int) -> None:
                 moved.append(float(log_shares(scores, transitions, parts)[0] @ d_shares))
             array[at] = value
             assert gradient[at] == pytest.approx((moved[0] - moved[1]) / 2e-5, abs=1e-7)
+
+
+def expected_by(seed: int, n_labels: int) -> list[tuple[int, Expected]]:
+    """What other scores expect of the same documents."""
+    scores, transitions = random(seed + 100, n_labels)
+    return [(i, Lattice(Moves([doc]), transitions).expected()) for i, doc in enumerate(scores)]
+
+
+@pytest.mark.parametrize("n_labels", [1, 2])
+def test_the_share_of_what_is_expected_is_the_cross_entropy(n_labels: int) -> None:
+    scores, transitions = random(0, n_labels)
+    teacher, of_teacher = random(100, n_labels)
+    found, _ = log_shares(scores, transitions, expected_by(0, n_labels))
+    for i, doc in enumerate(scores):
+        ways = well_formed(len(doc), n_labels)
+        log_p = np.array([weight(tags, doc, transitions) for tags in ways])
+        log_p -= np.logaddexp.reduce(log_p)
+        log_q = np.array([weight(tags, teacher[i], of_teacher) for tags in ways])
+        q = np.exp(log_q - np.logaddexp.reduce(log_q))
+        assert found[i] == pytest.approx(q @ log_p)
+
+
+def test_the_gradient_of_what_is_expected_is_the_difference_quotient() -> None:
+    scores, transitions = random(0, 2)
+    parts = [*subsets(0, 2), *expected_by(0, 2)]
+    d_shares = np.random.default_rng(0).normal(0, 1, len(parts))
+    d_scores, d_transitions = log_shares(scores, transitions, parts)[1](d_shares)
+    for array, gradient in zip([*scores, transitions], [*d_scores, d_transitions], strict=True):
+        for at in np.ndindex(*array.shape):
+            value, moved = array[at], []
+            for step in (1e-5, -1e-5):
+                array[at] = value + step
+                moved.append(float(log_shares(scores, transitions, parts)[0] @ d_shares))
+            array[at] = value
+            assert gradient[at] == pytest.approx((moved[0] - moved[1]) / 2e-5, abs=1e-7)
+
+
+def test_one_sees_no_gradient_of_what_it_expects_itself() -> None:
+    scores, transitions = random(0, 2)
+    own = [(i, Lattice(Moves([doc]), transitions).expected()) for i, doc in enumerate(scores)]
+    d_scores, d_transitions = log_shares(scores, transitions, own)[1](np.ones(len(own)))
+    assert np.concatenate(d_scores) == pytest.approx(0.0, abs=1e-9)
+    assert d_transitions == pytest.approx(0.0, abs=1e-9)
 
 
 def test_tags_are_marginals() -> None:

@@ -1,0 +1,1 @@
+"""A small pipeline learns what a large one says of raw text."""
