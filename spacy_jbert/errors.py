@@ -722,86 +722,6 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
-    # --- J54x: distillation, sequence to sequence -------------------------------------------------
-    J540 = (
-        "The teacher of component '{name}' has other labels than it: {others}. Its own are "
-        "{labels}. Teach it by a pipeline of the same labels, or convert the gold data with those."
-    )
-    J541 = (
-        "The teacher of component '{name}' had other tokens in '{text}', so how sure it was of "
-        "each can't be learned. Give the student the teacher's tokenizer: the same [nlp.tokenizer] "
-        "split_mode, dict and user dictionary. Then let the texts be labelled again."
-    )
-    J542 = (
-        "{path}: there is no sentence of {least} to {most} characters with a Japanese one. Check "
-        "min_characters and max_characters of spacy-jbert.distill.v1, and that it is raw text."
-    )
-    J543 = (
-        "Component '{name}' has misaligned = 'split': it tags parts of tokens, which depend on its "
-        "encoder, and so can neither teach nor be taught. Use misaligned = 'count' or 'expand'."
-    )
-    J544 = (
-        "The teacher '{teacher}' has no jbert_ner, textcat or textcat_multilabel (components: "
-        "{names}). Name a pipeline that was trained for one of them."
-    )
-    J545 = (
-        "'{path}' holds texts that were labelled with other settings ({names}). Name another "
-        "folder in spacy-jbert.distill.v1, or delete this one."
-    )
-    J546 = (
-        "Component '{name}' can't learn how probable the teacher's categories are: its factory "
-        "takes those alone that are 0 or 1. Set factory = 'jbert_textcat' in [components.{name}]."
-    )
-    J547 = (
-        "{label!r} has the value {value!r} in the cats of '{text}': it has to be a number from 0 "
-        "to 1, how probable the category is."
-    )
-    J548 = "'{path}' is damaged: {reason}. Delete the folder, so that the texts are labelled again."
-    J549 = "{where} has {name} = {value!r}: it has to be {wanted}."
-    J550 = (
-        "The student ({names}) has nothing that learns from the teacher ({others}). Entities are "
-        "learned by a jbert_ner of the same name, categories by a jbert_textcat."
-    )
-    J551 = "'{path}' is no trained pipeline: there is neither a package nor a folder of that name."
-    J552 = "'{path}': another process is at work in that folder. Wait until it is done."
-    J553 = (
-        "The encoder in '{path}' ({family}) can't be made a decoder. Take one of the families "
-        "{families}, whose tokenizer puts a piece before and behind a text."
-    )
-    J554 = "How good texts are is told by sacrebleu: pip install 'spacy-jbert[seq2seq]'"
-    J555 = (
-        "'{path}' holds no model that writes texts but {family}. Train one by "
-        "project/scripts/train_seq2seq.py, and name the folder 'model' that it leaves."
-    )
-    J556 = "The field '{field}' is empty. Fill it, or remove the record."
-    J557 = "There is nothing to learn from here: {needed} are needed."
-    J558 = (
-        "The config can't be used: {reason}. configs/seq2seq.cfg has all sections and settings, "
-        "and says what they are."
-    )
-    J559 = (
-        "Component '{name}' has no model. Name the folder that project/scripts/train_seq2seq.py "
-        "left in [initialize.components.{name}] folder, or load a trained pipeline."
-    )
-    # --- J58x: recommendation, support ------------------------------------------------------------
-    J580 = "{name} = {value} can't be used: it has to be {wanted}."
-    J581 = "The index has no item '{item}'. Its ids are those of the texts that it was made of."
-    J582 = "The field '{field}' is empty. A click names a user and an item."
-    J583 = (
-        "The field '{field}' is no time: {value}. Give ISO 8601, such as "
-        "2026-01-31T12:00:00+09:00, or seconds since 1970."
-    )
-    J584 = "There is no click here."
-    J585 = (
-        "Intents need a text classifier (textcat or textcat_multilabel) with labels. This pipeline "
-        "has: {names}."
-    )
-    J586 = (
-        "The FAQ entry '{id}' has no answer. Make the index of records with a question, as "
-        "--text-field, and an `answer`."
-    )
-    J587 = "There is no text in this query. Leave the line out."
-    J588 = "There are {found} topics here, and users need {least} each."
     # --- J50x: vectors of documents, search -------------------------------------------------------
     J500 = "pooling = '{pooling}' is not one of {choices}."
     J501 = "The field '{field}' is empty. Each pair needs two texts."
@@ -876,6 +796,67 @@ class Errors(metaclass=_WithCodes):
         "'{name}' can't be run by onnxruntime: a question and a text go through its encoder "
         "together, which isn't exported. Leave it out of the pipeline that you export."
     )
+    # --- J54x: distillation, sequence to sequence -------------------------------------------------
+    J540 = (
+        "The teacher of component '{name}' has other labels than it: {others}. Its own are "
+        "{labels}. Teach it by a pipeline of the same labels, or convert the gold data with those."
+    )
+    J541 = (
+        "The teacher of component '{name}' had other tokens in '{text}', so how sure it was of "
+        "each can't be learned. Give the student the teacher's tokenizer: the same [nlp.tokenizer] "
+        "split_mode, dict and user dictionary. Then let the texts be labelled again."
+    )
+    J542 = (
+        "{path}: there is no sentence of {least} to {most} characters with a Japanese one. Check "
+        "min_characters and max_characters of spacy-jbert.distill.v1, and that it is raw text."
+    )
+    J543 = (
+        "Component '{name}' has misaligned = 'split': it tags parts of tokens, which depend on its "
+        "encoder, and so can neither teach nor be taught. Use misaligned = 'count' or 'expand'."
+    )
+    J544 = (
+        "The teacher '{teacher}' has no jbert_ner, textcat or textcat_multilabel (components: "
+        "{names}). Name a pipeline that was trained for one of them."
+    )
+    J545 = (
+        "'{path}' holds texts that were labelled with other settings ({names}). Name another "
+        "folder in spacy-jbert.distill.v1, or delete this one."
+    )
+    J546 = (
+        "Component '{name}' can't learn how probable the teacher's categories are: its factory "
+        "takes those alone that are 0 or 1. Set factory = 'jbert_textcat' in [components.{name}]."
+    )
+    J547 = (
+        "{label!r} has the value {value!r} in the cats of '{text}': it has to be a number from 0 "
+        "to 1, how probable the category is."
+    )
+    J548 = "'{path}' is damaged: {reason}. Delete the folder, so that the texts are labelled again."
+    J549 = "{where} has {name} = {value!r}: it has to be {wanted}."
+    J550 = (
+        "The student ({names}) has nothing that learns from the teacher ({others}). Entities are "
+        "learned by a jbert_ner of the same name, categories by a jbert_textcat."
+    )
+    J551 = "'{path}' is no trained pipeline: there is neither a package nor a folder of that name."
+    J552 = "'{path}': another process is at work in that folder. Wait until it is done."
+    J553 = (
+        "The encoder in '{path}' ({family}) can't be made a decoder. Take one of the families "
+        "{families}, whose tokenizer puts a piece before and behind a text."
+    )
+    J554 = "How good texts are is told by sacrebleu: pip install 'spacy-jbert[seq2seq]'"
+    J555 = (
+        "'{path}' holds no model that writes texts but {family}. Train one by "
+        "project/scripts/train_seq2seq.py, and name the folder 'model' that it leaves."
+    )
+    J556 = "The field '{field}' is empty. Fill it, or remove the record."
+    J557 = "There is nothing to learn from here: {needed} are needed."
+    J558 = (
+        "The config can't be used: {reason}. configs/seq2seq.cfg has all sections and settings, "
+        "and says what they are."
+    )
+    J559 = (
+        "Component '{name}' has no model. Name the folder that project/scripts/train_seq2seq.py "
+        "left in [initialize.components.{name}] folder, or load a trained pipeline."
+    )
     # --- J56x, J57x: chABSA and streams of news ---------------------------------------------------
     J560 = (
         "There is no report of chABSA here. Give the archive, a folder of its *_ann.json, or a "
@@ -926,6 +907,25 @@ class Errors(metaclass=_WithCodes):
         "There is no room for {count} surges in {days} days: ten days lie between two of a "
         "company. Give more --days, or fewer --surges."
     )
+    # --- J58x: recommendation, support ------------------------------------------------------------
+    J580 = "{name} = {value} can't be used: it has to be {wanted}."
+    J581 = "The index has no item '{item}'. Its ids are those of the texts that it was made of."
+    J582 = "The field '{field}' is empty. A click names a user and an item."
+    J583 = (
+        "The field '{field}' is no time: {value}. Give ISO 8601, such as "
+        "2026-01-31T12:00:00+09:00, or seconds since 1970."
+    )
+    J584 = "There is no click here."
+    J585 = (
+        "Intents need a text classifier (textcat or textcat_multilabel) with labels. This pipeline "
+        "has: {names}."
+    )
+    J586 = (
+        "The FAQ entry '{id}' has no answer. Make the index of records with a question, as "
+        "--text-field, and an `answer`."
+    )
+    J587 = "There is no text in this query. Leave the line out."
+    J588 = "There are {found} topics here, and users need {least} each."
 
 
 class Warnings(metaclass=_WithCodes):
