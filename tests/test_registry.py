@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import spacy
+import spacy_transformers  # noqa: F401  (has the registry of annotation setters)
 from spacy import registry
 from thinc.api import Model
 
