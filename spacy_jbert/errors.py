@@ -722,6 +722,25 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+    # --- J58x: recommendation, support ------------------------------------------------------------
+    J580 = "{name} = {value} can't be used: it has to be {wanted}."
+    J581 = "The index has no item '{item}'. Its ids are those of the texts that it was made of."
+    J582 = "The field '{field}' is empty. A click names a user and an item."
+    J583 = (
+        "The field '{field}' is no time: {value}. Give ISO 8601, such as "
+        "2026-01-31T12:00:00+09:00, or seconds since 1970."
+    )
+    J584 = "There is no click here."
+    J585 = (
+        "Intents need a text classifier (textcat or textcat_multilabel) with labels. This pipeline "
+        "has: {names}."
+    )
+    J586 = (
+        "The FAQ entry '{id}' has no answer. Make the index of records with a question, as "
+        "--text-field, and an `answer`."
+    )
+    J587 = "There is no text in this query. Leave the line out."
+    J588 = "There are {found} topics here, and users need {least} each."
     # --- J50x: vectors of documents, search -------------------------------------------------------
     J500 = "pooling = '{pooling}' is not one of {choices}."
     J501 = "The field '{field}' is empty. Each pair needs two texts."
@@ -907,25 +926,6 @@ class Errors(metaclass=_WithCodes):
         "There is no room for {count} surges in {days} days: ten days lie between two of a "
         "company. Give more --days, or fewer --surges."
     )
-    # --- J58x: recommendation, support ------------------------------------------------------------
-    J580 = "{name} = {value} can't be used: it has to be {wanted}."
-    J581 = "The index has no item '{item}'. Its ids are those of the texts that it was made of."
-    J582 = "The field '{field}' is empty. A click names a user and an item."
-    J583 = (
-        "The field '{field}' is no time: {value}. Give ISO 8601, such as "
-        "2026-01-31T12:00:00+09:00, or seconds since 1970."
-    )
-    J584 = "There is no click here."
-    J585 = (
-        "Intents need a text classifier (textcat or textcat_multilabel) with labels. This pipeline "
-        "has: {names}."
-    )
-    J586 = (
-        "The FAQ entry '{id}' has no answer. Make the index of records with a question, as "
-        "--text-field, and an `answer`."
-    )
-    J587 = "There is no text in this query. Leave the line out."
-    J588 = "There are {found} topics here, and users need {least} each."
 
 
 class Warnings(metaclass=_WithCodes):
