@@ -115,8 +115,9 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(ROOT / "project/assets/sample", tmp_path / "project/assets/sample")
     shutil.copytree(ROOT / "project/assets/jbert-mini", tmp_path / "project/assets/jbert-mini")
-    data = "project/scenarios/support/data"
-    shutil.copytree(ROOT / data, tmp_path / data)
+    for scenario in ("support", "finance"):
+        data = f"project/scenarios/{scenario}/data"
+        shutil.copytree(ROOT / data, tmp_path / data)
     records = list(sample())
     with (tmp_path / "topics.csv").open("w", encoding="utf-8") as file:
         file.write("text,label\n")
