@@ -272,8 +272,8 @@ class Errors(metaclass=_WithCodes):
         "component returned, whole and unchanged."
     )
     J062 = (
-        "The file doesn't hold the mix of layers, a JSON list of at least {expected} finite "
-        "numbers. Copy the pipeline again, or package it again."
+        'This encoder was trained with layers = "mix", a learned mean of its layers, which is gone '
+        'as it was no better than the last one. Train again with layers = "last".'
     )
     J063 = (
         "{setting} = {value} is from transformers {written}, and transformers {running} here can't "

@@ -65,9 +65,6 @@ def _encoder(nlp: Language, head: Model) -> Encoder:
     if not isinstance(encoder, Encoder):
         reason = "it is run by onnxruntime, and its weights can't be taken out."
         raise ValueError(Errors.J430.format(model="The encoder", reason=reason))
-    if encoder.mix is not None:
-        reason = "it is a mix of layers, and transformers' classes take the last."
-        raise ValueError(Errors.J430.format(model="The encoder", reason=reason))
     return encoder
 
 

@@ -65,11 +65,6 @@ def test_a_classifier_with_layers_of_its_own_is_refused(
     assert not (tmp_path / "hf").exists()
 
 
-def test_a_mix_of_layers_is_refused(trained: Callable[..., Language], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"J430.*mix"):
-        export_hf(trained(layers="mix"), tmp_path / "hf")
-
-
 def test_categories_are_refused(make_nlp: Callable[..., Language], tmp_path: Path) -> None:
     model = {
         "@architectures": "spacy-jbert.PooledTextCat.v1",

@@ -1,16 +1,14 @@
 """The torch encoder and its tokenizer: load, save, run.
 
 On disk it is a plain Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's
-files, and `layer_mix.json` where layers are mixed. `files.py` reads what isn't weights,
+files. `files.py` reads what isn't weights,
 `loaders.py` has what a config can name."""
 
 import copy
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from spacy.language import Language
@@ -36,6 +34,7 @@ _WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
 )
+# Of the learned mix of layers that there once was.
 _MIX_FILE = "layer_mix.json"
 
 
@@ -45,14 +44,10 @@ class Encoder(WordpieceEncoder):
 
     model (PreTrainedModel): Gives `last_hidden_state` for `input_ids`; no head, no pooler.
     tokenizer (PreTrainedTokenizerBase): Its wordpieces.
-    mix (Parameter | None): What the layers weigh, before the softmax, in a mean over the embeddings
-        and all layers that replaces the last layer (Peters et al. 2018, arXiv:1802.05365); None for
-        the last layer. *Shape:* `(depth + 1,)`.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    mix: torch.nn.Parameter | None = None
 
     def __post_init__(self) -> None:
         # Nothing is generated: keys and values of a decoder needn't outlive a layer.
@@ -86,28 +81,14 @@ class Encoder(WordpieceEncoder):
         attention_mask (Tensor | None): *Shape:* as `input_ids`, 1 for real pieces; None where
             nothing is padded.
         token_type_ids (Tensor | None): See `run_model`. *Shape:* as `input_ids`.
-        RETURNS (Tensor): The last layer, or the mix of all. *Shape:* `(n_windows, n_pieces,
-            width)`.
+        RETURNS (Tensor): The last layer. *Shape:* `(n_windows, n_pieces, width)`.
         """
-        if self.mix is None:
-            return run_model(
-                self.model, input_ids, attention_mask, token_type_ids=token_type_ids
-            ).last_hidden_state
-        output = run_model(
-            self.model, input_ids, attention_mask, token_type_ids=token_type_ids, all_layers=True
-        )
-        # Of some models the last of the hidden states has not been through the final norm.
-        layers = (*output.hidden_states[:-1], output.last_hidden_state)
-        weighted = (
-            weight * layer for weight, layer in zip(self.mix.softmax(0), layers, strict=True)
-        )
-        return cast(torch.Tensor, sum(weighted))
+        output = run_model(self.model, input_ids, attention_mask, token_type_ids=token_type_ids)
+        return output.last_hidden_state
 
     def to(self, device: torch.device | str) -> None:
         """Move the weights, in place."""
         self.model.to(device)
-        if self.mix is not None:
-            self.mix.data = self.mix.data.to(device)
 
     def save(
         self, path: Path, dtype: torch.dtype = torch.float32, generation: str | None = None
@@ -133,14 +114,11 @@ class Encoder(WordpieceEncoder):
             config.torch_dtype = dtype
             config.save_pretrained(new)
             self.tokenizer.save_pretrained(new)
-            if self.mix is not None:
-                (new / _MIX_FILE).write_text(json.dumps(self.mix.tolist()), encoding="utf-8")
             if generation is not None:
                 (new / GENERATION_FILE).write_text(generation, encoding="utf-8")
 
     def _refuse_no_numbers(self, weights: dict[str, torch.Tensor]) -> None:
         """Whoever saves what a training has ruined loses the good model that stood there."""
-        weights = weights if self.mix is None else weights | {"mix": self.mix.detach()}
         ruined = [
             name
             for name, weight in weights.items()
@@ -158,19 +136,17 @@ class Encoder(WordpieceEncoder):
         RETURNS (Encoder): The encoder, in evaluation mode, fp32. Weights that are stored so are
             mapped from the file and shared with other processes, until training writes to them.
         RAISES: ValueError J003 if a file is missing, J002 if one can't be read, J060 if one names
-            Python code, J063, J064 and J068 for settings, J065 and J066 for a tokenizer that
-            doesn't fit, J067 for weights that are no numbers.
+            Python code, J062 if layers are mixed, J063, J064 and J068 for settings, J065 and J066
+            for a tokenizer that doesn't fit, J067 for weights that are no numbers.
         """
         missing = [name for name in ("config.json",) if not (path / name).is_file()]
         if not any((path / name).is_file() for name in _WEIGHT_FILES):
             missing.append("the weights (" + " or ".join(_WEIGHT_FILES[:2]) + ")")
         if missing:
             raise ValueError(Errors.J003.format(path=path, missing=" and ".join(missing)))
-        encoder = cls.from_pretrained(str(path), local_files_only=True, **model_settings)
         if (path / _MIX_FILE).is_file():
-            mix = _read_mix(path / _MIX_FILE, encoder.depth + 1)
-            encoder.mix = torch.nn.Parameter(torch.tensor(mix))
-        return encoder
+            raise DataError(Errors.J062, path=path / _MIX_FILE)
+        return cls.from_pretrained(str(path), local_files_only=True, **model_settings)
 
     @classmethod
     def from_pretrained(
@@ -264,20 +240,6 @@ def _model_class(config: Any) -> type[PreTrainedModel]:
     """
     classes = MODEL_MAPPING[type(config)]
     return classes[0] if isinstance(classes, tuple) else classes
-
-
-def _read_mix(path: Path, n_layers: int) -> list[float]:
-    """What each layer weighs, those that are kept.
-
-    RAISES: DataError J062.
-    """
-    try:
-        mix = [float(weight) for weight in json.loads(path.read_bytes())]
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(Errors.J062.format(expected=n_layers), path=path) from error
-    if len(mix) < n_layers or not all(map(math.isfinite, mix)):
-        raise DataError(Errors.J062.format(expected=n_layers), path=path)
-    return mix[:n_layers]
 
 
 def _weight_files(name: str) -> list[Path]:

@@ -23,7 +23,6 @@ def run_model(
     attention_mask: torch.Tensor | None,
     *,
     token_type_ids: torch.Tensor | None = None,
-    all_layers: bool = False,
 ) -> Any:
     """Run a batch of windows.
 
@@ -31,22 +30,15 @@ def run_model(
         of `input_ids`.
     token_type_ids (Tensor | None): Which segment a piece is in, for models that know segments; None
         for the first. *Shape:* that of `input_ids`.
-    all_layers (bool): Give `hidden_states` too.
-    RETURNS: What the model's own `forward` returns, as far as `last_hidden_state` and
-        `hidden_states` go.
+    RETURNS: What the model's own `forward` returns, as far as `last_hidden_state` goes.
     """
     if type(model) not in _BERTS or model.config.is_decoder:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        return model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            output_hidden_states=all_layers,
-            **types,
-        )
+        return model(input_ids=input_ids, attention_mask=attention_mask, **types)
     embedded = model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
     added = None
     if attention_mask is not None:
         added = torch.zeros_like(attention_mask, dtype=embedded.dtype)
         added.masked_fill_(attention_mask == 0, torch.finfo(embedded.dtype).min)
         added = added[:, None, None]
-    return model.encoder(embedded, attention_mask=added, output_hidden_states=all_layers)
+    return model.encoder(embedded, attention_mask=added)

@@ -139,10 +139,7 @@ class _Graph(torch.nn.Module):
             rows = _Int8Embedding(cast(torch.nn.Embedding, model.get_input_embeddings()))
             model.set_input_embeddings(rows)
         self.model: PreTrainedModel = model
-        # Not a weight of the graph's own, so it becomes a constant, which must not learn.
-        mix = encoder.mix
-        fixed = None if mix is None else torch.nn.Parameter(mix.detach(), requires_grad=False)
-        self._encoder = Encoder(model, encoder.tokenizer, fixed)
+        self._encoder = Encoder(model, encoder.tokenizer)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if self.model.config.model_type in _CAUSAL:

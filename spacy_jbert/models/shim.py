@@ -29,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LAYERS = ("last", "mix")
-# An Adam step is as large as the rate. What suits an encoder's weights would hardly move the
-# softmax of the mix in a whole training.
-_MIX_RATE = 50.0
 # No folder, no drive, nothing hidden; what Windows takes for a device is none either.
 _BARE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
@@ -68,7 +64,6 @@ class EncoderShim(Shim):
         device: str = "auto",
         precision: str = "fp32",
         storage: str = "fp32",
-        layers: str = "last",
         layer_decay: float = 1.0,
         train_layers: int | None = None,
         unfreeze_steps: int = 0,
@@ -76,13 +71,7 @@ class EncoderShim(Shim):
         tf32: bool = True,
     ) -> None:
         super().__init__(None)
-        self.words, self.device, self.precision, self.storage, self.layers = (
-            words,
-            device,
-            precision,
-            storage,
-            layers,
-        )
+        self.words, self.device, self.precision, self.storage = words, device, precision, storage
         self.layer_decay, self.train_layers, self.unfreeze_steps = (
             layer_decay,
             train_layers,
@@ -133,10 +122,6 @@ class EncoderShim(Shim):
             if not encoder.model.supports_gradient_checkpointing:
                 raise ValueError(Errors.J042.format(model=type(encoder.model).__name__))
             encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
-        if self.layers == "last":
-            encoder.mix = None
-        elif encoder.mix is None:
-            encoder.mix = torch.nn.Parameter(torch.zeros(encoder.depth + 1))
         encoder.to(self._device())
 
     def require_encoder(self, name: str = "transformer") -> Encoder:
@@ -271,7 +256,7 @@ class EncoderShim(Shim):
             n_layers = min(n_layers, self._steps // self.unfreeze_steps)
         for weight, below_top in self._weights:
             weight.requires_grad_(below_top < n_layers)
-        return n_layers > 0 or encoder.mix is not None
+        return n_layers > 0
 
     @property
     def _weights(self) -> list[tuple[torch.nn.Parameter, int]]:
@@ -307,7 +292,7 @@ class EncoderShim(Shim):
             return
         self._steps += 1
         weights = [weight for weight, _ in self._weights if weight.grad is not None]
-        if not weights and (self._encoder.mix is None or self._encoder.mix.grad is None):
+        if not weights:
             return
         adamw: torch.optim.AdamW = self._optimizer or torch.optim.AdamW(
             self._groups(), lr=0.0, fused=True
@@ -331,13 +316,10 @@ class EncoderShim(Shim):
         adamw.zero_grad(set_to_none=True)
 
     def _groups(self) -> list[dict[str, Any]]:
-        encoder = self.require_encoder()
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
         for weight, below_top in self._weights:
             scale, decayed = self.layer_decay**below_top, weight.ndim > 1
             groups.setdefault((scale, decayed), []).append(weight)
-        if encoder.mix is not None:
-            groups[_MIX_RATE, False] = [encoder.mix]
         return [
             {"params": weights, "scale": scale, "decayed": decayed}
             for (scale, decayed), weights in groups.items()

@@ -16,7 +16,7 @@ from ..wordpieces.pairs import PairShape, pad
 from ..wordpieces.segmentation import WORDS
 from ..wordpieces.windows import batch_windows
 from .scale import scale
-from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
+from .shim import PRECISIONS, STORAGE, EncoderShim, check_device, send
 from .transformer import batch_overhead, check_range, to_array
 
 # With fewer wordpieces of it nobody knows what is asked.
@@ -34,7 +34,6 @@ def build_span_qa(
     device: str = "auto",
     precision: str = "fp32",
     storage: str = "fp32",
-    layers: str = "last",
     layer_decay: float = 1.0,
     train_layers: int | None = None,
     unfreeze_steps: int = 0,
@@ -58,8 +57,8 @@ def build_span_qa(
     max_answer (int): Wordpieces of an answer; a longer one isn't found.
     learn_rate_factor (float): See `scale`.
     nO (int | None): Not to be set.
-    words, max_batch_pieces, device, precision, storage, layers, layer_decay, train_layers,
-        unfreeze_steps, gradient_checkpointing, tf32: As in `spacy-jbert.JapaneseTransformer.v1`.
+    words, max_batch_pieces, device, precision, storage, layer_decay, train_layers, unfreeze_steps,
+        gradient_checkpointing, tf32: As in `spacy-jbert.JapaneseTransformer.v1`.
     RETURNS (SpanModel): `List[PairWindow] -> Floats2d`, *shape* `(n_pieces of all windows, 2)`.
     RAISES: ValueError J005, J010, J040, J058, J085, J087.
     """
@@ -67,7 +66,6 @@ def build_span_qa(
         (Errors.J005, "words", words, WORDS),
         (Errors.J010, "precision", precision, PRECISIONS),
         (Errors.J040, "storage", storage, STORAGE),
-        (Errors.J040, "layers", layers, LAYERS),
     ):
         if value not in choices:
             named = ", ".join(map(repr, choices))
@@ -90,7 +88,6 @@ def build_span_qa(
         device=device,
         precision=precision,
         storage=storage,
-        layers=layers,
         layer_decay=layer_decay,
         train_layers=train_layers,
         unfreeze_steps=unfreeze_steps,

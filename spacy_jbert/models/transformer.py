@@ -34,7 +34,7 @@ from ..wordpieces.windows import (
     plan_windows,
 )
 from .listener import pool
-from .shim import LAYERS, PRECISIONS, STORAGE, EncoderShim, check_device, send
+from .shim import PRECISIONS, STORAGE, EncoderShim, check_device, send
 from .vectors import DocVectors, RaggedBatch
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its
@@ -89,13 +89,11 @@ def build_transformer(
         the loss is scaled) "fp16".
     storage (str): Of the weights on disk: "fp32", "fp16" or "bf16". Half the size, but what is
         loaded is converted instead of mapped.
-    layers (str): "last", or "mix" for a learned mean of all layers and the embeddings (Peters et
-        al. 2018, arXiv:1802.05365).
+    layers (str): "last". There was a learned mean of all layers once, which gained nothing.
     layer_decay (float): Each layer learns at this fraction of the rate of the one above it; 1.0 is
         the same for all.
     train_layers (int | None): How many layers learn, counted from the last. None for all, and the
-        embeddings; 0 for none: then the encoder is run as in prediction, and only the heads (and
-        the mix) learn.
+        embeddings; 0 for none: then the encoder is run as in prediction, and only the heads learn.
     unfreeze_steps (int): Gradual unfreezing (Howard & Ruder 2018, arXiv:1801.06146): for so many
         steps the heads learn alone, for so many more the last layer with them, and so on down to
         the embeddings or as far as train_layers goes. 0: all from the beginning.
@@ -114,7 +112,7 @@ def build_transformer(
         (Errors.J005, "words", words, WORDS),
         (Errors.J010, "precision", precision, PRECISIONS),
         (Errors.J040, "storage", storage, STORAGE),
-        (Errors.J040, "layers", layers, LAYERS),
+        (Errors.J040, "layers", layers, ("last",)),
         (Errors.J040, "window_choice", window_choice, CHOICES),
     ):
         if value not in choices:
@@ -140,7 +138,6 @@ def build_transformer(
         device=device,
         precision=precision,
         storage=storage,
-        layers=layers,
         layer_decay=layer_decay,
         train_layers=train_layers,
         unfreeze_steps=unfreeze_steps,

@@ -49,10 +49,7 @@ def _weights(pipe: JBertTransformer) -> str:
     if isinstance(encoder, OnnxEncoder):
         digest.update(encoder.facts["sha256"].encode())
         return digest.hexdigest()
-    weights = dict(encoder.model.state_dict())
-    if encoder.mix is not None:
-        weights["mix"] = encoder.mix.detach()
-    for name, tensor in weights.items():
+    for name, tensor in encoder.model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()

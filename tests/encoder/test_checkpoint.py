@@ -376,23 +376,7 @@ def test_bytes_that_are_no_encoder(data: bytes) -> None:
         EncoderShim().from_bytes(data)
 
 
-@pytest.mark.parametrize(
-    "mix",
-    [
-        "",
-        "{",
-        "3",
-        "null",
-        "{}",
-        "[]",
-        "[1, 2]",
-        "[NaN, 0, 0]",
-        "[1e999, 0, 0]",
-        '["a", 0, 0]',
-        "[[1], 0, 0]",
-    ],
-)
-def test_a_damaged_mix_of_layers(folder: Path, mix: str) -> None:
-    (folder / "layer_mix.json").write_text(mix, encoding="utf-8")
+def test_a_mix_of_layers_is_refused(folder: Path) -> None:
+    (folder / "layer_mix.json").write_text("[0.0, 0.0, 0.0]", encoding="utf-8")
     with pytest.raises(ValueError, match="J062"):
         Encoder.load(folder)

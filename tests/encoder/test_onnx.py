@@ -89,14 +89,6 @@ def test_bytes_make_the_file_small(checkpoint: Callable[[str], Path], tmp_path: 
     assert rounded < 0.35 * whole
 
 
-def test_a_mix_of_layers_is_exported(checkpoint: Callable[[str], Path]) -> None:
-    encoder = Encoder.load(checkpoint("bert-fast"))
-    encoder.mix = torch.nn.Parameter(torch.tensor([0.5, 2.0, -1.0]))
-    ids, mask = batch(encoder, 12)
-    with torch.inference_mode():
-        assert torch.allclose(export_encoder(encoder)(ids, mask), encoder(ids, mask), atol=1e-5)
-
-
 def test_a_copy_and_a_pickle_run(exported: Path) -> None:
     encoder = OnnxEncoder.load(exported)
     ids, mask = batch(encoder, 7)

@@ -144,41 +144,6 @@ def test_vectors_are_held_once(make_nlp: MakeNLP) -> None:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_mix_of_layers(
-    family: str, make_nlp: MakeNLP, checkpoint: Callable, tmp_path: Path
-) -> None:
-    nlp = make_nlp(family=family, layers="mix")
-    text = SENTENCES[0]
-    model, tokenizer = (
-        AutoModel.from_pretrained(checkpoint(family)).eval(),
-        AutoTokenizer.from_pretrained(checkpoint(family)),
-    )
-    with torch.inference_mode():
-        output = model(
-            input_ids=torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True
-        )
-    states = (
-        *output.hidden_states[:-1],
-        output.last_hidden_state,
-    )  # ModernBERT's last hidden state is not the last layer's output
-    np.testing.assert_allclose(
-        vectors(nlp(text)), torch.stack(states).mean(0)[0].numpy(), atol=1e-5
-    )
-    mix = transformer(nlp).encoder.mix
-    assert mix is not None
-    mix.data = torch.tensor([0.0, 1.0, -1.0])
-    expected = sum(
-        weight * state
-        for weight, state in zip([0.24472847, 0.66524096, 0.09003057], states, strict=True)
-    )[0].numpy()
-    np.testing.assert_allclose(vectors(nlp(text)), expected, atol=1e-5)
-    nlp.to_disk(tmp_path)
-    assert np.array_equal(vectors(spacy.load(tmp_path)(text)), vectors(nlp(text)))
-    last = spacy.load(tmp_path, config={"components.transformer.model.layers": "last"})
-    np.testing.assert_allclose(vectors(last(text)), states[-1][0].numpy(), atol=1e-5)
-
-
 def test_settings_that_dont_exist() -> None:
     for code, settings in (
         ("J005", {"words": "none"}),

@@ -158,8 +158,8 @@ def test_saving_over_the_folder_that_weights_are_mapped_from(
 
 @pytest.mark.parametrize("storage", ["fp16", "bf16"])
 def test_storage(storage: str, make_nlp: MakeNLP, tmp_path: Path) -> None:
-    nlp = make_nlp(storage=storage, layers="mix")
-    full = make_nlp(layers="mix")
+    nlp = make_nlp(storage=storage)
+    full = make_nlp()
     nlp.to_disk(tmp_path / storage)
     full.to_disk(tmp_path / "fp32")
     sizes = [

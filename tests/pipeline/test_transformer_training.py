@@ -403,19 +403,6 @@ def test_gradual_unfreezing(make_nlp: MakeNLP) -> None:
     assert moving(nlp, 4) == [set()] + [{"layer.1."}] * 3
 
 
-@pytest.mark.parametrize("train_layers", [None, 0])
-def test_the_mix_learns(train_layers: int | None, make_nlp: MakeNLP) -> None:
-    nlp = make_nlp([tagger(listener())], tagged, layers="mix", train_layers=train_layers)
-    train_first(nlp)
-    before = weights(nlp)
-    train(nlp, tagged(nlp), 5)
-    mix = transformer(nlp).encoder.mix
-    assert mix is not None
-    # At its own rate: the softmax is to move visibly in a training that moves a weight by 5 * 1e-3.
-    assert mix.abs().max() > 0.05
-    assert changed(before, weights(nlp)) == (train_layers is None)
-
-
 def learned(make_nlp: MakeNLP, text: str = LONG, **settings: Any) -> torch.Tensor:
     """The gradient of all weights after one batch with a long document."""
     nlp = make_nlp([tagger(listener())], tagged, **settings)
