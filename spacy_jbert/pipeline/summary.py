@@ -17,7 +17,7 @@ _CLOSING = frozenset("」』）)】〉》”\"'")
 
 
 def summary(
-    doc: Doc, n: int = 3, *, redundancy: float = 0.3, min_characters: int = 10
+    doc: Doc, n: int = 3, *, redundancy: float = 0.5, min_characters: int = 10
 ) -> list[Span]:
     """Choose sentences for a summary.
 
