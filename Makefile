@@ -12,9 +12,10 @@ demo: $(INSTALLED)
 # Of these tests `make test` runs those that match; CI runs them all (MARKERS=).
 MARKERS ?= not slow
 
-# Two processes at least: most tests compute on one thread.
+# A process a core, and in each one thread: with more, tiny models wait for the other processes.
+# What several threads may break is tested in processes that have them.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "$(MARKERS)" --numprocesses auto --maxprocesses 4 --dist worksteal --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKERS)" --numprocesses auto --maxprocesses 4 --dist worksteal --durations 15
 
 # What CI adds to the tests.
 check: $(INSTALLED)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import torch
 from spacy.language import Language
 
 from spacy_jbert.encoder.checkpoint import Encoder
-from spacy_jbert.pretraining import callback, parallel
+from spacy_jbert.pretraining import parallel
+from spacy_jbert.pretraining import run as run_module
 from spacy_jbert.pretraining.callback import pretrain_mlm
 from spacy_jbert.pretraining.parallel import Part, in_processes, parts
 from spacy_jbert.pretraining.text import Document
@@ -35,6 +36,15 @@ SETTINGS: dict[str, Any] = {
 }
 Weights = dict[str, torch.Tensor]
 Run = Callable[..., Weights]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a forked process, so that both take as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -110,7 +120,7 @@ def test_killed_between_the_encoder_and_its_figures(
     def second() -> None:
         with pytest.MonkeyPatch.context() as patch:
             kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
-            patch.setattr(callback, "replacing", kill)
+            patch.setattr(run_module, "replacing", kill)
             run(tmp_path, max_steps=2, seed=1)
 
     assert killed(second, 100)
