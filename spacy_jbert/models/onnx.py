@@ -15,8 +15,8 @@ from ..encoder.checkpoint import Encoder
 from ..encoder.onnx import OnnxEncoder
 from ..errors import Errors, Warnings
 from ..types import Tok2VecModel, TransformerModel
-from .shim import EncoderShim
-from .transformer import build_transformer, check_range, inside_component, inside_component_cfg
+from .shim import EncoderShim, check_range
+from .transformer import build_transformer, inside_component, inside_component_cfg
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import logging
+import math
 import os
 import re
 import tempfile
@@ -23,12 +24,14 @@ from torch.utils.checkpoint import checkpoint
 
 from ..encoder.checkpoint import Encoder
 from ..errors import Errors, Warnings
-from ..wordpieces.segmentation import Segmenter, make_segmenter
+from ..wordpieces.segmentation import WORDS, Segmenter, make_segmenter
 
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORAGE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Of a rate from one layer to the next: with less, a layer learns nothing at all.
+_LEAST_DECAY = 0.01
 # No folder, no drive, nothing hidden; what Windows takes for a device is none either.
 _BARE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
@@ -165,13 +168,7 @@ class EncoderShim(Shim):
         return cast(list[str], self.vocabulary[ids].tolist())
 
     def _device(self) -> torch.device:
-        if self.device == "auto":
-            return get_torch_default_device()
-        device = torch.device(self.device)
-        if not _is_there(device):
-            logger.warning(Warnings.JW080.format(device=self.device))
-            return torch.device("cpu")
-        return device
+        return find_device(self.device)
 
     @contextlib.contextmanager
     def running(self, learn: bool) -> Iterator[Encoder]:
@@ -360,7 +357,7 @@ class EncoderShim(Shim):
     def from_bytes(self, data: bytes) -> "EncoderShim":
         """RAISES: ValueError J061 if the bytes aren't what `to_bytes` gives, J002, J003, J060."""
         if data:
-            files = _files(data)
+            files = packed_files(data)
             with tempfile.TemporaryDirectory() as folder:
                 for name, content in files.items():
                     (Path(folder) / name).write_bytes(content)
@@ -368,12 +365,11 @@ class EncoderShim(Shim):
         return self
 
 
-def _files(data: bytes) -> dict[str, bytes]:
-    """The files in an encoder's bytes.
+def packed_files(data: bytes) -> dict[str, bytes]:
+    """The files of a folder as bytes. Whoever made these chose the names, and files get written
+    under them: they have to be bare.
 
     RAISES: ValueError J061.
-
-    Whoever made the bytes chose the names, and files get written under them: they have to be bare.
     """
     try:
         files = srsly.msgpack_loads(data)
@@ -389,6 +385,58 @@ def _files(data: bytes) -> dict[str, bytes]:
     return files
 
 
+def make_shim(
+    *,
+    words: str,
+    device: str,
+    precision: str,
+    storage: str,
+    layer_decay: float,
+    train_layers: int | None,
+    unfreeze_steps: int,
+    gradient_checkpointing: bool,
+    tf32: bool,
+) -> EncoderShim:
+    """Make a shim of settings that a config has: see `build_transformer`.
+
+    RAISES: ValueError J005, J010, J040, J085, J087.
+    """
+    check_choice(Errors.J005, "words", words, WORDS)
+    check_choice(Errors.J010, "precision", precision, PRECISIONS)
+    check_choice(Errors.J040, "storage", storage, STORAGE)
+    check_device(device)
+    check_range("layer_decay", layer_decay, _LEAST_DECAY, 1.0)
+    check_range("train_layers", train_layers, 0, None)
+    check_range("unfreeze_steps", unfreeze_steps, 0, None)
+    return EncoderShim(
+        words=words,
+        device=device,
+        precision=precision,
+        storage=storage,
+        layer_decay=layer_decay,
+        train_layers=train_layers,
+        unfreeze_steps=unfreeze_steps,
+        gradient_checkpointing=gradient_checkpointing,
+        tf32=tf32,
+    )
+
+
+def check_choice(code: str, name: str, value: str, choices: Iterable[str]) -> None:
+    """RAISES: ValueError, with this message, for a value that isn't one of the choices."""
+    if value not in choices:
+        shown = ", ".join(map(repr, choices))
+        raise ValueError(code.format(**{name: value}, name=name, value=value, choices=shown))
+
+
+def check_range(name: str, value: float | None, least: float, most: float | None) -> None:
+    """RAISES: ValueError J087 for a number out of its range, or none (nan)."""
+    if value is None:
+        return
+    if not least <= value <= (math.inf if most is None else most):
+        wanted = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(Errors.J087.format(name=name, value=value, wanted=wanted))
+
+
 def check_device(name: str) -> None:
     """RAISES: ValueError J085 for what is neither "auto" nor a device that torch knows."""
     if name == "auto":
@@ -397,6 +445,19 @@ def check_device(name: str) -> None:
         torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise ValueError(Errors.J085.format(device=name)) from error
+
+
+def find_device(name: str) -> torch.device:
+    """RETURNS (torch.device): What a setting means on this machine: "auto" is spaCy's device. One
+    that isn't here is the CPU, which is told (JW080).
+    """
+    if name == "auto":
+        return get_torch_default_device()
+    device = torch.device(name)
+    if not _is_there(device):
+        logger.warning(Warnings.JW080.format(device=name))
+        return torch.device("cpu")
+    return device
 
 
 def _is_there(device: torch.device) -> bool:

@@ -13,11 +13,10 @@ from ..encoder.windows import WordpieceEncoder
 from ..errors import Errors
 from ..types import PairWindow, SpanModel
 from ..wordpieces.pairs import PairShape, pad
-from ..wordpieces.segmentation import WORDS
 from ..wordpieces.windows import batch_windows
 from .scale import scale
-from .shim import PRECISIONS, STORAGE, EncoderShim, check_device, send
-from .transformer import batch_overhead, check_range, to_array
+from .shim import EncoderShim, check_range, make_shim, send
+from .transformer import batch_overhead, to_array
 
 # With fewer wordpieces of it nobody knows what is asked.
 _LEAST_QUESTION = 4
@@ -62,28 +61,16 @@ def build_span_qa(
     RETURNS (SpanModel): `List[PairWindow] -> Floats2d`, *shape* `(n_pieces of all windows, 2)`.
     RAISES: ValueError J005, J010, J040, J058, J085, J087.
     """
-    for code, name, value, choices in (
-        (Errors.J005, "words", words, WORDS),
-        (Errors.J010, "precision", precision, PRECISIONS),
-        (Errors.J040, "storage", storage, STORAGE),
+    for name, number, least in (
+        ("window", window, 1),
+        ("overlap", overlap, 0),
+        ("train_window", train_window, 1),
+        ("max_question", max_question, 1),
+        ("max_answer", max_answer, 1),
+        ("max_batch_pieces", max_batch_pieces, 1),
     ):
-        if value not in choices:
-            named = ", ".join(map(repr, choices))
-            raise ValueError(code.format(**{name: value}, name=name, value=value, choices=named))
-    check_device(device)
-    for name, number, least, most in (
-        ("window", window, 1, None),
-        ("overlap", overlap, 0, None),
-        ("train_window", train_window, 1, None),
-        ("max_question", max_question, 1, None),
-        ("max_answer", max_answer, 1, None),
-        ("max_batch_pieces", max_batch_pieces, 1, None),
-        ("layer_decay", layer_decay, 0.01, 1.0),
-        ("train_layers", train_layers, 0, None),
-        ("unfreeze_steps", unfreeze_steps, 0, None),
-    ):
-        check_range(name, number, least, most)
-    shim = EncoderShim(
+        check_range(name, number, least, None)
+    shim = make_shim(
         words=words,
         device=device,
         precision=precision,

@@ -4,7 +4,6 @@
 length-sorted batches of windows and puts the vectors back into document order. The torch side is in
 `shim.py`."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +23,6 @@ from ..encoder.windows import WordpieceEncoder
 from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..wordpieces.alignment import align_docs, ragged_ranges, token_offsets
-from ..wordpieces.segmentation import WORDS
 from ..wordpieces.windows import (
     CHOICES,
     Window,
@@ -34,7 +32,7 @@ from ..wordpieces.windows import (
     plan_windows,
 )
 from .listener import pool
-from .shim import PRECISIONS, STORAGE, EncoderShim, check_device, send
+from .shim import EncoderShim, check_choice, check_range, make_shim, send
 from .vectors import DocVectors, RaggedBatch
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its
@@ -48,8 +46,6 @@ _LAUNCHES = 2048
 # width.
 _LEAST_OVERHEAD = 32
 _CALLS = 2**22
-# Of a rate from one layer to the next: with less, a layer learns nothing at all.
-_LEAST_DECAY = 0.01
 
 
 def build_transformer(
@@ -108,32 +104,20 @@ def build_transformer(
     RETURNS (TransformerModel): `List[Doc] -> FullTransformerBatch`.
     RAISES: ValueError J005, J010, J040, J085, J087.
     """
-    for code, name, value, choices in (
-        (Errors.J005, "words", words, WORDS),
-        (Errors.J010, "precision", precision, PRECISIONS),
-        (Errors.J040, "storage", storage, STORAGE),
-        (Errors.J040, "layers", layers, ("last",)),
-        (Errors.J040, "window_choice", window_choice, CHOICES),
+    for name, value, choices in (
+        ("layers", layers, ("last",)),
+        ("window_choice", window_choice, CHOICES),
     ):
-        if value not in choices:
-            raise ValueError(
-                code.format(
-                    **{name: value}, name=name, value=value, choices=", ".join(map(repr, choices))
-                )
-            )
-    check_device(device)
-    for name, number, least, most in (
-        ("window", window, 1, None),
-        ("overlap", overlap, 0, None),
-        ("max_batch_pieces", max_batch_pieces, 1, None),
-        ("train_layers", train_layers, 0, None),
-        ("unfreeze_steps", unfreeze_steps, 0, None),
-        ("layer_decay", layer_decay, _LEAST_DECAY, 1.0),
-        ("train_windows", train_windows, 1, None),
-        ("predict_windows", predict_windows, 1, None),
+        check_choice(Errors.J040, name, value, choices)
+    for name, number, least in (
+        ("window", window, 1),
+        ("overlap", overlap, 0),
+        ("max_batch_pieces", max_batch_pieces, 1),
+        ("train_windows", train_windows, 1),
+        ("predict_windows", predict_windows, 1),
     ):
-        check_range(name, number, least, most)
-    shim = EncoderShim(
+        check_range(name, number, least, None)
+    shim = make_shim(
         words=words,
         device=device,
         precision=precision,
@@ -163,15 +147,6 @@ def build_transformer(
             "replace_listener_cfg": _replace_listener_cfg,
         },
     )
-
-
-def check_range(name: str, value: float | None, least: float, most: float | None) -> None:
-    """RAISES: ValueError J087 for a number out of its range, or none (nan)."""
-    if value is None:
-        return
-    if not least <= value <= (math.inf if most is None else most):
-        wanted = f"{least} or more" if most is None else f"from {least} to {most}"
-        raise ValueError(Errors.J087.format(name=name, value=value, wanted=wanted))
 
 
 def build_tok2vec_transformer(
