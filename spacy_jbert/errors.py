@@ -235,7 +235,7 @@ class Errors(metaclass=_WithCodes):
         "most likely one of {files}. Compile user dictionaries again, or install sudachidict again."
     )
     J097 = (
-        "Pretraining was interrupted (Ctrl-C). What was complete in '{path}', prepared text and "
+        "Training was interrupted (Ctrl-C). What was complete in '{path}', prepared text and "
         "checkpoints, is kept: run the same command again to go on from there."
     )
     J098 = (
@@ -268,7 +268,7 @@ class Errors(metaclass=_WithCodes):
         "remove auto_map from the file."
     )
     J061 = (
-        "These bytes can't be read as an encoder: {reason}. Give what to_bytes of a pipeline or "
+        "These bytes can't be read as a model: {reason}. Give what to_bytes of a pipeline or "
         "component returned, whole and unchanged."
     )
     J062 = (
@@ -338,9 +338,9 @@ class Errors(metaclass=_WithCodes):
     )
     J107 = "Can't write to the output folder '{path}': {reason}"
     J108 = "{setting} = {value!r} can't be used: {reason}"
-    J109 = "Pretraining needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
+    J109 = "Training an encoder needs the package '{package}': pip install 'spacy-jbert[pretrain]'"
     J110 = (
-        "Pretraining was told to stop ({signal}). The last complete checkpoint is of step {step} "
+        "Training was told to stop ({signal}). The last complete checkpoint is of step {step} "
         "of {steps}. Run the same command again to go on from there."
     )
     J130 = (
@@ -861,7 +861,6 @@ class Errors(metaclass=_WithCodes):
         "The encoder in '{path}' ({family}) can't be made a decoder. Take one of the families "
         "{families}, whose tokenizer puts a piece before and behind a text."
     )
-    J554 = "How good texts are is told by sacrebleu: pip install 'spacy-jbert[seq2seq]'"
     J555 = (
         "'{path}' holds no model that writes texts but {family}. Train one by "
         "project/scripts/train_seq2seq.py, and name the folder 'model' that it leaves."

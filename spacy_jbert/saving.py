@@ -6,7 +6,9 @@ when it is complete. What is copied file by file (`spacy train` makes model-best
 files.json what belongs to it, and is refused while something is missing."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,21 @@ def save_whole(nlp: Language) -> None:
     """Let a pipeline's `to_disk` be whole or not there, and its `from_disk` refuse what isn't."""
     nlp.to_disk = partial(_to_disk, nlp)
     nlp.from_disk = partial(_from_disk, nlp)
+
+
+@contextmanager
+def telling_damage(name: str, where: str | Path) -> Iterator[None]:
+    """While a component reads what was saved.
+
+    name (str): The component's. where (str | Path): What it reads.
+    RAISES: ValueError J091 for whatever goes wrong; what has a code of ours as it is.
+    """
+    try:
+        yield
+    except Exception as error:  # of msgpack, json, numpy, thinc: they have no common base
+        if re.search(r"\[J\d{3}\]", str(error)):
+            raise
+        raise ValueError(Errors.J091.format(name=name, where=where, reason=error)) from error
 
 
 def _to_disk(nlp: Language, path: str | Path, *, exclude: Iterable[str] = ()) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import srsly
+
 from spacy_jbert.corpora.json_records import read_jsonl
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.storage import replacing
@@ -35,8 +37,8 @@ def main(source: Path, out: Path, seed: int = 42) -> None:
     reports = sorted(read_reports(source), key=company_code)
     parts = split_companies([company_code(report) for report in reports], seed)
     with replacing(out / "polarity.jsonl", out / "targets.jsonl") as (polarity, targets):
-        _write(polarity, polarity_records(reports, parts))
-        _write(targets, target_records(reports, parts))
+        srsly.write_jsonl(polarity, polarity_records(reports, parts))
+        srsly.write_jsonl(targets, target_records(reports, parts))
     counts = [list(parts.values()).count(part) for part in ("train", "dev", "test")]
     print(f"{len(reports)} companies: {' / '.join(map(str, counts))}")
     if source.is_dir() or hashlib.md5(source.read_bytes()).hexdigest() != MEASURED:
@@ -141,11 +143,6 @@ def _sentences(
                     "split": parts[code],
                 },
             )
-
-
-def _write(path: Path, records: Iterable[Report]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What a record's values may be: labels, text, the ends of spans; and how errors show them."""
+"""What a record's values may be: labels, text, the ends of spans, times; and how errors show
+them."""
 
 import reprlib
 import unicodedata
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from ..errors import DataError, Errors, Warnings
 
 Notes = Counter[str]
 """How often each warning (a message with a place for its `count`) was earned."""
+
+JAPAN = timezone(timedelta(hours=9))
 
 # Zero-width characters, which are no white space to Unicode, but as invisible.
 _INVISIBLE = "\u200b\u2060\ufeff"
@@ -69,3 +73,17 @@ def encodable(value: str, path: Path | None, line: int | None) -> str:
         message = Errors.J215.format(value=shortened(value), position=error.start)
         raise DataError(message, path=path, line=line) from None
     return value
+
+
+def seconds_since_1970(when: str) -> float:
+    """RETURNS (float): A time in ISO 8601; Japanese time where it doesn't say.
+
+    RAISES: ValueError for what is none, or can't be told in Japanese time.
+    """
+    moment = datetime.fromisoformat(when)
+    seconds = moment.replace(tzinfo=moment.tzinfo or JAPAN).timestamp()
+    try:
+        datetime.fromtimestamp(seconds, JAPAN)
+    except (OverflowError, OSError) as error:  # the first and the last day there is
+        raise ValueError(str(error)) from error
+    return seconds

@@ -14,6 +14,7 @@ from spacy.training import Example
 from ..errors import Errors
 from ..pipeline.soft_tags import soft_components
 from ..pipeline.textcat import JBertTextCat
+from ..pretraining.once import file_fingerprint
 from ..pretraining.text import find_files
 from .raw_texts import draw_sentences
 from .teacher import fingerprint, label, read_labelled, soft_ners
@@ -74,7 +75,7 @@ def distill(
         }
         settings = of_draw | {
             "teacher": fingerprint(teacher),
-            "text": [[file.name, file.stat().st_size] for file in files],
+            "text": [[file.name, file_fingerprint(file)] for file in files],
         }
         label(where, settings, teacher, lambda: draw_sentences(files, **of_draw))
         done = True

@@ -91,7 +91,7 @@ def _weights(tags: Sequence[NDArray | Expected], n_tags: int) -> NDArray:
     known. *Shape:* `(n_tokens, n_tags)`.
     """
     # The last row is for -1.
-    known = np.vstack((np.eye(n_tags), np.zeros(n_tags)))
+    known = np.vstack((np.eye(n_tags, dtype="f"), np.zeros(n_tags, dtype="f")))
     return np.concatenate([of.tags if isinstance(of, Expected) else known[of] for of in tags])
 
 

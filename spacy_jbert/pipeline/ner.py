@@ -32,7 +32,7 @@ from ..models.crf import Expected, require_temperature
 from ..models.finite import finite, finite_weights
 from ..models.listener import is_units
 from ..models.tag_loss import tag_loss
-from ..saving import save_whole
+from ..saving import save_whole, telling_damage
 from ..types import Ints, TaggerModel, TagScores
 from ..wordpieces.alignment import token_offsets
 from ..wordpieces.units import split_tokens, unit_doc, unit_starts
@@ -490,12 +490,8 @@ class JBertNER(TrainablePipe):
 
         RAISES: ValueError J054, J056, J091.
         """
-        try:
+        with telling_damage(self.name, path):
             super().from_disk(path, exclude=exclude)
-        except Exception as error:  # of msgpack, numpy, json, thinc: they have no common base
-            raise ValueError(
-                Errors.J091.format(name=self.name, where=path, reason=error)
-            ) from error
         self._require_sound()
         return self
 
@@ -512,12 +508,8 @@ class JBertNER(TrainablePipe):
 
         RAISES: ValueError J054, J056, J091.
         """
-        try:
+        with telling_damage(self.name, "bytes"):
             super().from_bytes(data, exclude=exclude)
-        except Exception as error:
-            raise ValueError(
-                Errors.J091.format(name=self.name, where="bytes", reason=error)
-            ) from error
         self._require_sound()
         return self
 

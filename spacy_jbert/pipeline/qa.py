@@ -45,7 +45,7 @@ from ..models.finite import finite, finite_weights
 from ..models.shim import EncoderShim
 from ..models.span_qa import pair_shape
 from ..models.spans import KEPT, Spans, best_spans, span_loss
-from ..saving import save_whole
+from ..saving import save_whole, telling_damage
 from ..storage import readable, replacing
 from ..types import Ints, PairWindow, Pieces, SpanModel
 from ..wordpieces.alignment import align, token_offsets
@@ -482,14 +482,8 @@ class JBertQA(TrainablePipe):
             marks["encoder"] = read_generation(folder)
 
         def read(path_of: Path, reader: Callable[[Path], None]) -> None:
-            try:
+            with telling_damage(self.name, path_of):
                 reader(path_of)
-            except Exception as error:  # of msgpack, json, thinc: they have no common base
-                if isinstance(error, ValueError) and "[J" in str(error):
-                    raise
-                raise ValueError(
-                    Errors.J091.format(name=self.name, where=path_of, reason=error)
-                ) from error
 
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda file: read(file, read_cfg),
@@ -514,14 +508,8 @@ class JBertQA(TrainablePipe):
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "JBertQA":
         """RAISES: ValueError J054, J056, J061, J091."""
-        try:
+        with telling_damage(self.name, "bytes"):
             super().from_bytes(data, exclude=exclude)
-        except Exception as error:
-            if isinstance(error, ValueError) and "[J" in str(error):
-                raise
-            raise ValueError(
-                Errors.J091.format(name=self.name, where="bytes", reason=error)
-            ) from error
         self._set_dims()
         self._require_sound()
         return self

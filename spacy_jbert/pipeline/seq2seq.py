@@ -3,10 +3,8 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import srsly
-import torch
 from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.tokens import Doc
@@ -14,6 +12,7 @@ from spacy.training import Example
 from spacy.util import minibatch
 
 from ..errors import Errors
+from ..models.shim import check_device, find_device, packed_files
 from ..saving import save_whole
 from ..seq2seq.model import Seq2Seq
 
@@ -32,7 +31,7 @@ def make_seq2seq(
     num_beams (int): How many beginnings of a text are followed at once; 1 takes the most probable
         piece each time.
     max_pieces (int): The most wordpieces of a text.
-    device (str): "auto" for a GPU where there is one, or what torch calls it.
+    device (str): "auto" follows spaCy's device; or what torch calls it.
     """
     save_whole(nlp)
     return JBertSeq2Seq(name, num_beams=num_beams, max_pieces=max_pieces, device=device)
@@ -42,7 +41,7 @@ class JBertSeq2Seq(Pipe):
     """Writes a text for each Doc; it is trained elsewhere.
 
     name (str): The component's name. num_beams, max_pieces, device: See `make_seq2seq`.
-    RAISES: ValueError J549.
+    RAISES: ValueError J085, J549.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class JBertSeq2Seq(Pipe):
                     where=f"Component '{name}'", name=setting, value=value, wanted="1 or more"
                 )
                 raise ValueError(message)
+        check_device(device)
         self.name = name
         self.num_beams, self.max_pieces, self.device = num_beams, max_pieces, device
         self.seq2seq: Seq2Seq | None = None
@@ -83,8 +83,7 @@ class JBertSeq2Seq(Pipe):
 
     def set_model(self, seq2seq: Seq2Seq) -> None:
         """Write with this model from now on."""
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
-        seq2seq.model.to(auto if self.device == "auto" else self.device)
+        seq2seq.model.to(find_device(self.device))
         self.seq2seq = seq2seq
 
     def __call__(self, doc: Doc) -> Doc:
@@ -98,17 +97,16 @@ class JBertSeq2Seq(Pipe):
         """
         if self.seq2seq is None:
             raise ValueError(Errors.J559.format(name=self.name))
+        longest = min(self.max_pieces, self.seq2seq.max_target - 1)
         for docs in minibatch(stream, batch_size):
-            texts = self.seq2seq.generate(
-                docs, num_beams=self.num_beams, max_pieces=self._longest()
-            )
+            try:
+                texts = self.seq2seq.generate(docs, num_beams=self.num_beams, max_pieces=longest)
+            except Exception as error:  # whose kind is the error handler's business
+                self.get_error_handler()(self.name, self, docs, error)
+                continue
             for doc, text in zip(docs, texts, strict=True):
                 doc._.set(NAME, text)
             yield from docs
-
-    def _longest(self) -> int:
-        most = self.max_pieces if self.seq2seq is None else self.seq2seq.max_target - 1
-        return min(self.max_pieces, most)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """See `Language.to_disk`."""
@@ -134,18 +132,13 @@ class JBertSeq2Seq(Pipe):
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "JBertSeq2Seq":
         """See `Language.from_bytes`.
 
-        RAISES: ValueError J091 for other bytes, and what `Seq2Seq.load` raises.
+        RAISES: ValueError J061 for other bytes, and what `Seq2Seq.load` raises.
         """
-        try:
-            files: dict[str, Any] = srsly.msgpack_loads(data)
-            content = {Path(name).name: bytes(file) for name, file in files.items()}
-        except Exception as error:  # of msgpack, which has no common base
-            message = Errors.J091.format(name=self.name, where="bytes", reason=error)
-            raise ValueError(message) from error
-        if not content:
+        files = packed_files(data)
+        if not files:
             return self
         with tempfile.TemporaryDirectory() as folder:
-            for name, file in content.items():
+            for name, file in files.items():
                 (Path(folder) / name).write_bytes(file)
             self.set_model(Seq2Seq.load(Path(folder)))
         return self

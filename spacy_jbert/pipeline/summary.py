@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
 from ..errors import Errors
+from ..models.diversity import choose_diverse
 
 EXTENSION = "summary"
 # After one of these, and closing brackets behind it, a sentence ends where the Doc has none of its
@@ -53,18 +54,11 @@ def choose(vectors: NDArray[np.float32], n: int, redundancy: float) -> list[int]
     vectors (NDArray): *Shape:* `(n_sentences, width)`.
     RETURNS (list[int]): Their numbers, the first choice first.
     """
-    likeness = _likeness(vectors)
+    # Those that are equal but for rounding are equal on every machine.
+    likeness = np.round(_likeness(vectors), 6)
     # Whether a sentence is like others, and whether it is like the chosen ones, are measured alike.
-    centrality = _scaled(likeness.mean(axis=1))
-    chosen: list[int] = []
-    cost = np.zeros(len(vectors))
-    while len(chosen) < min(n, len(vectors)):
-        worth = (1.0 - redundancy) * centrality - redundancy * cost
-        worth[chosen] = -np.inf
-        # Equal but for rounding: the first, on every machine.
-        chosen.append(int(np.argmax(np.round(worth, 6))))
-        cost = np.maximum(cost, likeness[chosen[-1]])
-    return chosen
+    centrality = np.round(_scaled(likeness.mean(axis=1)), 6)
+    return choose_diverse(centrality, likeness.__getitem__, n, redundancy)
 
 
 def _likeness(vectors: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -149,11 +149,8 @@ def pretrain_mlm(
             raise ImportError(Errors.J109.format(package=error.name)) from error
         pipe = _component(nlp, component)
         folder = writable(Path(output))
-        try:
-            with alone_in(folder):
-                _pretrain(nlp, pipe, folder, settings)
-        except KeyboardInterrupt:  # in training, only the second one gets here
-            raise SystemExit(Errors.J097.format(path=folder)) from None
+        with alone_in(folder):
+            _pretrain(nlp, pipe, folder, settings)
         if not PartialState().is_main_process:
             raise SystemExit(0)  # one process is enough for the rest of the command
         return make_portable()(nlp) if portable else nlp
@@ -241,19 +238,23 @@ def _sizes(encoder: Encoder, settings: dict[str, Any]) -> dict[str, int]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder. The lock is the operating system's, and so ends with
+    """Keep other runs out of an output folder, and say what is left where one is interrupted. The
+    lock is the operating system's, and so ends with
     the process, however that ends; under torchrun it is the first process's.
 
     RAISES: RuntimeError J133 where another run is at work; J137 in a process that was started to
-        cut text, where a script does its work without a guard.
+        cut text, where a script does its work without a guard; SystemExit J097.
     """
     refuse_helpers()
-    if int(os.environ.get("RANK", "0")):
-        yield
-        return
-    refusal = RuntimeError(Errors.J133.format(path=folder))
-    with alone(folder / "lock", refusal, patience=_PATIENCE):
-        yield
+    try:
+        if int(os.environ.get("RANK", "0")):
+            yield
+            return
+        refusal = RuntimeError(Errors.J133.format(path=folder))
+        with alone(folder / "lock", refusal, patience=_PATIENCE):
+            yield
+    except KeyboardInterrupt:  # in training, only the second one gets here
+        raise SystemExit(Errors.J097.format(path=folder)) from None
 
 
 def finished(folder: Path, key: str) -> bool:

@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -42,7 +44,6 @@ def run_pretraining(
     from .batches import Batches
     from .objective import MaskedLM
     from .trainer import (
-        CANNOT_WRITE,
         PretrainingTrainer,
         last_checkpoint,
         threads_of,
@@ -125,7 +126,7 @@ def run_pretraining(
         raise FloatingPointError(Errors.J136.format(loss=loss, step=steps))
     if not trainer.is_world_process_zero():
         return
-    try:
+    with telling_full_disk(folder, run, steps):
         whole.save(encoder, folder / "encoder")
         if curve.can_draw():
             curve.draw(trainer.state.log_history, folder / "learning_curve.svg")
@@ -154,11 +155,6 @@ def run_pretraining(
         }
         with replacing(folder / "metrics.json") as (new,):
             new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
-    except CANNOT_WRITE as error:
-        step = step_of(last_checkpoint(run, key))
-        raise OSError(
-            Errors.J134.format(path=folder, reason=error, step=step, steps=steps)
-        ) from error
     logger.info("Held out, before: %s", metrics["before"])
     logger.info("Held out, after: %s", metrics["after"])
 
@@ -177,6 +173,24 @@ def _begun(run: Path, steps: int) -> Path | None:
         if checkpoint := last_checkpoint(begun, begun.name):
             return checkpoint
     return None
+
+
+@contextmanager
+def telling_full_disk(folder: Path, run: Path, steps: int) -> Iterator[None]:
+    """While the result of a training is written.
+
+    folder (Path): Where to. run (Path): Of the checkpoints; its name is the run's key.
+    steps (int): Of the training.
+    RAISES: OSError J134.
+    """
+    from .trainer import CANNOT_WRITE, last_checkpoint
+
+    try:
+        yield
+    except CANNOT_WRITE as error:
+        step = step_of(last_checkpoint(run, run.name))
+        message = Errors.J134.format(path=folder, reason=error, step=step, steps=steps)
+        raise OSError(message) from error
 
 
 def step_of(checkpoint: Path | None) -> int:

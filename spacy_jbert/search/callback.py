@@ -17,6 +17,7 @@ from ..pipeline.vectors import DocVectors
 from ..pretraining.callback import alone_in, finished, origin, writable
 from ..pretraining.once import fingerprint, hashes, tokenizer_identity
 from ..pretraining.reporting import reporters
+from ..pretraining.run import figures_of, step_of, telling_full_disk
 from ..storage import replacing
 from .contrastive import Objective, PairBatches, PairEncoder, make_batches
 from .pairs import Fields, Pair, read_pairs
@@ -229,18 +230,19 @@ def _tune(
     )
     evaluation = batches(held_out, shuffled=False) if held_out else None
     figures = _train(model, encoder, training, evaluation, folder / "runs" / key, settings)
-    encoder.save(folder / "encoder")
-    metrics = {
-        "run": key,
-        "encoder": hashes(folder / "encoder"),
-        "objective": objective,
-        "steps": steps,
-        "pairs": {"trained on": len(train), "held out": len(held_out)},
-        **figures,
-        "settings": settings,
-    }
-    with replacing(folder / "metrics.json") as (new,):
-        new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
+    with telling_full_disk(folder, folder / "runs" / key, steps):
+        encoder.save(folder / "encoder")
+        metrics = {
+            "run": key,
+            "encoder": hashes(folder / "encoder"),
+            "objective": objective,
+            "steps": steps,
+            "pairs": {"trained on": len(train), "held out": len(held_out)},
+            **figures,
+            "settings": settings,
+        }
+        with replacing(folder / "metrics.json") as (new,):
+            new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def _objective(setting: Objective, *parts: Sequence[Pair]) -> Objective:
@@ -267,7 +269,6 @@ def _train(
     RETURNS (dict[str, Any]): The figures before and after.
     RAISES: SystemExit J110 where it was told to stop.
     """
-    from ..pretraining.run import figures_of, step_of
     from ..pretraining.trainer import last_checkpoint, threads_of, training_arguments
     from .trainer import PairTrainer
 

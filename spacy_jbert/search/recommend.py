@@ -6,8 +6,7 @@ is nearest to the clicked ones. Nobody needs to have clicked on what is found.
         print(hit.score, hit.id, hit.text)
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -17,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..corpora.readers import Row, read_rows
+from ..corpora.values import seconds_since_1970
 from ..errors import DataError, Errors
-from .diversify import diversify
+from ..models.diversity import choose_diverse
 from .index import Hit, Index
 
 DAY = 86_400.0
@@ -43,7 +43,7 @@ class Recommender:
         clicked for so many hours. None: all clicks.
     recent (int): So many clicks count at most, the last ones.
     diversity (float): How much a list avoids items that are like each other, 0 to 1: see
-        `diversify`.
+        `choose_diverse`.
     RAISES: ValueError J580.
     """
 
@@ -137,7 +137,8 @@ class Recommender:
         # BM25 has another scale than cosines.
         relevance = scores / max(1.0, float(scores.max()))
         vectors = np.stack([self.index.vector(self._rows[hit.id]) for hit in found])
-        return [found[i] for i in diversify(relevance, vectors, n, self.diversity)]
+        chosen = choose_diverse(relevance, lambda i: vectors @ vectors[i], n, self.diversity)
+        return [found[i] for i in chosen]
 
 
 def read_clicks(
@@ -149,7 +150,7 @@ def read_clicks(
 ) -> list[Click]:
     """Read clicks from records of any kind that `read_rows` reads; by time, the first one first.
 
-    time_field (str): ISO 8601 (UTC where it doesn't say), or seconds since 1970.
+    time_field (str): ISO 8601 (Japanese time where it doesn't say), or seconds since 1970.
     RAISES: DataError with file and line: J582 for an empty user or item, J583 for what is no time;
         J584 if there is nothing.
     """
@@ -186,8 +187,15 @@ def _time(value: Any) -> float:
     try:
         seconds = float(value)
     except ValueError:
-        moment = datetime.fromisoformat(value)
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return seconds_since_1970(value)
     if not isfinite(seconds):
         raise ValueError(value)
     return seconds
+
+
+def by_user(clicks: Iterable[Click]) -> dict[str, list[Click]]:
+    """RETURNS (dict): The clicks of each user."""
+    users: dict[str, list[Click]] = {}
+    for click in clicks:
+        users.setdefault(click.user, []).append(click)
+    return users

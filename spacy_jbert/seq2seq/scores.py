@@ -10,12 +10,12 @@ def scores(written: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
 
     RETURNS (dict[str, float]): `exact`, the share of those that are the same; `chrf`, F of
         n-grams of characters (Popović 2015), 0 to 100.
-    RAISES: ImportError J554 if sacrebleu is missing.
+    RAISES: ImportError J469 if sacrebleu is missing.
     """
     try:
         from sacrebleu.metrics.chrf import CHRF
     except ImportError as error:
-        raise ImportError(Errors.J554) from error
+        raise ImportError(Errors.J469.format(package="sacrebleu", extra="seq2seq")) from error
     exact = sum(a == b for a, b in zip(written, wanted, strict=True)) / len(wanted)
     chrf = CHRF().corpus_score(list(written), [list(wanted)]).score
     return {"exact": round(exact, 4), "chrf": round(chrf, 2)}

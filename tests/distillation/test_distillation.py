@@ -137,12 +137,19 @@ def test_labelling_leaves_chance_as_it_was(
 
 
 def test_other_settings_are_not_mixed(
-    make_corpus: Callable, make_nlp: Callable, both: Callable, teacher: Path
+    make_corpus: Callable, make_nlp: Callable, both: Callable, teacher: Path, raw: Path
 ) -> None:
     nlp = make_nlp(heads(), both)
     list(make_corpus()(nlp))
     with pytest.raises(ValueError, match=r"J545.*\(limit\)"):
         list(make_corpus(limit=5)(nlp))
+    file = next(path for path in (raw, *raw.rglob("*")) if path.is_file())
+    before = file.read_bytes()
+    # Of the same name and size.
+    file.write_bytes(before[:-1] + b" ")
+    with pytest.raises(ValueError, match=r"J545.*\(text\)"):
+        list(make_corpus()(nlp))
+    file.write_bytes(before)
     meta = json.loads((teacher / "meta.json").read_text(encoding="utf-8"))
     (teacher / "meta.json").write_text(json.dumps(meta | {"version": "9"}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"J545.*\(teacher\)"):

@@ -17,6 +17,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from spacy_jbert.corpora.values import seconds_since_1970
 from spacy_jbert.errors import DataError
 from spacy_jbert.streams import delivery
 from spacy_jbert.streams.delivery import Outbox, Webhook
@@ -211,6 +212,9 @@ def test_a_webhook_is_told_at_least_once(
         b'{"text": "\\ud800", "time": "2026-01-01"}',
         b"[" * 100000,
         b'{"text": 1, "time": 1}',
+        b'{"text": "a", "time": "2026-01-01", "id": "\\ud800"}',
+        b'{"text": "a", "time": "0001-01-01"}',
+        b'{"text": "a", "time": "0001-01-01T00:00:00+23:00"}',
     ],
 )
 def test_broken_lines(content: bytes | None) -> None:
@@ -219,8 +223,9 @@ def test_broken_lines(content: bytes | None) -> None:
 
 
 def test_times() -> None:
-    assert finance.seconds("2026-01-01T09:00:00") == finance.seconds("2026-01-01T00:00:00Z")
-    assert finance.iso(finance.seconds("2026-01-01T00:00:00Z")) == "2026-01-01T09:00:00+09:00"
+    there = seconds_since_1970("2026-01-01T00:00:00Z")
+    assert seconds_since_1970("2026-01-01T09:00:00") == there
+    assert finance.iso(there) == "2026-01-01T09:00:00+09:00"
 
 
 def test_other_settings_are_refused(nlp: Language, stream: Path) -> None:

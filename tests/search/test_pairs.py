@@ -1,5 +1,6 @@
 """Pairs of texts: how they are read, what an encoder learns from them, runs that are killed."""
 
+import errno
 import json
 import os
 import signal
@@ -216,6 +217,24 @@ def test_what_was_stopped_goes_on(
     stopped = make(checkpoint("bert-fast"))
     tune_pairs(str(clicked), str(tmp_path / "stopped"), **SMALL)(stopped)
     assert same(weights(stopped), weights(whole))
+
+
+def test_ctrl_c_and_a_full_disk_are_one_line(
+    nlp: Language, clicked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, error, code in (
+        ("spacy_jbert.search.callback.make_batches", KeyboardInterrupt(), "J097"),
+        ("spacy_jbert.encoder.checkpoint.Encoder.save", OSError(errno.ENOSPC, "full"), "J134"),
+    ):
+
+        def fail(*_: Any, error: BaseException = error, **settings: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(place, fail)
+            with pytest.raises((SystemExit, OSError), match=code):
+                tune_pairs(str(clicked), str(tmp_path / "out"), **SMALL)(nlp)
+    assert not (tmp_path / "out/metrics.json").exists()
 
 
 def test_a_pipeline_from_the_config(

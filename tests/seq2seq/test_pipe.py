@@ -3,9 +3,11 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
+import srsly
 import torch
 from spacy.language import Language
 from transformers import AutoTokenizer, EncoderDecoderModel
@@ -98,8 +100,39 @@ def test_what_it_cannot_be_made_of(checkpoint: Callable[[str], Path], trained: P
     for folder, code in ((checkpoint("bert-fast"), "J555.*bert"), (trained, "J003")):
         with pytest.raises(ValueError, match=code):
             JBertSeq2Seq().initialize(list, folder=str(folder))
-    with pytest.raises(ValueError, match="J091"):
-        JBertSeq2Seq().from_bytes(b"\xc1")
+    with pytest.raises(ValueError, match="J085"):
+        JBertSeq2Seq(device="zz")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xc1", *(srsly.msgpack_dumps({name: b"x"}) for name in ("../out", "..", "/tmp/x", "con"))],
+)
+def test_bytes_that_are_no_model(data: bytes) -> None:
+    with pytest.raises(ValueError, match="J061"):
+        JBertSeq2Seq().from_bytes(data)
+
+
+def test_a_batch_that_fails_is_the_error_handlers(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = nlp.get_pipe("seq2seq")
+    assert isinstance(pipe, JBertSeq2Seq)
+    assert pipe.seq2seq is not None
+    generate = pipe.seq2seq.generate
+
+    def fail(docs: list, **settings: Any) -> list[str]:
+        if any(doc.text == "東京" for doc in docs):
+            raise RuntimeError("out of memory")
+        return generate(docs, **settings)
+
+    monkeypatch.setattr(pipe.seq2seq, "generate", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(nlp.pipe(["東京", "猫"], batch_size=1))
+    failed: list[str] = []
+    nlp.set_error_handler(lambda name, _, docs, error: failed.extend(doc.text for doc in docs))
+    done = [doc.text for doc in nlp.pipe(["電車", "東京", "猫"], batch_size=1)]
+    assert (done, failed) == (["電車", "猫"], ["東京"])
 
 
 def test_a_damaged_model_is_refused(nlp: Language, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ before or behind, in full or half width. Sentences are real ones of chABSA's tes
 (project/corpus/chabsa/polarity.jsonl), each of its own company, or the scenario's own.
 """
 
-import json
 import random
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import srsly
 import typer
 
 from spacy_jbert.corpora.companies import FORMS, Company, read_companies
@@ -69,7 +69,7 @@ def main(
     hours: Annotated[float, typer.Option(help="Length of a surge")] = 24.0,
     seed: int = 42,
 ) -> None:
-    """Write stream.jsonl, surges.jsonl and companies.csv to the folder `out`."""
+    """Write stream.jsonl, surges.jsonl and companies.jsonl to the folder `out`."""
     rows = [row for row in read_rows(sentences) if row.get("split") == "test"]
     pool = [sentence_of(row) for row in rows]
     table = read_companies(companies) if companies is not None else companies_of(rows)
@@ -80,10 +80,10 @@ def main(
     records = [news(n, item, table, pool, chance) for n, item in enumerate(items)]
     targets = [out / name for name in ("stream.jsonl", "surges.jsonl", "companies.jsonl")]
     with replacing(*targets) as (stream, gold, names):
-        write(stream, records)
-        write(gold, (asdict(surge) | times(surge) for surge in planted))
+        srsly.write_jsonl(stream, records)
+        srsly.write_jsonl(gold, (asdict(surge) | times(surge) for surge in planted))
         aliases = (asdict(company) | {"aliases": ";".join(company.aliases)} for company in table)
-        write(names, aliases)
+        srsly.write_jsonl(names, aliases)
     print(f"{len(records):,} items of {len(table)} companies in {days:g} days, {surges} surges")
 
 
@@ -217,12 +217,6 @@ def moment(days: float) -> str:
 def times(surge: Surge) -> dict[str, str]:
     """RETURNS (dict): Begin and end of a surge as ISO 8601."""
     return {"begin": moment(surge.begin), "end": moment(surge.end)}
-
-
-def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ raises the alert included). Any other alert is a false alarm.
 
 import statistics
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -20,6 +19,7 @@ from spacy.language import Language
 from tqdm import tqdm
 
 from spacy_jbert.corpora.readers import read_rows
+from spacy_jbert.corpora.values import seconds_since_1970
 from spacy_jbert.pipeline.companies import EXTENSION
 from spacy_jbert.streams.surges import DAY, HOUR, Surges, SurgeSettings
 from spacy_jbert.terminal import run
@@ -63,13 +63,17 @@ def main(
 ) -> None:
     """Print a table of delays and false alarms."""
     rows = list(read_rows(stream))
-    times = [seconds(row.text("time")) for row in rows]
+    times = [seconds_since_1970(row.text("time")) for row in rows]
     gold = [
         Event(time, (row.get("gold.company"),), row.get("gold.polarity") == "negative")
         for time, row in zip(times, rows, strict=True)
     ]
     planted = [
-        Planted(row.text("company"), seconds(row.text("begin")), seconds(row.text("end")))
+        Planted(
+            row.text("company"),
+            seconds_since_1970(row.text("begin")),
+            seconds_since_1970(row.text("end")),
+        )
         for row in read_rows(surges)
     ]
     sources = {"gold": gold}
@@ -90,11 +94,6 @@ def main(
             delay = [_median(outcome.hours), _median(outcome.items)]
             shown.add_row(name, f"{on:g}", found, *delay, f"{outcome.false / days:.3f}")
     Console(highlight=False, width=100).print(shown)
-
-
-def seconds(when: str) -> float:
-    """RETURNS (float): ISO 8601 as seconds since 1970."""
-    return datetime.fromisoformat(when).timestamp()
 
 
 def predicted(

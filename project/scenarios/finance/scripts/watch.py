@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -27,6 +27,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_jbert.cli.output import coded_errors
+from spacy_jbert.corpora.values import JAPAN, seconds_since_1970
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.pipeline.companies import EXTENSION, Companies
 from spacy_jbert.serving.zone import forgetting
@@ -38,7 +39,6 @@ from spacy_jbert.terminal import run
 
 logger = logging.getLogger("spacy_jbert.finance")
 
-JAPAN = timezone(timedelta(hours=9))
 RECENT = 5
 """Items that an alert names."""
 BATCH = 64
@@ -64,24 +64,19 @@ def parse(line: Line, source: str) -> News:
         text, when = fields.get("text"), fields.get("time")
         if not isinstance(text, str) or not text.strip():
             raise ValueError("it has no text")
-        # A lone surrogate can be in JSON and in no Doc.
-        text.encode()
-        moment = seconds(when)
+        name = str(fields.get("id", line.number))
+        # A lone surrogate can be in JSON, and in no Doc or file.
+        (text + name).encode()
+        if not isinstance(when, str):
+            raise ValueError("it has no time")
+        moment = seconds_since_1970(when)
         if moment > time.time() + 86400:
             # It would make all that comes after it old.
             raise ValueError(f"its time, {when}, lies in the future")
     except (ValueError, RecursionError) as error:
         message = Errors.J573.format(reason=error)
         raise DataError(message, path=source, line=line.number) from None
-    return News(str(fields.get("id", line.number)), moment, text)
-
-
-def seconds(when: Any) -> float:
-    """RETURNS (float): ISO 8601 as seconds since 1970; Japanese time where it doesn't say."""
-    if not isinstance(when, str):
-        raise ValueError("it has no time")
-    moment = datetime.fromisoformat(when)
-    return moment.replace(tzinfo=moment.tzinfo or JAPAN).timestamp()
+    return News(name, moment, text)
 
 
 def iso(moment: float) -> str:

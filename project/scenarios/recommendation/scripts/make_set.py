@@ -14,8 +14,9 @@ import random
 from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
+import srsly
 import typer
 
 from spacy_jbert.corpora.readers import read_rows
@@ -75,9 +76,11 @@ def main(
             (time, f"u{n}", item) for time, item in _user(chance, items, by_topic, days, visits)
         ]
     with replacing(out / "items.jsonl", out / "clicks.jsonl") as (first, second):
-        write(first, ({"id": i.id, "text": i.text, "topic": i.topic} for i in items))
+        srsly.write_jsonl(first, ({"id": i.id, "text": i.text, "topic": i.topic} for i in items))
         fields = ("time", "user", "item")
-        write(second, (dict(zip(fields, click, strict=True)) for click in sorted(clicks)))
+        srsly.write_jsonl(
+            second, (dict(zip(fields, click, strict=True)) for click in sorted(clicks))
+        )
     print(
         f"{len(items):,} items of {len(by_topic)} topics, {len(clicks):,} clicks of {users} users"
     )
@@ -131,12 +134,6 @@ def _user(
             (item,) = chance.choices(left, [item.appeal for item in left])
             seen.add(item.id)
             yield BEGIN + round(day * DAY) + 60 * click, item.id
-
-
-def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 if __name__ == "__main__":

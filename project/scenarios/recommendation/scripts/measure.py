@@ -21,7 +21,7 @@ from tqdm import tqdm
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.evaluation.ranking import ndcg_at, recall_at
 from spacy_jbert.search.index import Hit, Index
-from spacy_jbert.search.recommend import Click, Recommender, read_clicks
+from spacy_jbert.search.recommend import Click, Recommender, by_user, read_clicks
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
 
@@ -59,14 +59,6 @@ def main(
         if out is not None:
             with replacing(out) as (new,):
                 new.write_text(text + "\n", encoding="utf-8")
-
-
-def by_user(clicks: Sequence[Click]) -> dict[str, list[Click]]:
-    """RETURNS (dict): The clicks of each user."""
-    users: dict[str, list[Click]] = {}
-    for click in clicks:
-        users.setdefault(click.user, []).append(click)
-    return users
 
 
 def everybody(

@@ -1,12 +1,12 @@
 """Items and clicks -> clicks to know people by, later ones to measure on, and pairs of texts to
 tune an encoder with: what one user clicked on in one visit belongs together."""
 
-import json
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
+import srsly
 import typer
 
 from spacy_jbert.cli.output import coded_errors
@@ -38,7 +38,7 @@ def main(
         targets = [out / name for name in ("before.jsonl", "after.jsonl", "pairs.jsonl")]
         with replacing(*targets) as parts:
             for part, records in zip(parts, (dicts(before), dicts(after), pairs), strict=True):
-                write(part, records)
+                srsly.write_jsonl(part, records)
     print(f"{len(before):,} clicks before, {len(after):,} after, {len(pairs):,} pairs")
 
 
@@ -54,12 +54,6 @@ def together(clicks: Iterable[Click], longest: float) -> Iterable[tuple[Click, C
 def dicts(clicks: Iterable[Click]) -> list[dict[str, Any]]:
     """RETURNS (list[dict]): Clicks as JSON has them."""
     return [click._asdict() for click in clicks]
-
-
-def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """An index of items and a file of clicks -> a list for each user, as JSON lines."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.search.index import Index
-from spacy_jbert.search.recommend import Click, Recommender, read_clicks
+from spacy_jbert.search.recommend import Recommender, by_user, read_clicks
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
 
@@ -45,14 +44,6 @@ def main(
                 found = recommender.recommend(theirs, n, by=by)
                 listed = [{"id": hit.id, "score": round(hit.score, 4)} for hit in found]
                 file.write(json.dumps({"user": user, "items": listed}, ensure_ascii=False) + "\n")
-
-
-def by_user(clicks: Iterable[Click]) -> dict[str, list[Click]]:
-    """RETURNS (dict): The clicks of each user."""
-    users: dict[str, list[Click]] = {}
-    for click in clicks:
-        users.setdefault(click.user, []).append(click)
-    return users
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ FAQ entries: phrasings of one question, whose answer is the topic's name. No ent
 a test query.
 """
 
-import json
 import random
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import srsly
 import typer
 
 from spacy_jbert.corpora.readers import read_rows
@@ -52,15 +51,9 @@ def main(
     for query in queries:
         query["faq"] = entry[query["intent"]]
     with replacing(out / "queries.jsonl", out / "faq.jsonl") as (first, second):
-        write(first, queries)
-        write(second, faq)
+        srsly.write_jsonl(first, queries)
+        srsly.write_jsonl(second, faq)
     print(f"{len(queries):,} queries, {len(asked):,} different ones to test; {len(faq):,} entries")
-
-
-def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 if __name__ == "__main__":
