@@ -94,8 +94,10 @@ def read_settings(name: str, **where: Any) -> dict[str, tuple[Path, dict[str, An
             raise ValueError(Errors.J002.format(name=name, reason=reason)) from error
         if not isinstance(content, dict):
             raise ValueError(Errors.J002.format(name=name, reason=f"{file} holds no settings."))
-        if "auto_map" in content:
-            raise DataError(Errors.J060.format(code=content["auto_map"]), path=path)
+        # Of models of two halves each has settings of its own.
+        for section in (content, *content.values()):
+            if isinstance(section, dict) and "auto_map" in section:
+                raise DataError(Errors.J060.format(code=section["auto_map"]), path=path)
         files[file] = (path, content)
     return files
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from ..encoder.checkpoint import Encoder
 from ..encoder.files import loading_errors, quiet, read_settings, read_tokenizer
+from ..encoder.settings import check_config
 from ..errors import Errors
 from ..storage import replacing_folder
 from ..wordpieces.segmentation import make_segmenter
@@ -100,10 +101,12 @@ class Seq2Seq:
             raise ValueError(Errors.J003.format(path=folder, missing="config.json"))
         with loading_errors(str(folder)):
             files = read_settings(str(folder), **_LOCAL, revision="main")
-            _, settings = files["config.json"]
+            path, settings = files["config.json"]
             if settings.get("model_type") != "encoder-decoder":
                 found = settings.get("model_type")
                 raise ValueError(Errors.J555.format(path=folder, family=found))
+            for half in ("encoder", "decoder"):
+                check_config(settings.get(half) or {}, path)
             tokenizer = read_tokenizer(str(folder), files, **_LOCAL, trust_remote_code=False)
             with quiet():
                 model = EncoderDecoderModel.from_pretrained(

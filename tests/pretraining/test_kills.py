@@ -69,34 +69,45 @@ def same(first: Weights, second: Weights) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def killed(work: Callable[[], Any], seconds: float) -> bool:
-    """Do the work in a process that is killed after so long.
+def killed(
+    work: Callable[[], Any], seconds: float, begun: Callable[[], bool] = lambda: True
+) -> bool:
+    """Do the work in a process that is killed so long after it has begun.
 
     RETURNS (bool): It wasn't done yet.
     """
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
+    while process.is_alive() and not begun():
+        time.sleep(0.001)
     process.join(seconds)
     process.kill()
     process.join()
     return process.exitcode == -signal.SIGKILL
 
 
+def last_step(folder: Path) -> int:
+    """RETURNS (int): Of the last checkpoint, whole or not; 0: there is none."""
+    saved = folder.glob("runs/*/checkpoint-*")
+    return max((int(path.name.rpartition("-")[2]) for path in saved), default=0)
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_gives_the_same_bits(
     run: Run, tmp_path: Path
 ) -> None:
-    whole = run(tmp_path / "warm")  # the first run also imports
-    begun = time.monotonic()
-    assert same(run(tmp_path / "whole"), whole)
-    seconds = time.monotonic() - begun
+    whole = run(tmp_path / "whole", max_steps=40)
     chance = random.Random(0)
-    kills = sum(
-        killed(lambda: run(tmp_path / "parts"), chance.uniform(0.1, 0.7) * seconds)
-        for _ in range(8)
-    )
+    kills = 0
+    for _ in range(5):
+        before = last_step(tmp_path / "parts")
+        kills += killed(
+            lambda: run(tmp_path / "parts", max_steps=40),
+            chance.uniform(0.0, 0.05),
+            begun=lambda before=before: last_step(tmp_path / "parts") > before,
+        )
     assert kills >= 2
-    assert same(run(tmp_path / "parts"), whole)
+    assert same(run(tmp_path / "parts", max_steps=40), whole)
     saved = Encoder.load(tmp_path / "parts" / "encoder").model.state_dict()
     assert same(whole, dict(saved))
 

@@ -1,5 +1,6 @@
 """`jbert_seq2seq`: writes what transformers writes, and is the same wherever it is taken."""
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,31 @@ def test_a_batch_that_fails_is_the_error_handlers(
     nlp.set_error_handler(lambda name, _, docs, error: failed.extend(doc.text for doc in docs))
     done = [doc.text for doc in nlp.pipe(["電車", "東京", "猫"], batch_size=1)]
     assert (done, failed) == (["電車", "猫"], ["東京"])
+
+
+@pytest.mark.parametrize("part", [(), ("encoder",), ("decoder",)])
+def test_code_that_a_model_names_is_refused(
+    part: tuple[str, ...], nlp: Language, tmp_path: Path
+) -> None:
+    nlp.to_disk(tmp_path / "saved")
+    file = tmp_path / "saved/seq2seq/model/config.json"
+    config = json.loads(file.read_bytes())
+    section = config[part[0]] if part else config
+    section["auto_map"] = {"AutoModel": "evil.Model"}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match="J060"):
+        spacy.load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_settings_without_sense_are_refused(half: str, nlp: Language, tmp_path: Path) -> None:
+    nlp.to_disk(tmp_path / "saved")
+    file = tmp_path / "saved/seq2seq/model/config.json"
+    config = json.loads(file.read_bytes())
+    config[half]["hidden_size"] = 10**9
+    file.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match="J064"):
+        spacy.load(tmp_path / "saved")
 
 
 def test_a_damaged_model_is_refused(nlp: Language, tmp_path: Path) -> None:
