@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from spacy_jbert.cli.app import app
 from spacy_jbert.errors import DataError
+from spacy_jbert.exporting_hf import export_hf
 from spacy_jbert.importing import import_checkpoint
 from spacy_jbert.models.biluo import decode
 from spacy_jbert.models.imported import build_imported_tagger, dense, read_tags
@@ -133,6 +134,41 @@ def test_each_text_has_the_logits_of_transformers(
         softmax = np.exp(expected) / np.exp(expected).sum()
         assert list(doc.cats) == ["良い", "悪い", "普通"]
         assert np.abs(np.array(list(doc.cats.values())) - softmax).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "settings"),
+    [
+        *((family, "token", {}) for family in TOKEN_FAMILIES),
+        ("bert-fast", "sequence", {}),
+        ("electra", "sequence", {"problem_type": "multi_label_classification"}),
+        ("xlm-roberta", "sequence", {}),
+        ("deberta-v2", "sequence", {"pooler_hidden_act": "gelu"}),
+        ("albert", "sequence", {}),
+        ("modernbert", "sequence", {"classifier_pooling": "cls", "classifier_bias": True}),
+        ("modernbert", "sequence", {"classifier_pooling": "mean", "norm_bias": True}),
+    ],
+)
+def test_the_way_back(
+    fine_tuned: Callable[..., Path],
+    tmp_path: Path,
+    family: str,
+    kind: str,
+    settings: dict[str, Any],
+) -> None:
+    labels = tuple(BIO) if kind == "token" else ("良い", "悪い", "普通")
+    folder = fine_tuned(family, kind, labels, **settings)
+    import_checkpoint(folder).to_disk(tmp_path / "saved")
+    nlp = spacy.load(tmp_path / "saved")
+    assert export_hf(nlp, tmp_path / "back") < 1e-4
+    for text in SENTENCES[:4]:
+        _, ids, _ = encoded(nlp, text)
+        expected = theirs(folder, kind, ids)
+        assert np.abs(theirs(tmp_path / "back", kind, ids) - expected).max() < 1e-5
+    config = json.loads((tmp_path / "back" / "config.json").read_bytes())
+    assert list(config["id2label"].values()) == list(labels)
+    again = import_checkpoint(tmp_path / "back")
+    assert again.pipe_factories == nlp.pipe_factories
 
 
 def test_problem_type_chooses_the_component(fine_tuned: Callable[..., Path]) -> None:
@@ -258,6 +294,7 @@ def test_the_best_well_formed_sequence_of_their_tags_is_found(tags: list[str], s
         ["O", "B-a", "X-a"],
         ["O", "B-a", "I-a", "E-a"],
         ["O", "a", "I-a"],
+        ["O", "a-B", "a-I"],
     ],
 )
 def test_tags_that_mean_nothing_are_refused(tags: list[str]) -> None:

@@ -37,7 +37,7 @@ from spacy_jbert.pretraining.once import fingerprint, write_manifest
 from spacy_jbert.pretraining.trainer import last_checkpoint
 from spacy_jbert.seq2seq.model import Seq2Seq
 from spacy_jbert.seq2seq.pairs import Pair, read_pairs
-from spacy_jbert.seq2seq.scores import scores
+from spacy_jbert.seq2seq.scores import require_scores, scores
 from spacy_jbert.storage import alone, replacing
 from spacy_jbert.terminal import replace_unshowable
 
@@ -107,9 +107,10 @@ def main(config: Path, overrides: list[str]) -> None:
     with alone(out / "lock", ValueError(Errors.J552.format(path=out))):
         nlp = spacy.blank("ja", config={"nlp": {"tokenizer": _TOKENIZER}})
         train, dev = (_pairs(settings, path) for path in (settings.paths.train, settings.paths.dev))
+        test = settings.paths.test and _pairs(settings, settings.paths.test)
+        require_scores()
         seq2seq, history = train_model(settings, nlp, train, dev)
         seq2seq.save(out / "model")
-        test = settings.paths.test and _pairs(settings, settings.paths.test)
         found = {"dev": dev, **({"test": test} if test else {})}
         nlp.add_pipe(
             "jbert_seq2seq",

@@ -44,8 +44,9 @@ def export_cli(
     ] = None,
 ) -> None:
     """Write the same pipeline with its encoder run by onnxruntime (onnx), or its named entities as
-    a folder for transformers' AutoModelForTokenClassification (hf). What was measured is printed; a
-    pipeline that is worse than it may be isn't written."""
+    a folder for transformers' AutoModelForTokenClassification (hf; categories too, if their head
+    was imported). What was measured is printed; a pipeline that is worse than it may be isn't
+    written."""
     replace_unshowable()
     with coded_errors():
         if backend == Backend.hf:

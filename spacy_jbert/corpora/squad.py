@@ -171,6 +171,8 @@ def _question(qa: Any, context: str, place: str, path: Path, notes: Notes) -> di
         raise _fault(f"has is_impossible = {shortened(impossible)}, not true or false", place, path)
     answers = [] if impossible or answers is None else answers
     given = _list(answers, f"{place}.answers", path)
+    # An empty text is how some write that there is no answer.
+    given = [answer for answer in given if _get(answer, "text") != ""]
     spans: set[tuple[int, int]] = set()
     for i, answer in enumerate(given):
         at = f"{place}.answers[{i}]"
@@ -190,10 +192,11 @@ def _place(context: str, text: str, start: int, notes: Notes) -> tuple[int, int]
         notes[Warnings.JW523] += 1
         return None
     if start < 0 or context[start : start + len(text)] != text:
-        if context.count(text) != 1:
+        start = context.find(text)
+        # Places may overlap: あいあ stands in あいあいあ twice.
+        if start < 0 or context.find(text, start + 1) >= 0:
             notes[Warnings.JW523] += 1
             return None
-        start = context.index(text)
         notes[Warnings.JW521] += 1
     first, last = trimmed(context, start, start + len(text))
     notes[Warnings.JW524] += (first, last) != (start, start + len(text))

@@ -16,7 +16,7 @@ Task = Literal["ner", "textcat", "textcat_multilabel"]
 _CLASSES = {"ForTokenClassification": "token", "ForSequenceClassification": "sequence"}
 
 
-class _Layers(NamedTuple):
+class Layers(NamedTuple):
     """Names of a head's layers.
 
     output: The last, linear layer. dense: The one before it, if there is one; `activation` is its,
@@ -29,24 +29,29 @@ class _Layers(NamedTuple):
     norm: str | None = None
 
 
-_LINEAR = _Layers("classifier")
-_ROBERTA = _Layers("classifier.out_proj", "classifier.dense")
-_DEBERTA = _Layers("classifier", "pooler.dense", "=pooler_hidden_act")
-_MODERN = _Layers("classifier", "head.dense", "=classifier_activation", "head.norm")
+_LINEAR = Layers("classifier")
+_ROBERTA = Layers("classifier.out_proj", "classifier.dense")
+_DEBERTA = Layers("classifier", "pooler.dense", "=pooler_hidden_act")
+_MODERN = Layers("classifier", "head.dense", "=classifier_activation", "head.norm")
 # By model_type: of tokens, of sequences.
-_FAMILIES: dict[str, dict[str, _Layers]] = {
-    "bert": {"token": _LINEAR, "sequence": _Layers("classifier", "bert.pooler.dense")},
+_FAMILIES: dict[str, dict[str, Layers]] = {
+    "bert": {"token": _LINEAR, "sequence": Layers("classifier", "bert.pooler.dense")},
     "roberta": {"token": _LINEAR, "sequence": _ROBERTA},
     "xlm-roberta": {"token": _LINEAR, "sequence": _ROBERTA},
     "camembert": {"token": _LINEAR, "sequence": _ROBERTA},
     "electra": {"token": _LINEAR, "sequence": _ROBERTA._replace(activation="gelu")},
-    "albert": {"token": _LINEAR, "sequence": _Layers("classifier", "albert.pooler")},
+    "albert": {"token": _LINEAR, "sequence": Layers("classifier", "albert.pooler")},
     "deberta": {"token": _LINEAR, "sequence": _DEBERTA},
     "deberta-v2": {"token": _LINEAR, "sequence": _DEBERTA},
-    "distilbert": {"token": _LINEAR, "sequence": _Layers("classifier", "pre_classifier", "relu")},
+    "distilbert": {"token": _LINEAR, "sequence": Layers("classifier", "pre_classifier", "relu")},
     "modernbert": {"token": _MODERN, "sequence": _MODERN},
-    "llama": {"token": _Layers("score")},
+    "llama": {"token": Layers("score")},
 }
+
+
+def head_layers(model_type: str, kind: str) -> Layers | None:
+    """RETURNS (Layers | None): Of the "token" or "sequence" head of a family; None: not known."""
+    return _FAMILIES.get(model_type, {}).get(kind)
 
 
 class Head(NamedTuple):
@@ -56,7 +61,7 @@ class Head(NamedTuple):
     labels: Of its logits, in their order.
     weights: By the names of `spacy_jbert.models.imported`: W and b of the last layer, "dense" has
         those of the one before it. *Shapes:* `(n_labels, width)`, `(n_labels,)`.
-    dense: `{}` if there is none.
+    dense: `{}` if there is none; g and c are of a layer norm behind it.
     activation, norm_eps: Of the dense layer.
     pooling: What stands for a sequence: "cls" or "window".
     """
@@ -82,7 +87,7 @@ def read_head(folder: Path, labels: list[str] | None = None) -> Head:
     path = folder / "config.json"
     config = _read_config(path)
     model_type, kind = config.get("model_type"), _kind(config, path)
-    layers = _FAMILIES.get(str(model_type), {}).get(kind)
+    layers = head_layers(str(model_type), kind)
     if layers is None:
         known = ", ".join(name for name, kinds in _FAMILIES.items() if kind in kinds)
         raise _fault(path, f"model_type {model_type!r} isn't known with a {kind} head ({known}).")

@@ -162,6 +162,8 @@ def ask(doc: Doc, question: str | Sequence[str], n: int = 3) -> Any:
         pipe = of_vocab[0]
     if isinstance(question, str):
         return pipe.answer([(doc, question)], n=n)[0].answers
+    if not isinstance(question, Iterable):
+        raise ValueError(Errors.J525.format(what=repr(question), wanted="a question"))
     return [answered.answers for answered in pipe.answer([(doc, of) for of in question], n=n)]
 
 

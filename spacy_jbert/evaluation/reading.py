@@ -4,7 +4,8 @@ mean what they say.
 Exact match and F1 are those of SQuAD's script (Rajpurkar et al. 2016, arXiv:1606.05250; 2018,
 arXiv:1806.03822 for what has no answer), with what JGLUE's patch of it changes for Japanese
 (github.com/yahoojapan/JGLUE, fine-tuning/patch): characters in place of words, no articles, no
-punctuation taken out but a full stop at the end. White space counts as one space. Of several right
+punctuation taken out but a full stop at the end. White space counts as one space, and that as a
+character. Of several right
 answers the one counts that is matched best."""
 
 from collections import Counter
@@ -34,10 +35,10 @@ def character_f1(text: str, right: Sequence[str]) -> float:
     """RETURNS (float): How many characters an answer has in common with the right one of which it
     has most, as F1; as `exact_match` where either is empty.
     """
-    said = Counter(normalized(text).replace(" ", ""))
+    said = Counter(normalized(text))
     best = 0.0
     for answer in right or [""]:
-        wanted = Counter(normalized(answer).replace(" ", ""))
+        wanted = Counter(normalized(answer))
         common = (said & wanted).total()
         if not said or not wanted:
             best = max(best, float(said == wanted))

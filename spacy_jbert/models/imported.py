@@ -1,6 +1,7 @@
 """Heads that others have fine-tuned, as models of `jbert_ner`, `textcat` and `textcat_multilabel`:
 the layers are theirs, so the logits are."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ _SCHEMES = {
     "BIO": {"B": "BU", "I": "IL"},
     "BILUO": {"B": "B", "I": "I", "L": "L", "U": "U"},
 }
+_BEHIND = re.compile(r"[-_][BILUESMW]$")
 # Other letters for the same: end, single, middle, whole.
 _LETTERS = {"E": "L", "S": "U", "M": "I", "W": "U"}
 
@@ -61,6 +63,9 @@ def read_tags(tags: list[str]) -> Tags:
         raise ValueError(Errors.J462.format(tags=_shown(tags), reason="Some are there twice."))
     split = {tag: _split(tag) for tag in tags if tag != "O"}
     letters = {letter for letter, _ in split.values()}
+    if len(split) > 1 and all(_BEHIND.search(tag) for tag in split):
+        reason = "Their letters stand behind the labels, not before."
+        raise ValueError(Errors.J462.format(tags=_shown(tags), reason=reason))
     if not letters:
         raise ValueError(Errors.J462.format(tags=_shown(tags), reason="There is no label."))
     if letters <= {"", "I"}:
@@ -121,7 +126,7 @@ def build_imported_tagger(
         init=init_tagger,
         dims={"nO": len(tag_names(read.labels))},
         layers=[tok2vec, with_array(head)],
-        attrs={"columns": read.columns.tolist(), "scheme": read.scheme},
+        attrs={"columns": read.columns.tolist(), "scheme": read.scheme, "tags": tags},
     )
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("logits", head)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from ..types import PairWindow
 
 Floats = NDArray[np.float64]
-# So many spans of a question are kept to fit a temperature: all others together weigh nothing.
-KEPT = 512
+# So many spans of a question are looked at one by one; of the others, which are thousands, scores
+# that are alike are put together.
+BEST = 32
+_ALIKE = 512
 
 
 class Spans(NamedTuple):
@@ -19,26 +21,30 @@ class Spans(NamedTuple):
 
     starts, ends: First piece, and the one behind the last. *Shape:* `(n,)`.
     scores: Logarithm of how much more probable than no answer each is. *Shape:* `(n,)`.
-    rest: Logarithm of the sum of all others.
+    others: The same of all others, those that are alike put together. *Shape:* `(m,)`.
+    counts: How many spans each of these stands for. *Shape:* `(m,)`.
     """
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     scores: Floats
-    rest: float
+    others: Floats
+    counts: NDArray[np.int64]
 
     def probabilities(self, temperature: float) -> tuple[Floats, float]:
-        """RETURNS (tuple): The probability of each, and of no answer; with `rest` they are 1. What
-        is in `rest` is taken as one span more, as far as a temperature goes.
+        """RETURNS (tuple): The probability of each, and of no answer; with the others' they are
+        1.
         """
-        scaled = np.concatenate((self.scores, [self.rest, 0.0])) / temperature
-        scaled = np.exp(scaled - scaled.max())
-        scaled /= scaled.sum()
-        return scaled[:-2], float(scaled[-1])
+        scaled = np.concatenate((self.scores, self.others, [0.0])) / temperature
+        probable = np.exp(scaled - scaled.max())
+        n = len(self.scores)
+        probable[n:-1] *= self.counts
+        probable /= probable.sum()
+        return probable[:n], float(probable[-1])
 
 
 def best_spans(
-    windows: Sequence[PairWindow], logits: Sequence[Floats], longest: int, keep: int
+    windows: Sequence[PairWindow], logits: Sequence[Floats], longest: int, keep: int = BEST
 ) -> Spans:
     """The best spans of a text over all of its windows.
 
@@ -50,7 +56,7 @@ def best_spans(
 
     windows: Of the text. logits: Of each the beginnings and ends. *Shape:* `(n, 2)` each.
     longest (int): Pieces of an answer.
-    keep (int): How many spans to give.
+    keep (int): How many spans to give one by one.
     """
     starts, ends, scores = [], [], []
     for window, of_window in zip(windows, logits, strict=True):
@@ -65,18 +71,31 @@ def best_spans(
         ends.append(window.own_start + row + length + 1)
         scores.append(table[row, length])
     if not scores:
-        nothing = np.empty(0, dtype=np.int64)
-        return Spans(nothing, nothing, np.empty(0), -np.inf)
+        nothing, no_scores = np.empty(0, dtype=np.int64), np.empty(0)
+        return Spans(nothing, nothing, no_scores, no_scores, nothing)
     start, end, score = (np.concatenate(of) for of in (starts, ends, scores))
+    others = np.empty(0)
     if len(score) > keep:
         top = np.argpartition(-score, keep)
         others = score[top[keep:]]
-        rest = float(np.logaddexp.reduce(others))
         start, end, score = (of[top[:keep]] for of in (start, end, score))
-    else:
-        rest = -np.inf
     order = np.argsort(-score, kind="stable")
-    return Spans(start[order], end[order], score[order], rest)
+    return Spans(start[order], end[order], score[order], *_alike(others))
+
+
+def _alike(scores: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Put scores together that are alike.
+
+    RETURNS (tuple): The mean of each group, and how many are in it.
+    """
+    if not len(scores):
+        return scores, np.empty(0, dtype=np.int64)
+    low, high = scores.min(), scores.max()
+    group = ((scores - low) * ((_ALIKE - 1) / max(high - low, 1e-9))).astype(np.int64)
+    counts = np.bincount(group)
+    sums = np.bincount(group, weights=scores)
+    there = counts > 0
+    return sums[there] / counts[there], counts[there]
 
 
 def span_loss(

@@ -44,7 +44,7 @@ from ..models.crf import require_temperature
 from ..models.finite import finite, finite_weights
 from ..models.shim import EncoderShim
 from ..models.span_qa import pair_shape
-from ..models.spans import KEPT, Spans, best_spans, span_loss
+from ..models.spans import BEST, Spans, best_spans, span_loss
 from ..saving import save_whole, telling_damage
 from ..storage import readable, replacing
 from ..types import Ints, PairWindow, Pieces, SpanModel
@@ -264,7 +264,7 @@ class JBertQA(TrainablePipe):
         for _, question in asked:
             if not isinstance(question, str) or not question.strip():
                 raise ValueError(Errors.J525.format(what=repr(question)[:80], wanted="a question"))
-        texts, spans = self._spans(asked, keep=n + 2)
+        texts, spans = self._spans(asked, keep=max(n, BEST))
         return [
             self._answered(Question("", question, None), text, found, n)
             for (_, question), text, found in zip(asked, texts, spans, strict=True)
@@ -377,7 +377,7 @@ class JBertQA(TrainablePipe):
             for question in questions_of(eg.reference)
             if question.answers is not None
         ]
-        texts, spans = self._spans([(doc, of.question) for doc, of in known], keep=KEPT)
+        texts, spans = self._spans([(doc, of.question) for doc, of in known], keep=BEST)
         return [
             Judged(doc, question, text, found)
             for (doc, question), text, found in zip(known, texts, spans, strict=True)
@@ -393,9 +393,10 @@ class JBertQA(TrainablePipe):
         judged = [of for batch in data for of in batch if len(of.spans.scores)]
         if not judged:
             return
-        best = [self._answers(of.asked, of.spans, 1)[0].text for of in judged]
+        best = [self._best(of.asked, of.spans) for of in judged]
+        said = [of.doc.text[start:end] for of, ((start, end), _) in zip(judged, best, strict=True)]
         texts = [right_texts(of.doc.text, of.question) for of in judged]
-        pairs = list(zip(best, texts, strict=True))
+        pairs = list(zip(said, texts, strict=True))
         right = np.array(
             [bool(of_texts) and exact_match(text, of_texts) > 0 for text, of_texts in pairs]
         )
@@ -403,8 +404,10 @@ class JBertQA(TrainablePipe):
         wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
         def cross_entropy(temperature: float) -> float:
-            sure = np.array([of.spans.probabilities(temperature)[0][0] for of in judged])
-            sure = sure.clip(1e-12, 1.0 - 1e-12)
+            probable = [of.spans.probabilities(temperature)[0] for of in judged]
+            sure = np.array(
+                [of[spans].sum() for of, (_, spans) in zip(probable, best, strict=True)]
+            ).clip(1e-12, 1.0 - 1e-12)
             return -float((wanted * np.log(sure) + (1.0 - wanted) * np.log1p(-sure)).mean())
 
         temperature = self.cfg["temperature"] = fit_temperature(cross_entropy)
@@ -609,9 +612,27 @@ class JBertQA(TrainablePipe):
     def _answers(self, text: Asked, spans: Spans, n: int) -> list[Answer]:
         """The best parts of a text, which are n different ones."""
         probable, _ = spans.probabilities(self.cfg["temperature"])
+        different = self._different(text, spans)
+        found = [(place, float(probable[of].sum())) for place, of in different.items()]
+        best = sorted(found, key=lambda item: -item[1])[:n]
+        return [Answer(text.text[start:end], start, end, score) for (start, end), score in best]
+
+    def _best(self, text: Asked, spans: Spans) -> tuple[tuple[int, int], list[int]]:
+        """RETURNS (tuple): The best part of a text, and which spans are it; nothing, where they are
+        white space alone.
+        """
+        probable, _ = spans.probabilities(1.0)
+        different = self._different(text, spans).items()
+        return max(different, key=lambda item: probable[item[1]].sum(), default=((0, 0), []))
+
+    def _different(self, text: Asked, spans: Spans) -> dict[tuple[int, int], list[int]]:
+        """RETURNS (dict): The parts of a text that spans are, and which are the same part when what
+        answers leave out is cut off. That is looked at for the best ones alone, so that an answer's
+        score doesn't depend on how many are wanted.
+        """
         borders = Borders(self.cfg["heads"], self.cfg["tails"])
-        found: dict[tuple[int, int], float] = {}
-        for first, last, score in zip(spans.starts, spans.ends - 1, probable.tolist(), strict=True):
+        found: dict[tuple[int, int], list[int]] = {}
+        for number, (first, last) in enumerate(zip(spans.starts, spans.ends - 1, strict=True)):
             start, end = borders.cut(
                 text.text, text.piece(first), text.piece(last), text.token_borders
             )
@@ -619,10 +640,13 @@ class JBertQA(TrainablePipe):
             start += len(inside) - len(inside.lstrip())
             end = start + len(inside.strip())
             # Pieces of one character, ㍿, begin and end alike.
-            if start < end:
-                found[start, end] = found.get((start, end), 0.0) + score
-        best = sorted(found.items(), key=lambda item: -item[1])[:n]
-        return [Answer(text.text[start:end], start, end, score) for (start, end), score in best]
+            if start >= end:
+                continue
+            if number < BEST:
+                found.setdefault((start, end), []).append(number)
+            elif (start, end) not in found:
+                found[start, end] = [number]
+        return found
 
     def _lessons(
         self, examples: Sequence[Example]

@@ -194,8 +194,10 @@ class _Service:
             raise Refusal(404, Errors.J447.format(what=f"pipeline of that name: {self._names()}"))
         seen = request.scope["jbert"]
         seen |= {"model": model, "texts": len(jobs), "characters": sum(len(j.text) for j in jobs)}
-        if len(jobs) > self.limits.texts:
-            raise Refusal(422, Errors.J443.format(count=len(jobs), most=self.limits.texts))
+        # More than may wait would be refused for ever.
+        most = min(self.limits.texts, self.limits.queue)
+        if len(jobs) > most:
+            raise Refusal(422, Errors.J443.format(count=len(jobs), most=most))
         longest = max((len(job.text) for job in jobs), default=0)
         if longest > self.limits.text:
             raise Refusal(422, Errors.J442.format(length=longest, most=self.limits.text))
@@ -297,10 +299,18 @@ async def _explained(request: Request, error: Exception) -> Response:
     return JSONResponse(body, refusal.status, headers)
 
 
+def _place(error: dict[str, Any]) -> str:
+    """RETURNS (str): Where a request is wrong. A name that isn't known is the client's own, and
+    isn't repeated.
+    """
+    where = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+    return ".".join(map(str, where))
+
+
 def _refusal(error: Exception) -> Refusal:
     if isinstance(error, RequestValidationError):
-        wrong = ("{}: {}".format(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())
-        return Refusal(422, Errors.J441.format(reason="; ".join(list(wrong)[:5])))
+        wrong = [f"{_place(e)}: {e['msg']}" for e in error.errors()[:5]]
+        return Refusal(422, Errors.J441.format(reason="; ".join(wrong)))
     status: int = getattr(error, "status_code", 500)
     if status == 404:
         return Refusal(404, Errors.J447.format(what="such address: see /docs"))

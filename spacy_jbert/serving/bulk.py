@@ -188,16 +188,21 @@ def _characters(entry: Entry, text_field: str) -> int:
 def _check_first(source: Source, job: Job, kinds: list[str]) -> None:
     """Settings that fit no record are found before anything is written.
 
-    RAISES: DataError: what is wrong with the first record.
+    RAISES: DataError: what is wrong with the first record that can be read; with the first of all,
+        if none can.
     """
+    unreadable: Entry | None = None
     for _, _, entry in source.entries(0, 0):
         if entry.reason is not None:
-            raise DataError(entry.reason, path=entry.file, line=entry.line)
+            unreadable = unreadable or entry
+            continue
         if entry.doc is None:
             entry.row().text(job.text_field)
             if job.format != "spacy":
                 check_names(entry, kinds, job.prefix)
         return
+    if unreadable is not None:
+        raise DataError(unreadable.reason or "", path=unreadable.file, line=unreadable.line)
 
 
 def _folder_of(model: str) -> Path:

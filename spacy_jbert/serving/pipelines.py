@@ -96,8 +96,9 @@ def load(models: Sequence[str]) -> list[Pipeline]:
     """
     named: dict[str, str] = {}
     for model in models:
-        name, _, source = model.rpartition("=")
-        name = name or Path(source).resolve().name
+        name, equals, source = model.partition("=")
+        if not equals or Path(model).exists():
+            name, source = Path(model).resolve().name, model
         if not _NAME.fullmatch(name) or name in named:
             raise ValueError(Errors.J435.format(name=name, source=source))
         named[name] = source

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -56,13 +57,17 @@ def writing(path: Path, columns: "Columns | None") -> Iterator[Writer]:
 
 def json_line(fields: dict[str, Any]) -> bytes:
     """RETURNS (bytes): An object as a line of JSON. What JSON doesn't know (dates, decimals of
-    Parquet) is text in it, and what is no number null.
+    Parquet) is text in it, bytes are in base 64, and what is no number is null.
     """
     try:
-        line = json.dumps(fields, ensure_ascii=False, default=str, allow_nan=False)
+        line = json.dumps(fields, ensure_ascii=False, default=_as_text, allow_nan=False)
     except ValueError:
-        line = json.dumps(_without_nan(fields), ensure_ascii=False, default=str)
+        line = json.dumps(_without_nan(fields), ensure_ascii=False, default=_as_text)
     return line.encode() + b"\n"
+
+
+def _as_text(value: Any) -> str:
+    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def _without_nan(value: Any) -> Any:

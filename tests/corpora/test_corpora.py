@@ -163,6 +163,7 @@ def test_unicode_is_not_normalised(tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 9999, mtime=0)[:-4], "J216", 10_000),
         ("a.jsonl.xz", b"not xz", "J216", 1),
         ("a.jsonl", '{"text": "一"}\n{"text": \n{"text": "三"}', "J204", 2),
+        ("a.jsonl", '{"text": "一", "n": 1e400}\n', "J204", 1),
         ("a.json", '[{"text": "一"},\n{"text": "二"\n', "J204", 3),
         ("a.json", '[{"text": "一"}\n{"text": "二"}]', "J204", 2),
         ("a.json", '[{"text": "一"},\n', "J204", 2),

@@ -56,6 +56,17 @@ def test_what_has_no_answer(convert: Callable) -> None:
     hub = {"question": "いつ？", "answers": {"text": [], "answer_start": []}}
     (doc,) = convert(squad(qa(), impossible, empty, hub, {"question": "なぜ？"}))
     assert answers(doc) == [["約15メートル"], [], [], [], []]
+    (doc,) = convert(squad({"question": "誰が？", "answers": [{"text": "", "answer_start": -1}]}))
+    assert answers(doc) == [[]]
+
+
+def test_places_that_overlap_are_several(convert: Callable, capsys: pytest.CaptureFixture) -> None:
+    content = json.dumps(squad(qa("あいあ", 3), qa("いあと", 0)), ensure_ascii=False)
+    (doc,) = convert(content.replace(CONTEXT, "あいあいあと"))
+    assert answers(doc) == [["いあと"]]
+    told = capsys.readouterr().err
+    assert "[JW521]" in told
+    assert "[JW523]" in told
 
 
 def test_wrong_places_are_mended_where_there_is_one(

@@ -30,6 +30,7 @@ from spacy_jbert.types import PairWindow
         ("奈良。", ["奈良"], 1.0, 1.0),
         ("Kyoto  City", ["kyoto city"], 1.0, 1.0),
         ("奈良県", ["奈良"], 0.0, 0.8),
+        ("Windows", ["Windows 10"], 0.0, 14 / 17),
         ("京都", ["奈良"], 0.0, 0.0),
         ("奈良県", ["京都", "奈良県"], 1.0, 1.0),
         ("良奈", ["奈良"], 0.0, 1.0),
@@ -101,11 +102,10 @@ def test_spans_over_windows(seed: int, longest: int, keep: int, temperature: flo
     ordered = sorted(scores, key=lambda span: -scores[span])
     found = best_spans(windows, logits, longest, keep)
     assert list(zip(found.starts.tolist(), found.ends.tolist(), strict=True)) == ordered[:keep]
-    if temperature == 1.0 or keep >= len(scores):
-        expected = softmax(np.array([*(scores[span] for span in ordered), 0.0]) / temperature)
-        probable, none = found.probabilities(temperature)
-        np.testing.assert_allclose(probable, expected[: len(probable)], atol=1e-9)
-        assert none == pytest.approx(expected[-1])
+    expected = softmax(np.array([*(scores[span] for span in ordered), 0.0]) / temperature)
+    probable, none = found.probabilities(temperature)
+    np.testing.assert_allclose(probable, expected[: len(probable)], rtol=1e-3)
+    assert none == pytest.approx(expected[-1], rel=1e-3)
 
 
 def test_of_one_window_probabilities_are_the_two_softmaxes() -> None:

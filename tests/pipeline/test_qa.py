@@ -347,7 +347,7 @@ def test_questions_that_are_none(trained: Language, questions: Any, message: str
 def test_other_errors(trained: Language, folder: Path) -> None:
     pipe: JBertQA = trained.get_pipe("qa")
     doc = trained("吾輩は猫である。")
-    for question in ("", "  "):
+    for question in ("", "  ", None, 3):
         with pytest.raises(ValueError, match=r"\[J525\]"):
             doc._.answers(question)
     with pytest.raises(ValueError, match=r"\[J525\]"):
@@ -403,10 +403,34 @@ def test_answers_end_inside_pieces_where_answers_do(checkpoint: Callable) -> Non
     )
     assert pipe.cfg["tails"] == []
     pipe.cfg["tails"] = ["は"]
-    spans = Spans(np.array([0]), np.array([1]), np.array([5.0]), -np.inf)
+    none = np.empty(0)
+    spans = Spans(np.array([0]), np.array([1]), np.array([5.0]), none, none)
     assert pipe._answers(wide, spans, 1)[0][:3] == ("猫", 0, 1)
     pipe.cfg["tails"] = ["が"]
     assert pipe._answers(wide, spans, 1)[0][:3] == ("猫は", 0, 2)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_how_sure_an_answer_is_does_not_depend_on_how_many_are_wanted(
+    trained: Language, temperature: float
+) -> None:
+    pipe: JBertQA = trained.get_pipe("qa")
+    before = dict(pipe.cfg)
+    pipe.cfg |= {"temperature": temperature, "no_answer_threshold": 1.0}
+    try:
+        doc = trained.make_doc("。".join(text for text, _, _ in ASKED))
+        (many,) = pipe.answer([(doc, ASKED[0][1])], n=500)
+        for n in (1, 3, 20):
+            (few,) = pipe.answer([(doc, ASKED[0][1])], n=n)
+            assert few.no_answer == pytest.approx(many.no_answer, rel=1e-3)
+            assert [of.score for of in few.answers] == pytest.approx(
+                [of.score for of in many.answers[:n]], rel=1e-3
+            )
+        assert sum(of.score for of in many.answers) + many.no_answer < 1.0 + 1e-6
+        if len(many.answers) < 500:
+            assert sum(of.score for of in many.answers) + many.no_answer > 0.99
+    finally:
+        pipe.cfg |= before
 
 
 def test_in_bf16_answers_are_those_of_the_weights_as_they_are_now(folder: Path) -> None:

@@ -137,6 +137,7 @@ def test_what_is_not_asked_for_is_not_there(client: Callable[..., TestClient]) -
         '{"text": "京都", "tokens": "yes"}',
         '{"text": "京都", "tokens": 1}',
         '{"text": "京都", "extra": 1}',
+        '{"text": "a", "秘密の": 1}',
         '{"text": "\\ud800秘密"}',
         "[" * 100_000,
         b"\xff\xfe",
@@ -161,6 +162,8 @@ def test_limits(client: Callable[..., TestClient]) -> None:
     assert small.post(batch, json={"texts": ["あ"] * 3}).status_code == 200
     assert small.post(batch, json={"texts": []}).json() == {"results": []}
     assert code(small.post(batch, json={"texts": ["あ"] * 4}), 422) == "J443"
+    narrow = client(Limits(queue=2))
+    assert code(narrow.post(batch, json={"texts": ["あ"] * 3}), 422) == "J443"
     assert code(small.post(analyze, json={"text": "あ" * 3_000}), 413) == "J440"
     # Without a Content-Length, the bytes are counted as they come.
     assert code(small.post(analyze, content=(b"x" * 500 for _ in range(5))), 413) == "J440"
@@ -183,9 +186,15 @@ def test_a_full_queue_and_too_many_requests(client: Callable[..., TestClient]) -
     assert refused.keys() == {200, 429, 503} or refused.keys() == {200, 503}
     assert code(refused[503], 503) == "J446"
     assert refused[503].headers["retry-after"].isdigit()
-    answer = tight.post("/v1/rules/batch", json={"texts": ["遅い"] * 3})
-    assert code(answer, 429) == "J444"
-    assert int(answer.headers["retry-after"]) > 0
+
+    def post_two(_: int) -> Any:
+        return tight.post("/v1/rules/batch", json={"texts": ["遅い"] * 2})
+
+    with ThreadPoolExecutor(2) as clients:
+        answers = sorted(clients.map(post_two, range(2)), key=lambda answer: answer.status_code)
+    assert answers[0].status_code == 200
+    assert code(answers[1], 429) == "J444"
+    assert int(answers[1].headers["retry-after"]) > 0
     # All is well again.
     assert post(0).status_code == 200
 
@@ -379,3 +388,7 @@ def test_names(nlp: Language, tmp_path: Any) -> None:
     for models in ([folder, folder], [f"a/b={folder}"], [f"日本={folder}"]):
         with pytest.raises(ValueError, match="J435"):
             load(models)
+    odd = tmp_path / "lr=0.1" / "model"
+    odd.parent.mkdir()
+    nlp.to_disk(odd)
+    assert [one.name for one in load([str(odd), f"other={odd}"])] == ["model", "other"]

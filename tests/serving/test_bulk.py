@@ -157,6 +157,21 @@ def test_what_can_not_be_run_is_told_before_anything_is_written(tmp_path: Path, 
     assert {path.name for path in out.iterdir()} == {"lock"}
 
 
+def test_a_record_that_cannot_be_read_is_no_reason_to_stop_first_or_last(
+    tmp_path: Path, ruler: str
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.jsonl").write_bytes(b"")
+    (folder / "b.jsonl").write_text('{broken\n{"text": "東京"}\n{broken\n', encoding="utf-8")
+    done = annotate([folder], model=ruler, out=out)
+    assert done.documents == 1
+    assert (out / "rejected.jsonl").read_text(encoding="utf-8").count("[J204]") == 2
+    # If none can be read, the reason is the first's.
+    with pytest.raises(DataError, match=r"a\.jsonl.*J202"):
+        annotate([folder / "a.jsonl"], model=ruler, out=tmp_path / "other")
+
+
 def test_a_run_ends_goes_on_and_refuses_others(tmp_path: Path, ruler: str) -> None:
     source, out = records(tmp_path / "a.jsonl", 60), tmp_path / "out"
     done = annotate([source], model=ruler, out=out, shard_size=25, format="parquet")

@@ -58,6 +58,7 @@ def test_a_shard_without_documents(tmp_path: Path) -> None:
 def test_a_line_of_json_is_json() -> None:
     line = json_line({"a": float("nan"), "b": [float("inf"), 1.5], "c": datetime.date(2024, 3, 1)})
     assert json.loads(line) == {"a": None, "b": [None, 1.5], "c": "2024-03-01"}
+    assert json_line({"picture": b"\xff\x00"}) == b'{"picture": "/wA="}\n'
     assert json_line({"地名": "東京"}) == '{"地名": "東京"}\n'.encode()
 
 

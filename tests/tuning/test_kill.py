@@ -96,7 +96,9 @@ def killed(words: list[str], parts: Callable[[], int], log: Path) -> None:
                 assert time.monotonic() < end
                 time.sleep(0.05)
             time.sleep(moment.uniform(0.0, 0.5))
-            assert end_by(process, kind) != 0, "it was done before it was killed: give it more parts"
+            assert end_by(process, kind) != 0, (
+                "it was done before it was killed: give it more parts"
+            )
         finally:
             process.kill()
 
