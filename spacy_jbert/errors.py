@@ -371,8 +371,8 @@ class Errors(metaclass=_WithCodes):
     J201 = "The file doesn't exist. Run `spacy project assets`, or give the right path."
     J202 = "The file is empty."
     J203 = (
-        "The file is not UTF-8 (byte {byte} at position {position}). Give its encoding to `jbert "
-        "convert`, --encoding {guess}, or convert it first: iconv -f {guess} -t UTF-8."
+        "The file is not UTF-8 (byte {byte} at position {position}). Give its encoding, "
+        "--encoding {guess}, or convert it first: iconv -f {guess} -t UTF-8."
     )
     J204 = "Broken JSON: {reason}"
     J205 = "Each record has to be a JSON object with its fields, not a {kind}."
@@ -741,6 +741,8 @@ class Errors(metaclass=_WithCodes):
     )
     J587 = "There is no text in this query. Leave the line out."
     J588 = "There are {found} topics here, and users need {least} each."
+    J589 = "None of these clicks is on an item of '{items}'. Items and clicks name them alike."
+    J590 = 'No query here has split = "test": there is nothing to measure on.'
     # --- J50x: vectors of documents, search -------------------------------------------------------
     J500 = "pooling = '{pooling}' is not one of {choices}."
     J501 = "The field '{field}' is empty. Each pair needs two texts."
@@ -777,6 +779,10 @@ class Errors(metaclass=_WithCodes):
     J518 = (
         "A summary needs the vectors of tokens. Set tokens = true in "
         "[components.<name>.set_extra_annotations]."
+    )
+    J519 = (
+        "'{path}' is there already, and is no {what}: it isn't replaced. Give another name, or "
+        "remove it first."
     )
     # --- J52x: questions and answers --------------------------------------------------------------
     J520 = (

@@ -23,7 +23,7 @@ from .errors import Errors
 from .models.biluo import tag_names
 from .models.shim import EncoderShim, encoder_parts
 from .pipeline.ner import JBertNER
-from .storage import replacing_folder
+from .storage import replacing_folder, require_replaceable
 
 # Logits may differ by this, as a share of the largest.
 _TOLERANCE = 1e-5
@@ -41,11 +41,12 @@ def export_hf(nlp: Language, out: Path) -> float:
     `AutoModelForSequenceClassification`. What a CRF has learned about neighbours, temperature and
     windows has no place there.
 
-    out (Path): The folder; one that is there already is replaced.
+    out (Path): The folder; a folder of transformers that is there already is replaced.
     RETURNS (float): The largest difference between its logits and the head's own.
     RAISES: ValueError J430 if the head or the encoder can't be expressed, J433 if there isn't
-        exactly one head.
+        exactly one head; FileExistsError J519.
     """
+    require_replaceable(out, "config.json", "folder of transformers")
     name = _only_head(nlp)
     pipe: Any = nlp.get_pipe(name)
     encoder = _encoder(nlp, pipe.model)

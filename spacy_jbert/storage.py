@@ -18,6 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .errors import Errors
+
 
 @contextmanager
 def replacing(*targets: Path) -> Iterator[list[Path]]:
@@ -62,6 +64,18 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         remove(old)
     finally:
         remove(new)
+
+
+def require_replaceable(target: Path, mark: str, what: str) -> None:
+    """Refuse a folder that would be replaced, but holds something else.
+
+    mark (str): A file that is in each folder of that kind. what (str): Such a folder, in words.
+    RAISES: FileExistsError J519.
+    """
+    recover(target)
+    empty = target.is_dir() and not any(target.iterdir())
+    if target.exists() and not empty and not (target / mark).is_file():
+        raise FileExistsError(Errors.J519.format(path=target, what=what))
 
 
 @contextmanager

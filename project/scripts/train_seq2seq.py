@@ -7,7 +7,6 @@ Settings of the config can be given behind it, as for `spacy train`. The config 
 A run that was stopped goes on by the same command, and comes to the same weights."""
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -250,7 +249,6 @@ def tested(settings: Settings, nlp: Language, pairs: list[Pair], name: str) -> d
 
 if __name__ == "__main__":
     replace_unshowable()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         raise SystemExit(__doc__)
     try:

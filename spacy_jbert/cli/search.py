@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import DataError, Errors
 from ..terminal import replace_unshowable
 from .output import coded_errors, print_json
 
@@ -54,4 +55,10 @@ def search_cli(
 
 
 def _lines() -> Iterator[str]:
-    yield from filter(None, map(str.strip, sys.stdin))
+    try:
+        yield from filter(None, map(str.strip, sys.stdin))
+    except UnicodeDecodeError as error:
+        message = Errors.J203.format(
+            byte=f"0x{error.object[error.start]:02x}", position=error.start, guess="cp932"
+        )
+        raise DataError(message, path="stdin") from None

@@ -26,7 +26,8 @@ GOES_ON = ("グループ", "本社", "社")
 _ONE_DASH = dict.fromkeys("-‐‑‒–—―−─~〜", "ー")
 _LEFT_OUT = dict.fromkeys(" \t・.", "")
 _SIGNS = str.maketrans(_ONE_DASH | _LEFT_OUT)
-_SEPARATORS = str.maketrans(dict.fromkeys("；|", ";"))
+_VOICED = "ﾞﾟ\u3099\u309a"
+_SEPARATORS = str.maketrans(dict.fromkeys("；|｜", ";"))
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,9 @@ def read_companies(path: Path, encoding: str | None = None) -> list[Company]:
 
 
 def _company(row: Row) -> Company:
-    code, name = row.text("code").strip(), row.text("name").strip()
-    sector = row.text("sector").strip() if "sector" in row.fields else ""
-    written = row.text("aliases") if "aliases" in row.fields else ""
-    found = (alias.strip() for alias in written.translate(_SEPARATORS).split(";"))
-    aliases = tuple(filter(None, found))
+    code, name = row.name("code").strip(), row.text("name").strip()
+    sector = row.text("sector").strip() if row.fields.get("sector") is not None else ""
+    aliases = tuple(filter(None, map(str.strip, _aliases(row))))
     if not code:
         raise row.error(Errors.J562.format(field="code", value=code))
     for value in (name, *aliases):
@@ -99,6 +98,16 @@ def _company(row: Row) -> Company:
         if len(core_name(value)) < 2:
             raise row.error(Errors.J562.format(field="name", value=value))
     return Company(code, name, sector, aliases)
+
+
+def _aliases(row: Row) -> list[str]:
+    """RETURNS (list[str]): A list of JSON's, or what separators are between."""
+    written = row.fields.get("aliases")
+    if written is None:
+        return []
+    if isinstance(written, list):
+        return [row.text(f"aliases.{i}") for i in range(len(written))]
+    return row.text("aliases").translate(_SEPARATORS).split(";")
 
 
 class CompanyIndex:
@@ -184,7 +193,13 @@ def _is_cut(text: str, position: int) -> bool:
     """Whether a word of letters and digits, or of katakana, goes on at a position."""
     if not 0 < position < len(text):
         return False
-    kind = _kind(text[position - 1])
+    before = position - 1
+    # A sign of its own in half width (ﾊﾞ), and where text isn't composed.
+    while before > 0 and text[before] in _VOICED:
+        before -= 1
+    if text[position] in _VOICED:
+        return True
+    kind = _kind(text[before])
     return kind != "" and kind == _kind(text[position])
 
 

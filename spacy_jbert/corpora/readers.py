@@ -74,6 +74,12 @@ class Row:
             )
         return encodable(value, self.path, self.line)
 
+    def name(self, name: str) -> str:
+        """The value of a field that says what something is called: text, or a whole number."""
+        value = self.get(name)
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return str(value) if number else self.text(name)
+
     def label(self, value: Any, notes: Notes) -> str:
         """A label as text: `read_label`."""
         return read_label(value, notes, path=self.path, line=self.line)

@@ -308,11 +308,14 @@ class Reader:
         raise record.row.error(Errors.J225.format(field=self.label_field, count=0))
 
 
-def record_id(row: Row) -> str:
-    """RETURNS (str): What the record calls itself, or else its file and line."""
+def record_id(row: Row, file: str | None = None) -> str:
+    """RETURNS (str): What the record calls itself, or else its file and line.
+
+    file (str | None): What its file is called, if not by its name.
+    """
     name = row.fields.get("id")
     named = isinstance(name, int | str) and not isinstance(name, bool) and name != ""
-    found = str(name) if named else f"{row.path.name}:{row.line}"
+    found = str(name) if named else f"{file or row.path.name}:{row.line}"
     # Half of a surrogate pair can be in JSON, and in no file.
     return found.encode("utf-8", "backslashreplace").decode()
 

@@ -1,10 +1,13 @@
 """What a record's values may be: labels, text, the ends of spans, times; and how errors show
 them."""
 
+import json
+import math
 import reprlib
 import unicodedata
+from base64 import b64encode
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +78,37 @@ def encodable(value: str, path: Path | None, line: int | None) -> str:
     return value
 
 
-def seconds_since_1970(when: str) -> float:
-    """RETURNS (float): A time in ISO 8601; Japanese time where it doesn't say.
+def json_line(value: dict[str, Any] | list[Any]) -> bytes:
+    """RETURNS (bytes): A value as a line of JSON. What JSON doesn't know (dates, decimals of
+    Parquet) is text in it, bytes are in base 64, and what is no number is null. Half a character
+    stays the escape that it was.
+    """
+    try:
+        line = json.dumps(value, ensure_ascii=False, default=_as_text, allow_nan=False)
+    except ValueError:
+        line = json.dumps(_without_nan(value), ensure_ascii=False, default=_as_text)
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _as_text(value: Any) -> str:
+    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    return [_without_nan(inner) for inner in value] if isinstance(value, list) else value
+
+
+def seconds_since_1970(when: str | date) -> float:
+    """RETURNS (float): A time in ISO 8601, or as tables have it; Japanese time where it doesn't
+    say.
 
     RAISES: ValueError for what is none, or can't be told in Japanese time.
     """
-    moment = datetime.fromisoformat(when)
+    moment = datetime.fromisoformat(when if isinstance(when, str) else when.isoformat())
     seconds = moment.replace(tzinfo=moment.tzinfo or JAPAN).timestamp()
     try:
         datetime.fromtimestamp(seconds, JAPAN)

@@ -53,7 +53,7 @@ class Companies:
         self.labels = frozenset(labels)
         self.index = CompanyIndex([])
         if not Doc.has_extension(EXTENSION):
-            Doc.set_extension(EXTENSION, default=None)
+            Doc.set_extension(EXTENSION, getter=_mentions, setter=_set_mentions)
         _, _, getter, setter = Doc.get_extension(EXTENSION)
         if getter and not setter:
             raise ValueError(Errors.J416.format(extension=EXTENSION, name=name))
@@ -90,7 +90,7 @@ class Companies:
             for mention in self.index.find(doc.text)
             if not any(self._names_another(ent, mention) for ent in entities)
         ]
-        doc._.set(EXTENSION, [tuple(mention) for mention in mentions])
+        doc._.set(EXTENSION, mentions)
         linked: list[Span] = []
         for mention in mentions:
             span = self._entity(doc, mention, entities)
@@ -160,3 +160,17 @@ def _is_of_a_name(char: str) -> bool:
 
 def _overlaps(ent: Span, taken: list[tuple[int, int]]) -> bool:
     return any(ent.start < end and start < ent.end for start, end in taken)
+
+
+def _mentions(doc: Doc) -> list[Mention] | None:
+    """RETURNS (list[Mention] | None): Also of Docs of other processes and of files, where bytes
+    have made lists of tuples.
+    """
+    found = doc.user_data.get(EXTENSION)
+    if found is None:
+        return None
+    return [Mention(start, end, tuple(codes)) for start, end, codes in found]
+
+
+def _set_mentions(doc: Doc, mentions: Iterable[Mention]) -> None:
+    doc.user_data[EXTENSION] = [tuple(mention) for mention in mentions]

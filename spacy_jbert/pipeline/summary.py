@@ -15,6 +15,8 @@ EXTENSION = "summary"
 # own.
 _ENDS = frozenset("。．！？!?\n")
 _CLOSING = frozenset("」』）)】〉》”\"'")
+# What makes a part of a longer sentence of one in brackets: 「…。」と言った。
+_GOES_ON = ("と", "って", "という", "との", "など", "が", "を", "に", "も", "の")
 
 
 def summary(
@@ -35,7 +37,7 @@ def summary(
     RETURNS (list[Span]): In the order of the text.
     RAISES: ValueError J517 for settings out of range, J518 if tokens have no vectors.
     """
-    if n < 1 or not 0.0 <= redundancy <= 1.0:
+    if not isinstance(n, int) or n < 1 or not 0.0 <= redundancy <= 1.0:
         raise ValueError(Errors.J517.format(n=n, redundancy=redundancy))
     spans = [span for span in sentences(doc) if not span.text.isspace()]
     spans = [span for span in spans if len(span.text.strip()) >= min_characters] or spans
@@ -81,10 +83,13 @@ def sentences(doc: Doc) -> list[Span]:
     """RETURNS (list[Span]): The Doc's own sentences; else what ends with 。, ！, ？ or a line."""
     if doc.has_annotation("SENT_START"):
         return list(doc.sents)
-    begins, ended = [0], False
+    begins, ended, closed = [0], False, False
     for token in doc:
-        if ended and not set(token.text) <= _CLOSING:
-            begins.append(token.i)
-            ended = False
+        if ended and set(token.text) <= _CLOSING:
+            closed = True
+        elif ended:
+            if not (closed and token.text in _GOES_ON):
+                begins.append(token.i)
+            ended = closed = False
         ended = ended or token.text[-1] in _ENDS
     return [doc[a:b] for a, b in pairwise([*begins, len(doc)]) if a < b]

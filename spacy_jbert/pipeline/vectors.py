@@ -121,7 +121,8 @@ class DocVectors:
         """
         if doc._.get(VECTOR) is None:
             return doc
-        doc.user_hooks |= {"vector": _of_doc, "has_vector": _has, "similarity": cosine}
+        of_doc = partial(_of_doc, normalize=self.normalize)
+        doc.user_hooks |= {"vector": of_doc, "has_vector": _has, "similarity": cosine}
         doc.user_span_hooks["vector"] = partial(_of_span, normalize=self.normalize)
         doc.user_token_hooks["vector"] = _of_token
         for hooks in (doc.user_span_hooks, doc.user_token_hooks):
@@ -188,23 +189,30 @@ def _unit(vector: Vector) -> Vector:
     return cast(Vector, vector / length) if length else vector
 
 
-def _of_doc(doc: Doc) -> Vector:
-    return cast(Vector, doc._.get(VECTOR))
+def _of_doc(doc: Doc, *, normalize: bool) -> Vector:
+    vector = doc._.get(VECTOR)
+    # `span.as_doc()` has the tokens' vectors and the hooks, but not this.
+    return _of_span(doc[:], normalize=normalize) if vector is None else cast(Vector, vector)
 
 
 def _of_span(span: Span, *, normalize: bool) -> Vector:
     """The mean of its tokens' but those that have none."""
     if not len(span.doc.tensor):
-        return np.zeros_like(_of_doc(span.doc))
+        return _nothing(span.doc)
     rows = span.doc.tensor[span.start : span.end]
-    rows = rows[rows.any(axis=1)]
-    vector = rows.mean(axis=0) if len(rows) else np.zeros_like(_of_doc(span.doc))
+    some = rows[rows.any(axis=1)]
+    vector = some.mean(axis=0) if len(some) else np.zeros_like(rows[0])
     return _unit(vector) if normalize else vector
 
 
 def _of_token(token: Token) -> Vector:
     tensor = token.doc.tensor
-    return tensor[token.i] if len(tensor) else np.zeros_like(_of_doc(token.doc))
+    return tensor[token.i] if len(tensor) else _nothing(token.doc)
+
+
+def _nothing(doc: Doc) -> Vector:
+    vector = doc._.get(VECTOR)
+    return np.zeros(0, dtype=np.float32) if vector is None else np.zeros_like(vector)
 
 
 def _has(of: Doc | Span | Token) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..corpora.lines import kind, read_lines
 from ..corpora.readers import files_in, read_rows
 from ..corpora.records import record_id
+from ..corpora.values import trimmed
 from ..errors import DataError, Errors
 from .index import Entry
 
@@ -28,24 +29,32 @@ def read_entries(
     """
     for path in paths:
         files = files_in(path, _KINDS) if path.is_dir() else [path]
+        # Of two folders in it, files may have the same name.
+        base = path if path.is_dir() else path.parent
         if not files:
             raise DataError(Errors.J450.format(kinds=", ".join(sorted(_KINDS))), path=path)
         for file in files:
-            yield from _entries(file, text_field, id_field, encoding)
+            name = file.relative_to(base).as_posix()
+            yield from _entries(file, name, text_field, id_field, encoding)
 
 
 def _entries(
-    file: Path, text_field: str, id_field: str | None, encoding: str | None
+    file: Path, called: str, text_field: str, id_field: str | None, encoding: str | None
 ) -> Iterator[Entry]:
     if kind(file) == ".txt":
         for number, line in read_lines(file, encoding):
-            if line.strip():
-                yield Entry(f"{file.name}:{number}", line.rstrip("\r\n"))
+            if _is_text(line):
+                yield Entry(f"{called}:{number}", line.rstrip("\r\n"))
         return
     for row in read_rows(file, encoding=encoding, bar=False):
         text = row.text(text_field)
-        if text.strip():
-            name = record_id(row) if id_field is None else str(row.get(id_field))
+        if _is_text(text):
+            name = record_id(row, called) if id_field is None else row.name(id_field)
             known = (text_field, id_field or "id")
             meta = {field: value for field, value in row.fields.items() if field not in known}
             yield Entry(name, text, meta)
+
+
+def _is_text(text: str) -> bool:
+    start, end = trimmed(text, 0, len(text))
+    return start < end

@@ -18,6 +18,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -30,9 +31,10 @@ from spacy.tokens import Doc
 from spacy.util import minibatch
 from tqdm import tqdm
 
+from ..corpora.values import json_line
 from ..errors import DataError, Errors
 from ..pipeline.vectors import VECTOR, reading
-from ..storage import alone, readable, replacing, replacing_folder
+from ..storage import alone, readable, replacing, replacing_folder, require_replaceable
 from .identity import identity, transformer_of
 from .nearest import Graph, Vectors, has_graph, nearest, write_graph
 from .words import Terms, Words, WordsWriter
@@ -114,19 +116,20 @@ class Index:
 
         nlp (Language): A pipeline whose transformer has `spacy-jbert.doc_vectors.v1`.
         texts (Iterable[Entry | str]): Are read once, and not kept in memory.
-        path (str | Path | None): A folder, which is replaced when the new one is complete. None: a
-            temporary one, which goes with the index.
+        path (str | Path | None): A folder; an index that is there already is replaced when the new
+            one is complete. None: a temporary one, which goes with the index.
         words (bool): For search by words too.
         stop_words (list[str] | None): See `Terms`.
         batch_size (int): As in `nlp.pipe`.
         RETURNS (Index): The index, open.
         RAISES: ValueError J510 if the pipeline gives no vectors, J513 for an empty text or an id
-            that is there already, J514 where there is no text; ImportError J469.
+            that is there already, J514 where there is no text, J516 while another process writes
+            it; FileExistsError J519 for a folder of something else; ImportError J469.
         """
         temporary = TemporaryDirectory(prefix="jbert-index-") if path is None else None
         folder = Path(path or "") if temporary is None else Path(temporary.name) / "index"
         settings = {"words": words, "stop_words": stop_words}
-        about = _write(nlp, texts, folder, settings, None, batch_size)
+        about, _ = _write(nlp, texts, folder, settings, batch_size)
         index = cls(folder, nlp, about)
         index._temporary = temporary
         return index
@@ -141,22 +144,29 @@ class Index:
         return cls(Path(path), nlp, about)
 
     def add(self, texts: Iterable[Entry | str], *, batch_size: int = 256) -> int:
-        """Add texts. The folder is replaced when all of them are in.
+        """Add texts, also to what others have added meanwhile. The folder is replaced when all of
+        them are in.
 
         RETURNS (int): How many.
-        RAISES: As `build`.
+        RAISES: As `build`, and J511, J512 if another index is there now.
         """
-        before, temporary = len(self), self._temporary
+        temporary = self._temporary
         settings = {"words": self.words, "stop_words": self.stop_words}
-        self._open(_write(self.nlp, texts, self.folder, settings, self, batch_size))
+        about, added = _write(self.nlp, texts, self.folder, settings, batch_size, adding=True)
+        self._open(about)
         self._temporary = temporary
-        return len(self) - before
+        return added
 
     def __len__(self) -> int:
         return len(self._vectors)
 
     def __getitem__(self, row: int) -> Entry:
-        """RETURNS (Entry): The text at a place, in the order in which they came."""
+        """RETURNS (Entry): The text at a place, in the order in which they came.
+
+        RAISES: IndexError.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(row)
         end = self._begins[row + 1] if row + 1 < len(self._begins) else len(self._entries)
         return Entry(*json.loads(self._entries[self._begins[row] : end].tobytes()))
 
@@ -190,6 +200,7 @@ class Index:
         RETURNS (list): The hits of each.
         """
         by = by or ("hybrid" if self.words else "vectors")
+        queries = list(queries)
         self._check(queries, n, by, weight)
         return self.search_docs(self.nlp.pipe(queries), n, by=by, weight=weight)
 
@@ -207,7 +218,11 @@ class Index:
     def like(self, row: int, n: int = 10) -> list[Hit]:
         """RETURNS (list[Hit]): The texts whose vectors are nearest to that of the text at a place,
         itself left out.
+
+        RAISES: IndexError.
         """
+        if not 0 <= row < len(self):
+            raise IndexError(row)
         rows, cosines = self._nearest(self.vector(row)[None], n + 1)
         pairs = zip(rows[0].tolist(), cosines[0].tolist(), strict=True)
         return [self._hit(other, score) for other, score in pairs if other != row][:n]
@@ -278,7 +293,8 @@ def _fused(
     fused: dict[int, float] = {}
     for share, ranking in ((weight, one), (1.0 - weight, other)):
         for rank, (row, _) in enumerate(ranking, 1):
-            fused[row] = fused.get(row, 0.0) + share / (_RRF + rank)
+            if share:
+                fused[row] = fused.get(row, 0.0) + share / (_RRF + rank)
     return sorted(fused.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
@@ -314,21 +330,26 @@ def _write(
     texts: Iterable[Entry | str],
     path: Path,
     settings: dict[str, Any],
-    before: Index | None,
     batch_size: int,
-) -> dict[str, Any]:
-    """Write an index, or one with more texts than before.
+    *,
+    adding: bool = False,
+) -> tuple[dict[str, Any], int]:
+    """Write an index, or with `adding` one with more texts than are there now.
 
-    RETURNS (dict[str, Any]): What `index.json` says.
+    RETURNS (tuple): What `index.json` says, and how many texts were added.
     """
     transformer = transformer_of(nlp)
     assert transformer.vectors is not None
-    known = set(before.ids()) if before is not None else set()
-    refusal = RuntimeError(Errors.J516.format(path=path))
+    path = path.resolve()
+    refusal = ValueError(Errors.J516.format(path=path))
     with ExitStack() as stack:
         stack.enter_context(alone(path.with_name(f".{path.name}.lock"), refusal))
+        require_replaceable(path, _ABOUT, "index of texts")
+        # What is there now, which isn't what was there when somebody opened it.
+        known = set(Index.load(path, nlp).ids()) if adding else set()
+        before = len(known)
         folder = stack.enter_context(replacing_folder(path))
-        old = path if before is not None else None
+        old = path if adding else None
         writer = WordsWriter(folder, old) if settings["words"] else None
         for name in (_VECTORS, _ENTRIES, _BEGINS):
             if old is not None:
@@ -348,26 +369,26 @@ def _write(
             docs = [doc for doc, _ in batch]
             _vectors(docs).astype(np.float32).tofile(files[_VECTORS])
             for _, entry in batch:
-                line = json.dumps([*entry[:2], dict(entry.meta)], ensure_ascii=False) + "\n"
+                line = json_line([*entry[:2], dict(entry.meta)])
                 np.array([files[_ENTRIES].tell()], dtype=np.int64).tofile(files[_BEGINS])
-                files[_ENTRIES].write(line.encode("utf-8", "surrogatepass"))
+                files[_ENTRIES].write(line)
             if writer is not None:
                 writer.add(map(terms, docs))
             bar.update(len(batch))
         bar.close()
         for file in files.values():
             file.flush()
-        count, width = len(known), transformer.encoder.width
-        if not count:
+        n_texts, width = len(known), transformer.encoder.width
+        if not n_texts:
             raise ValueError(Errors.J514)
         if writer is not None:
             writer.finish()
-        write_graph(np.memmap(folder / _VECTORS, np.float32, "r", shape=(count, width)), folder)
+        write_graph(np.memmap(folder / _VECTORS, np.float32, "r", shape=(n_texts, width)), folder)
         about = {
             "format": _FORMAT,
             "identity": identity(nlp),
             "pipeline": f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}",
-            "count": count,
+            "count": n_texts,
             "width": width,
             **settings,
             "files": {
@@ -378,7 +399,7 @@ def _write(
         }
         with replacing(folder / _ABOUT) as (new,):
             new.write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
-    return about
+    return about, n_texts - before
 
 
 def _checked(texts: Iterable[Entry | str], known: set[str]) -> Iterator[Entry]:
@@ -388,12 +409,12 @@ def _checked(texts: Iterable[Entry | str], known: set[str]) -> Iterator[Entry]:
     """
     for text in texts:
         entry = Entry("", text) if isinstance(text, str) else text
-        number = str(len(known))
-        entry = entry._replace(id=str(entry.id) or number)
+        free = (name for name in map(str, count(len(known))) if name not in known)
+        entry = entry._replace(id=str(entry.id) or next(free))
         if not entry.text.strip():
             raise ValueError(Errors.J513.format(id=entry.id, reason="it has no text"))
         if entry.id in known:
-            reason = "there is another with this id"
+            reason = "there is another with this id. Each needs one of its own"
             raise ValueError(Errors.J513.format(id=entry.id, reason=reason))
         known.add(entry.id)
         yield entry

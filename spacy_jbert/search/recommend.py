@@ -6,9 +6,10 @@ is nearest to the clicked ones. Nobody needs to have clicked on what is found.
         print(hit.score, hit.id, hit.text)
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from itertools import pairwise
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +23,9 @@ from ..models.diversity import choose_diverse
 from .index import Hit, Index
 
 DAY = 86_400.0
+# The year 2286, from which on seconds have as many digits as milliseconds had in 1970.
+_LATEST = 1e10
+_SECONDS = re.compile(r"\d{9,10}(\.\d+)?")
 # So many candidates are looked at for one place in a diversified list.
 _CANDIDATES = 5
 
@@ -61,10 +65,20 @@ class Recommender:
                 raise ValueError(Errors.J580.format(name=name, value=value, wanted="more than 0"))
         if not 0.0 <= diversity <= 1.0:
             raise ValueError(Errors.J580.format(name="diversity", value=diversity, wanted="0 to 1"))
+        if not isinstance(recent, int):
+            wanted = "a whole number"
+            raise ValueError(Errors.J580.format(name="recent", value=recent, wanted=wanted))
         self.index = index
         self.half_life, self.session, self.recent = half_life, session, recent
         self.diversity = diversity
-        self._rows = {id: row for row, id in enumerate(index.ids())}
+        self._known: dict[str, int] = {}
+
+    @property
+    def _rows(self) -> dict[str, int]:
+        """The rows of items by their ids, those that were added meanwhile too."""
+        if len(self._known) != len(self.index):
+            self._known = {id: row for row, id in enumerate(self.index.ids())}
+        return self._known
 
     def recommend(
         self,
@@ -82,7 +96,9 @@ class Recommender:
             words with them, by BM25.
         RETURNS (list[Hit]): Items that weren't clicked on, the best first. Nothing where no click
             counts.
+        RAISES: ValueError J580.
         """
+        _require_length(n)
         seen = {click.item for click in clicks if click.item in self._rows}
         counted = self._counted(clicks)
         if not counted:
@@ -95,7 +111,8 @@ class Recommender:
         return self._list([hit for hit in found if hit.id not in seen], n)
 
     def similar(self, item: str, n: int = 10) -> list[Hit]:
-        """RETURNS (list[Hit]): The items that are nearest to one. RAISES: ValueError J581."""
+        """RETURNS (list[Hit]): The items that are nearest to one. RAISES: ValueError J580, J581."""
+        _require_length(n)
         if item not in self._rows:
             raise ValueError(Errors.J581.format(item=item))
         wanted = n * _CANDIDATES if self.diversity else n
@@ -141,6 +158,11 @@ class Recommender:
         return [found[i] for i in chosen]
 
 
+def _require_length(n: int) -> None:
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(Errors.J580.format(name="n", value=n, wanted="a number above 0"))
+
+
 def read_clicks(
     path: Path,
     *,
@@ -150,7 +172,8 @@ def read_clicks(
 ) -> list[Click]:
     """Read clicks from records of any kind that `read_rows` reads; by time, the first one first.
 
-    time_field (str): ISO 8601 (Japanese time where it doesn't say), or seconds since 1970.
+    time_field (str): ISO 8601 or what tables have for times (Japanese time where it doesn't say),
+        or seconds since 1970.
     RAISES: DataError with file and line: J582 for an empty user or item, J583 for what is no time;
         J584 if there is nothing.
     """
@@ -164,9 +187,7 @@ def read_clicks(
 
 
 def _name(row: Row, field: str) -> str:
-    value = row.get(field)
-    number = isinstance(value, int) and not isinstance(value, bool)
-    name = str(value) if number else row.text(field)
+    name = row.name(field)
     if not name.strip():
         raise row.error(Errors.J582.format(field=field))
     return name
@@ -181,14 +202,21 @@ def _seconds(row: Row, field: str) -> float:
 
 
 def _time(value: Any) -> float:
-    """RAISES: TypeError or ValueError for what is no time."""
+    """RAISES: TypeError or ValueError for what is no time: of numbers, milliseconds; of text, what
+    has fewer digits than seconds have. 20260131 is a day.
+    """
+    if isinstance(value, date):
+        return seconds_since_1970(value)
+    if isinstance(value, str):
+        try:
+            return seconds_since_1970(value)
+        except ValueError:
+            if not _SECONDS.fullmatch(value):
+                raise
     if isinstance(value, bool):
         raise TypeError(value)
-    try:
-        seconds = float(value)
-    except ValueError:
-        return seconds_since_1970(value)
-    if not isfinite(seconds):
+    seconds = float(value)
+    if not 0.0 <= seconds < _LATEST:
         raise ValueError(value)
     return seconds
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..corpora.readers import MANIFEST, REJECTED
+from ..corpora.values import json_line
 from ..errors import Errors
 from ..storage import alone, replacing
-from .shards import json_line
 
 LOCK = "lock"
 

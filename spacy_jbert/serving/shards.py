@@ -1,9 +1,6 @@
 """Shards: files of so many annotated documents, each whole or not there."""
 
-import json
-import math
 import os
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from spacy.tokens import DocBin
 
+from ..corpora.values import json_line
 from ..errors import Errors
 from ..storage import replacing, sha256
 
@@ -53,29 +51,6 @@ def writing(path: Path, columns: "Columns | None") -> Iterator[Writer]:
         writer.close()
         with part.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def json_line(fields: dict[str, Any]) -> bytes:
-    """RETURNS (bytes): An object as a line of JSON. What JSON doesn't know (dates, decimals of
-    Parquet) is text in it, bytes are in base 64, and what is no number is null.
-    """
-    try:
-        line = json.dumps(fields, ensure_ascii=False, default=_as_text, allow_nan=False)
-    except ValueError:
-        line = json.dumps(_without_nan(fields), ensure_ascii=False, default=_as_text)
-    return line.encode() + b"\n"
-
-
-def _as_text(value: Any) -> str:
-    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
-    return [_without_nan(inner) for inner in value] if isinstance(value, list) else value
 
 
 class _Lines:

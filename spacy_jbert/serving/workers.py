@@ -17,12 +17,13 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
+from ..corpora.values import json_line
 from ..errors import Errors
 from ..evaluation.scorers import forget_vectors
 from ..pretraining.parallel import end_with_parent
 from .annotations import annotation, kinds_of
 from .entries import Entry, reason_of
-from .shards import OTHERS, OutputFormat, Part, json_line
+from .shards import OTHERS, OutputFormat, Part
 
 RECORD = "record"
 """Where `doc.user_data` has the fields of a document's record."""

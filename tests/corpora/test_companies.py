@@ -1,5 +1,6 @@
 """A table of companies, and their names in texts."""
 
+import json
 import unicodedata
 from itertools import pairwise
 from pathlib import Path
@@ -123,3 +124,27 @@ def test_a_broken_table_is_refused(tmp_path: Path, content: str, code: str, line
     with pytest.raises(DataError, match=code) as error:
         read_companies(file)
     assert error.value.line == line
+
+
+@pytest.mark.parametrize("text", ["ﾊﾞﾄﾖﾀが", "ﾊﾟﾄﾖﾀ", "バトヨタ", "ハ\u3099トヨタ", "トヨタハ\u3099"])
+def test_katakana_goes_on_in_every_width(text: str) -> None:
+    assert CompanyIndex([Company("1", "トヨタ")]).find(text) == []
+
+
+@pytest.mark.parametrize("text", ["がトヨタは", "か\u3099トヨタは", "「ﾄﾖﾀ」", "ﾄﾖﾀが"])
+def test_katakana_ends_where_another_kind_begins(text: str) -> None:
+    assert len(CompanyIndex([Company("1", "トヨタ")]).find(text)) == 1
+
+
+def test_a_table_in_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"code": 7203, "name": "トヨタ自動車", "aliases": ["TYT", "トヨタ"], "sector": None},
+        {"code": "1", "name": "ミナト精機", "aliases": None},
+        {"code": "2", "name": "コハク堂", "aliases": "コハク｜KHK；こはく"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    one, two, three = read_companies(path)
+    assert one == Company("7203", "トヨタ自動車", "", ("TYT", "トヨタ"))
+    assert two == Company("1", "ミナト精機")
+    assert three.aliases == ("コハク", "KHK", "こはく")

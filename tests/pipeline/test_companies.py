@@ -106,3 +106,14 @@ def test_docs_go_to_other_processes(nlp: Language) -> None:
     again = Doc(nlp.vocab).from_bytes(doc.to_bytes())
     assert said(again) == said(doc)
     assert [tuple(codes) for _, _, codes in again._.get(EXTENSION)] == [("1",), ("2",)]
+
+
+def test_mentions_are_the_same_from_other_processes_and_files(nlp: Language) -> None:
+    texts = ["NECは", "コハクとNEC", "なし"]
+    here = [doc._.jbert_companies for doc in nlp.pipe(texts)]
+    there = [doc._.jbert_companies for doc in nlp.pipe(texts, n_process=2)]
+    read = [Doc(nlp.vocab).from_bytes(doc.to_bytes()) for doc in nlp.pipe(texts)]
+    assert here == there == [doc._.jbert_companies for doc in read]
+    assert here[0] == [(0, 3, ("2",))]
+    assert {codes for mentions in there for *_, codes in mentions} == {("2",)}
+    assert nlp.make_doc("NEC")._.jbert_companies is None

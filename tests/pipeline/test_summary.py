@@ -53,7 +53,10 @@ def test_sentences(japanese: Language) -> None:
     found = [span.text for span in sentences(doc)]
     assert "".join(found) == doc.text
     assert found[-1] == "傘を持つ"
-    assert found[0].endswith("。」")
+    # Said in a sentence, and not one of its own.
+    assert found[0] == "「もう帰ろう。」と言った。"
+    alone = [span.text for span in sentences(japanese("「雨だ。」「傘がない。」走ろう。"))]
+    assert alone == ["「雨だ。」", "「傘がない。」", "走ろう。"]
     nlp = spacy.blank("ja")
     own = Doc(nlp.vocab, words=["一。", "二", "三"], sent_starts=[True, False, True])
     assert [span.text for span in sentences(own)] == ["一。 二", "三"]
@@ -68,7 +71,7 @@ def test_headings_are_left_out(nlp: Language) -> None:
 
 def test_what_it_needs(nlp: Language, checkpoint: Callable[[str], Path]) -> None:
     doc = nlp(SENTENCES[0])
-    for wrong in ({"n": 0}, {"redundancy": 1.5}):
+    for wrong in ({"n": 0}, {"n": 1.5}, {"n": "2"}, {"redundancy": 1.5}):
         with pytest.raises(ValueError, match="J517"):
             doc._.summary(**wrong)
     with pytest.raises(ValueError, match="J518"):

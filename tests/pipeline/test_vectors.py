@@ -94,6 +94,15 @@ def test_what_spacy_reads(nlp: Language) -> None:
     np.testing.assert_array_equal(one[1].vector, one.tensor[1])
 
 
+def test_a_part_as_a_document(nlp: Language) -> None:
+    doc = nlp(SENTENCES[0] + SENTENCES[1])
+    part = doc[2:6].as_doc()
+    assert part.has_vector
+    np.testing.assert_allclose(part.vector, doc[2:6].vector, atol=1e-6)
+    assert part.similarity(doc[2:6]) == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(part[1].vector, doc[3].vector, atol=1e-6)
+
+
 def test_one_by_one_and_together(nlp: Language) -> None:
     together = list(nlp.pipe(SENTENCES, batch_size=7))
     for text, doc in zip(SENTENCES, together, strict=True):

@@ -1,17 +1,23 @@
 """Indexes: what is found, what they keep, whose they are."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import spacy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from spacy.language import Language
 from typer.testing import CliRunner
 
@@ -272,3 +278,90 @@ def test_commands(nlp: Language, tmp_path: Path) -> None:
     done = run(app, ["search", str(tmp_path / "nlp"), "犬", *model])
     assert done.exit_code == 1
     assert "J511" in done.stderr
+
+
+def test_what_is_no_index_is_never_replaced(nlp: Language, tmp_path: Path) -> None:
+    folder, file = tmp_path / "thesis", tmp_path / "notes.txt"
+    folder.mkdir()
+    (folder / "chapter.txt").write_text("x")
+    file.write_text("y")
+    for target in (folder, file):
+        with pytest.raises(FileExistsError, match="J519"):
+            Index.build(nlp, QUESTIONS, target)
+    assert (folder / "chapter.txt").read_text() == "x"
+    assert file.read_text() == "y"
+    (tmp_path / "empty").mkdir()
+    Index.build(nlp, QUESTIONS, tmp_path / "empty")
+    assert len(Index.build(nlp, QUESTIONS[:2], tmp_path / "empty")) == 2
+    assert not list(tmp_path.glob(".*.new"))
+
+
+def test_two_that_add_to_one_index_lose_nothing(nlp: Language, tmp_path: Path) -> None:
+    path = tmp_path / "faq"
+    Index.build(nlp, [Entry("a", QUESTIONS[0])], path)
+    one, other = Index.load(path, nlp), Index.load(path, nlp)
+    assert one.add([Entry("b", QUESTIONS[1]), Entry("c", QUESTIONS[2])]) == 2
+    assert other.add([Entry("d", QUESTIONS[3])]) == 1
+    with pytest.raises(ValueError, match="J513"):
+        one.add([Entry("d", QUESTIONS[4])])
+    for index in (other, Index.load(path, nlp)):
+        assert list(index.ids()) == ["a", "b", "c", "d"]
+        for by in ("vectors", "words"):
+            for row, text in enumerate(QUESTIONS[:4]):
+                assert index.search(text, 1, by=by)[0].id == "abcd"[row]
+
+
+def test_texts_without_a_name_get_one_that_is_free(nlp: Language) -> None:
+    index = Index.build(nlp, [Entry("1", QUESTIONS[0]), *QUESTIONS[1:4]])
+    assert list(index.ids()) == ["1", "2", "3", "4"]
+    with pytest.raises(IndexError):
+        index[-1]
+    with pytest.raises(IndexError):
+        index.like(4)
+    assert len(index.search_many(iter(QUESTIONS[:2]))) == 2
+    assert index.search("でもスキーは", weight=0.0) == []
+
+
+def test_files_of_one_name_in_several_folders(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text(f"{name}の文\n\u200b\n", encoding="utf-8")
+        (tmp_path / name / "y.jsonl").write_text('{"text": "文", "n": 3}\n', encoding="utf-8")
+    ids = [entry.id for entry in read_entries([tmp_path])]
+    assert ids == ["a/x.txt:1", "a/y.jsonl:1", "b/x.txt:1", "b/y.jsonl:1"]
+    (entry,) = read_entries([tmp_path / "a/y.jsonl"], id_field="n")
+    assert entry.id == "3"
+    (tmp_path / "null.jsonl").write_text('{"text": "文", "n": null}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="J207"):
+        list(read_entries([tmp_path / "null.jsonl"], id_field="n"))
+
+
+def test_what_json_has_no_word_for(nlp: Language, tmp_path: Path) -> None:
+    table = pyarrow.table(
+        {
+            "text": QUESTIONS[:2],
+            "when": [datetime(2026, 1, 2), datetime(2026, 1, 3)],
+            "price": [float("nan"), 2.5],
+            "picture": [b"\xff", b""],
+        }
+    )
+    parquet.write_table(table, tmp_path / "a.parquet")
+    index = Index.build(nlp, read_entries([tmp_path / "a.parquet"]), tmp_path / "index")
+    meta = {"when": "2026-01-02 00:00:00", "price": None, "picture": "/w=="}
+    assert index[0].meta == meta
+    Index.build(nlp, [Entry("a", "半分の文字", {"note": "\ud800"})], tmp_path / "half")
+    assert Index.load(tmp_path / "half", nlp)[0].meta == {"note": "\ud800"}
+
+
+def test_queries_that_are_no_utf_8(
+    nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp.to_disk(tmp_path / "pipe")
+    Index.build(nlp, QUESTIONS, tmp_path / "faq")
+    words = [sys.executable, "-m", "spacy", "jbert", "search"]
+    words += [str(tmp_path / "faq"), "--model", str(tmp_path / "pipe")]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, input=b"\x8eR\n", capture_output=True, env=environment)
+    assert done.returncode == 1
+    assert b"[J203]" in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,12 +1,16 @@
 """From clicks to lists: whose vectors count, how much, and what comes out."""
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from spacy.language import Language
 
 from spacy_jbert.errors import DataError
@@ -177,3 +181,61 @@ def test_no_clicks(tmp_path: Path) -> None:
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(DataError, match="J584"):
         read_clicks(path)
+
+
+def test_items_that_are_added_later(nlp: Language) -> None:
+    index = Index.build(nlp, [Entry(f"i{n}", text) for n, text in enumerate(SENTENCES)])
+    recommender = Recommender(index, diversity=0.3)
+    assert recommender.recommend(clicks("new")) == []
+    index.add([Entry("new", SENTENCES[3].replace("大阪", "京都"))])
+    assert "new" in [hit.id for hit in recommender.recommend(clicks("i3"), 5)]
+    assert "new" not in [hit.id for hit in recommender.recommend(clicks("new"), len(index))]
+    assert recommender.similar("new", 1)[0].id == "i3"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("20260105", 1767538800.0),
+        ("2026-01-05T00:00:00+09:00", 1767538800.0),
+        ("1767538800", 1767538800.0),
+        ("1767538800.5", 1767538800.5),
+        (1767538800, 1767538800.0),
+        ("2026", None),
+        ("1_0", None),
+        (1767538800000, None),
+        ("1767538800000", None),
+        (1e300, None),
+        (-1, None),
+        (True, None),
+        (None, None),
+    ],
+)
+def test_times_of_clicks(written: object, seconds: float | None, tmp_path: Path) -> None:
+    path = tmp_path / "clicks.jsonl"
+    path.write_text(json.dumps({"user": 1, "item": "a", "time": written}), encoding="utf-8")
+    if seconds is None:
+        with pytest.raises(DataError, match="J583"):
+            read_clicks(path)
+    else:
+        assert read_clicks(path) == [Click("1", "a", seconds)]
+
+
+def test_times_of_tables(tmp_path: Path) -> None:
+    times = [datetime(2026, 1, 5), datetime(2026, 1, 5, tzinfo=UTC)]
+    columns = {"user": ["u", "u"], "item": [1, 2]}
+    for i, when in enumerate(times):
+        table = pyarrow.table({**columns, "time": [when, when]})
+        parquet.write_table(table, tmp_path / f"{i}.parquet")
+    found = [read_clicks(tmp_path / f"{i}.parquet")[0].time for i in range(2)]
+    assert found == [1767538800.0, 1767538800.0 + 9 * 3600]
+
+
+def test_settings_that_cannot_be(index: Index) -> None:
+    with pytest.raises(ValueError, match="J580"):
+        Recommender(index, recent=2.5)  # type: ignore[arg-type]
+    for n in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="J580"):
+            Recommender(index).recommend(clicks("i3"), n)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="J580"):
+            Recommender(index).similar("i3", n)  # type: ignore[arg-type]

@@ -293,7 +293,6 @@ def main(
     ] = False,
 ) -> None:
     """Watch a stream of news for surges of bad news."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
     lock = state.with_name(f"{state.name}.lock")
     with coded_errors(), alone(lock, DataError(Errors.J465, path=state)):
         settings = SurgeSettings(half_life, memory, usual, on, off)

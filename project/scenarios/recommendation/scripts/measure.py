@@ -19,6 +19,7 @@ from spacy.language import Language
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
+from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.evaluation.ranking import ndcg_at, recall_at
 from spacy_jbert.search.index import Hit, Index
 from spacy_jbert.search.recommend import Click, Recommender, by_user, read_clicks
@@ -43,7 +44,10 @@ def main(
         nlp = spacy.load(model)
         index = Index.load(items, nlp)
         earlier, later = by_user(read_clicks(before)), by_user(read_clicks(after))
-        users = [user for user in later if user in earlier]
+        known = set(index.ids())
+        users = [user for user in later if any(c.item in known for c in earlier.get(user, ()))]
+        if not users:
+            raise DataError(Errors.J589.format(items=items), path=before)
         clicked = {click.item for clicks in earlier.values() for click in clicks}
         warm = [id for id in index.ids() if id in clicked]
         cold = [id for id in index.ids() if id not in clicked]

@@ -11,6 +11,7 @@ import typer
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.corpora.readers import read_rows
+from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.search.recommend import Click, read_clicks
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
@@ -25,8 +26,10 @@ def main(
 ) -> None:
     """Write before.jsonl, after.jsonl and pairs.jsonl to the folder `out`."""
     with coded_errors():
-        texts = {row.text("id"): row.text("text") for row in read_rows(items)}
+        texts = {row.name("id"): row.text("text") for row in read_rows(items)}
         known = [click for click in read_clicks(clicks) if click.item in texts]
+        if not known:
+            raise DataError(Errors.J589.format(items=items), path=clicks)
         begin, end = known[0].time, known[-1].time
         split = begin + share * (end - begin)
         before = [click for click in known if click.time < split]

@@ -1,9 +1,9 @@
 """Incoming queries -> JSON lines: intent or none, slots, FAQ candidates.
 
-A record has `text`; what else it has (an id, a time) stands in the answer too.
+A record has `text`; what else it has (an id, a time) stands in the answer too, but for what the
+answer has of its own.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.corpora.readers import Row, read_rows
+from spacy_jbert.corpora.values import json_line
 from spacy_jbert.errors import Errors
 from spacy_jbert.search.index import Index
 from spacy_jbert.search.support import Desk, Reply
@@ -35,10 +36,9 @@ def main(
         nlp = spacy.load(model)
         desk = Desk(nlp, None if faq is None else Index.load(faq, nlp), n=n, by=by)
         pairs = nlp.pipe(((text(row), row.fields) for row in read_rows(queries)), as_tuples=True)
-        with new.open("w", encoding="utf-8") as file:
+        with new.open("wb") as file:
             for doc, fields in tqdm(pairs, unit=" queries", delay=2):
-                line = json.dumps(fields | record(desk.reply(doc)), ensure_ascii=False)
-                file.write(line + "\n")
+                file.write(json_line(fields | record(desk.reply(doc))))
 
 
 def text(row: Row) -> str:

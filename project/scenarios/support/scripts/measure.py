@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.corpora.readers import Row, read_rows
+from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.evaluation import coverage
 from spacy_jbert.search.index import By, Index
 from spacy_jbert.search.support import Desk, one_an_answer
@@ -44,6 +45,8 @@ def main(
     with coded_errors():
         nlp = spacy.load(model)
         rows = [row for row in read_rows(queries) if row.get("split") == "test"]
+        if not rows:
+            raise DataError(Errors.J590, path=queries)
         docs = list(tqdm(nlp.pipe(row.text("text") for row in rows), total=len(rows), delay=2))
         figures: dict[str, Any] = {"queries": len(rows)}
         if any(doc.cats for doc in docs):
@@ -88,7 +91,12 @@ def search(index: Index, rows: Sequence[Row], docs: Sequence[Doc]) -> dict[str, 
     share of those that have it among five.
     """
     answers = {entry.id: entry.meta["answer"] for entry in (index[i] for i in range(len(index)))}
-    gold = [answers[row.text("faq")] for row in rows]
+    gold = []
+    for row in rows:
+        entry = row.name("faq")
+        if entry not in answers:
+            raise row.error(Errors.J581.format(item=entry))
+        gold.append(answers[entry])
     figures: dict[str, dict[str, float]] = {}
     for by in WAYS:
         found = index.search_docs(docs, DEPTH, by=by)
