@@ -106,7 +106,8 @@ def _serve(encoder: Path, ports: Any) -> None:
         ]
 
     pipelines = [build(OURS, encoder, examples)[0] for _ in range(2)]
-    plain = FastAPI()
+    # As ours: nothing is told to OpenTelemetry, which takes time.
+    plain = FastAPI(telemetry=app._SILENT)  # type: ignore[arg-type]
 
     class Asked(BaseModel):
         text: str
