@@ -2,6 +2,8 @@
 load."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -195,13 +197,24 @@ def _logits(head: Head, rows: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.linear(rows, weight, bias)
 
 
+@contextmanager
+def _uncompiled(config: Any) -> Iterator[None]:
+    """ModernBERT would compile itself for a few small batches."""
+    if not hasattr(config, "reference_compile"):
+        yield
+        return
+    before, config.reference_compile = config.reference_compile, False
+    try:
+        yield
+    finally:
+        config.reference_compile = before
+
+
 def _largest_difference(encoder: Encoder, model: PreTrainedModel, head: Head) -> float:
     """RAISES: ValueError J430 if the two say different things."""
     largest = top = 0.0
     encoder.model.eval()
-    # ModernBERT would compile itself.
-    model.config.reference_compile = False
-    with torch.inference_mode():
+    with _uncompiled(model.config), torch.inference_mode():
         for ids, mask in probes(encoder):
             vectors, real = encoder(ids, mask), mask.bool()
             found = model(input_ids=ids, attention_mask=mask).logits

@@ -166,6 +166,8 @@ def test_the_way_back(
         expected = theirs(folder, kind, ids)
         assert np.abs(theirs(tmp_path / "back", kind, ids) - expected).max() < 1e-5
     config = json.loads((tmp_path / "back" / "config.json").read_bytes())
+    first = json.loads((folder / "config.json").read_bytes())
+    assert config.get("reference_compile") == first.get("reference_compile")
     assert list(config["id2label"].values()) == list(labels)
     again = import_checkpoint(tmp_path / "back")
     assert again.pipe_factories == nlp.pipe_factories

@@ -201,7 +201,7 @@ def _of_span(span: Span, *, normalize: bool) -> Vector:
         return _nothing(span.doc)
     rows = span.doc.tensor[span.start : span.end]
     some = rows[rows.any(axis=1)]
-    vector = some.mean(axis=0) if len(some) else np.zeros_like(rows[0])
+    vector = some.mean(axis=0) if len(some) else np.zeros_like(span.doc.tensor[0])
     return _unit(vector) if normalize else vector
 
 

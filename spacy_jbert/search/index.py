@@ -151,8 +151,8 @@ class Index:
         RAISES: As `build`, and J511, J512 if another index is there now.
         """
         temporary = self._temporary
-        settings = {"words": self.words, "stop_words": self.stop_words}
-        about, added = _write(self.nlp, texts, self.folder, settings, batch_size, adding=True)
+        about, added = _write(self.nlp, texts, self.folder, None, batch_size)
+        self.words, self.stop_words = about["words"], about["stop_words"]
         self._open(about)
         self._temporary = temporary
         return added
@@ -329,13 +329,12 @@ def _write(
     nlp: Language,
     texts: Iterable[Entry | str],
     path: Path,
-    settings: dict[str, Any],
+    settings: dict[str, Any] | None,
     batch_size: int,
-    *,
-    adding: bool = False,
 ) -> tuple[dict[str, Any], int]:
-    """Write an index, or with `adding` one with more texts than are there now.
+    """Write an index.
 
+    settings (dict[str, Any] | None): Of a new one; None: that which is there, with more texts.
     RETURNS (tuple): What `index.json` says, and how many texts were added.
     """
     transformer = transformer_of(nlp)
@@ -345,11 +344,14 @@ def _write(
     with ExitStack() as stack:
         stack.enter_context(alone(path.with_name(f".{path.name}.lock"), refusal))
         require_replaceable(path, _ABOUT, "index of texts")
-        # What is there now, which isn't what was there when somebody opened it.
-        known = set(Index.load(path, nlp).ids()) if adding else set()
+        known: set[str] = set()
+        old = None
+        if settings is None:
+            # What is there now, which may not be what was there when somebody opened it.
+            now, old = Index.load(path, nlp), path
+            known, settings = set(now.ids()), {"words": now.words, "stop_words": now.stop_words}
         before = len(known)
         folder = stack.enter_context(replacing_folder(path))
-        old = path if adding else None
         writer = WordsWriter(folder, old) if settings["words"] else None
         for name in (_VECTORS, _ENTRIES, _BEGINS):
             if old is not None:

@@ -98,6 +98,8 @@ def test_a_part_as_a_document(nlp: Language) -> None:
     doc = nlp(SENTENCES[0] + SENTENCES[1])
     part = doc[2:6].as_doc()
     assert part.has_vector
+    assert not doc[3:3].has_vector
+    assert doc[3:3].vector.shape == doc.vector.shape
     np.testing.assert_allclose(part.vector, doc[2:6].vector, atol=1e-6)
     assert part.similarity(doc[2:6]) == pytest.approx(1.0, abs=1e-5)
     np.testing.assert_allclose(part[1].vector, doc[3].vector, atol=1e-6)

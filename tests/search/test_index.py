@@ -309,6 +309,11 @@ def test_two_that_add_to_one_index_lose_nothing(nlp: Language, tmp_path: Path) -
         for by in ("vectors", "words"):
             for row, text in enumerate(QUESTIONS[:4]):
                 assert index.search(text, 1, by=by)[0].id == "abcd"[row]
+    # Somebody else makes another one in its place.
+    Index.build(nlp, [Entry("a", QUESTIONS[0])], path, words=False)
+    assert one.add([Entry("b", QUESTIONS[1])]) == 1
+    assert not one.words
+    assert list(Index.load(path, nlp).ids()) == ["a", "b"]
 
 
 def test_texts_without_a_name_get_one_that_is_free(nlp: Language) -> None:

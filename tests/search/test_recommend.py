@@ -1,6 +1,8 @@
 """From clicks to lists: whose vectors count, how much, and what comes out."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from spacy_jbert.search.index import Entry, Index
 from spacy_jbert.search.recommend import DAY, Click, Recommender, read_clicks
 
 from ..conftest import SENTENCES
+from ..project.test_project import ROOT
 from .test_index import make
 
 
@@ -239,3 +242,31 @@ def test_settings_that_cannot_be(index: Index) -> None:
             Recommender(index).recommend(clicks("i3"), n)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="J580"):
             Recommender(index).similar("i3", n)  # type: ignore[arg-type]
+
+
+def test_scripts_say_what_is_wrong(nlp: Language, tmp_path: Path) -> None:
+    scripts = ROOT / "project" / "scenarios"
+
+    def fails(code: str, script: str, *words: Path | str) -> None:
+        command = [sys.executable, str(scripts / script), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        assert done.returncode == 1, done.stderr
+        assert f"[{code}]" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    items, clicked = tmp_path / "items.jsonl", tmp_path / "clicks.jsonl"
+    items.write_text(json.dumps({"id": 1, "text": SENTENCES[0]}), encoding="utf-8")
+    clicked.write_text(json.dumps({"user": "u", "item": 2, "time": 1767538800}), encoding="utf-8")
+    nlp.to_disk(tmp_path / "pipe")
+    Index.build(nlp, [Entry("1", SENTENCES[0], {"answer": "x"})], tmp_path / "index")
+    fails("J589", "recommendation/scripts/prepare.py", items, clicked, tmp_path / "out")
+    pair = clicked, clicked
+    arguments = tmp_path / "pipe", tmp_path / "index", *pair
+    fails("J589", "recommendation/scripts/measure.py", *arguments)
+    queries = tmp_path / "queries.jsonl"
+    measure = "support/scripts/measure.py"
+    query = {"text": SENTENCES[1], "split": "train", "intent": "a", "faq": 7}
+    queries.write_text(json.dumps(query), encoding="utf-8")
+    fails("J590", measure, tmp_path / "pipe", queries)
+    queries.write_text(json.dumps(query | {"split": "test"}), encoding="utf-8")
+    fails("J581", measure, tmp_path / "pipe", queries, "--faq", tmp_path / "index")

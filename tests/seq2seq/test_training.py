@@ -36,6 +36,12 @@ def test_pairs_are_learned_and_held_out_ones_too(trained: Path) -> None:
     assert "東京" in lines[0]
 
 
+def test_a_wrong_file_is_found_before_training(train: Callable[..., None], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="J201"):
+        train(tmp_path / "out", **{"paths.test": tmp_path / "nowhere.jsonl"})
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"lock"}
+
+
 def test_the_pipeline_writes(trained: Path) -> None:
     nlp = spacy.load(trained / "pipeline")
     docs = nlp.pipe([source for source, _ in PAIRS])
