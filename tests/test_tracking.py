@@ -45,8 +45,13 @@ def trained(
 
 @pytest.fixture(autouse=True)
 def apart() -> Iterator[None]:
-    """W&B and MLflow keep where they write for the life of a process."""
+    """W&B and MLflow keep where they write for the life of a process, also from tests of others."""
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     if (wandb := sys.modules.get("wandb")) is not None:
         wandb.teardown()
     if (mlflow := sys.modules.get("mlflow")) is not None:
