@@ -17,7 +17,7 @@ from ..encoder.checkpoint import Encoder
 from ..errors import Errors
 from ..storage import replacing
 from .once import hashes
-from .reporting import reporters
+from .reporting import reporting
 
 if TYPE_CHECKING:
     from .batches import Batches
@@ -37,9 +37,27 @@ def run_pretraining(
     """Train, or go on training, and write the result.
 
     run (Path): The folder of the run's checkpoints; its name is the run's key.
+    RAISES: ImportError J131 if what it reports to is not installed.
     """
     from accelerate import PartialState  # type: ignore[import-untyped]
 
+    if settings["resume"] == "never":
+        if PartialState().is_main_process:
+            shutil.rmtree(run, ignore_errors=True)
+        PartialState().wait_for_everyone()
+    with reporting(settings["report_to"], run / "logs") as reporters:
+        _run(encoder, corpus, train, steps, run, settings, reporters)
+
+
+def _run(
+    encoder: Encoder,
+    corpus: "Corpus",
+    train: "Batches",
+    steps: int,
+    run: Path,
+    settings: dict[str, Any],
+    reporters: list[str],
+) -> None:
     from . import curve
     from .batches import Batches
     from .objective import MaskedLM
@@ -51,10 +69,6 @@ def run_pretraining(
     )
 
     folder, key = run.parents[1], run.name
-    if settings["resume"] == "never":
-        if PartialState().is_main_process:
-            shutil.rmtree(run, ignore_errors=True)
-        PartialState().wait_for_everyone()
     checkpoint = None if settings["resume"] == "never" else _begun(run, steps)
     shape = {"size": settings["batch_size"], "size_by": settings["batch_by"]}
     shared = {name: settings[name] for name in ("sentence_objective", "seed")}
@@ -81,7 +95,7 @@ def run_pretraining(
         max_steps=steps,
         eval_steps=every,
         fsdp=_layers(encoder) if settings["fsdp"] else [],
-        report_to=reporters(settings["report_to"], run / "logs"),
+        report_to=reporters,
         resumed=checkpoint is not None,
         **{name: settings[name] for name in names},
     )

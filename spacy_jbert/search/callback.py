@@ -16,7 +16,7 @@ from ..pipeline.transformer import JBertTransformer
 from ..pipeline.vectors import DocVectors
 from ..pretraining.callback import alone_in, finished, origin, writable
 from ..pretraining.once import fingerprint, hashes, tokenizer_identity
-from ..pretraining.reporting import reporters
+from ..pretraining.reporting import reporting
 from ..pretraining.run import figures_of, step_of, telling_full_disk
 from ..storage import replacing
 from .contrastive import Objective, PairBatches, PairEncoder, make_batches
@@ -229,8 +229,10 @@ def _tune(
         temperature=settings["temperature"],
     )
     evaluation = batches(held_out, shuffled=False) if held_out else None
-    figures = _train(model, encoder, training, evaluation, folder / "runs" / key, settings)
-    with telling_full_disk(folder, folder / "runs" / key, steps):
+    run = folder / "runs" / key
+    with reporting(settings["report_to"], run / "logs") as reporters:
+        figures = _train(model, encoder, training, evaluation, run, settings, reporters)
+    with telling_full_disk(folder, run, steps):
         encoder.save(folder / "encoder")
         metrics = {
             "run": key,
@@ -262,10 +264,12 @@ def _train(
     evaluation: PairBatches | None,
     run: Path,
     settings: dict[str, Any],
+    reporters: list[str],
 ) -> dict[str, Any]:
     """Train, or go on training.
 
     run (Path): The folder of the run's checkpoints; its name is the run's key.
+    reporters (list[str]): Where transformers reports to.
     RETURNS (dict[str, Any]): The figures before and after.
     RAISES: SystemExit J110 where it was told to stop.
     """
@@ -284,7 +288,7 @@ def _train(
         torch_compile=False,
         eval_steps=(settings["eval_steps"] or steps) if evaluation else None,
         save_total_limit=2,
-        report_to=reporters(settings["report_to"], run / "logs"),
+        report_to=reporters,
         num_workers=0,
         fsdp=[],
         resumed=checkpoint is not None,

@@ -406,10 +406,10 @@ def test_what_is_reported_stays_here(
     pipeline: Language, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     pytest.importorskip(name)
-    for variable in reporting.REPORTERS[name]:  # is set for this run, and not afterwards
-        monkeypatch.setenv(variable, "")
-        monkeypatch.delenv(variable)
+    for variable in reporting.REPORTERS[name]:
+        monkeypatch.delenv(variable, raising=False)
     pretrain_mlm(str(text), str(tmp_path), **SMALL | {"report_to": [name]})(pipeline)
+    assert not any(variable in os.environ for variable in reporting.REPORTERS[name])
     (run,) = (tmp_path / "runs").iterdir()
     reported = {"loss", "learning_rate", "eval_loss", "eval_masked_accuracy"}
     if name == "tensorboard":
@@ -424,6 +424,28 @@ def test_what_is_reported_stays_here(
             assert {key for (key,) in database.execute("SELECT key FROM metrics")} >= reported
     else:
         assert list((run / "logs").glob("wandb/offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_each_of_two_runs_reports_to_its_own_folder(
+    pipeline: Language, text: Path, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip(name)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        again = {"report_to": [name], "resume": "never"}
+        pretrain_mlm(str(text), str(folder), **SMALL | again)(pipeline)
+    kept = {"wandb": "wandb/offline-run-*/run-*.wandb", "mlflow": "mlflow.db"}[name]
+    assert [len(list(folder.glob(f"runs/*/logs/{kept}"))) for folder in folders] == [1, 1]
+    if name == "wandb":
+        import wandb
+
+        assert wandb.run is None
+    else:
+        for folder in folders:
+            (file,) = folder.glob("runs/*/logs/mlflow.db")
+            with sqlite3.connect(file) as database:
+                assert database.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("objective", ["nsp", "sop"])
@@ -450,9 +472,11 @@ def test_the_evaluated_part_is_bounded(pipeline: Language, text: Path, tmp_path:
 
 def test_a_reporter_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"\[J131\].*pip install wandb"):
-        reporting.reporters("wandb", tmp_path)
-    assert reporting.reporters("none", tmp_path) == []
+    missing = pytest.raises(ImportError, match=r"\[J131\].*pip install wandb")
+    with missing, reporting.reporting("wandb", tmp_path):
+        pass
+    with reporting.reporting("none", tmp_path) as chosen:
+        assert chosen == []
 
 
 def test_the_learning_curve(pipeline: Language, text: Path, tmp_path: Path) -> None:
