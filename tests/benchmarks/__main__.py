@@ -53,6 +53,9 @@ def main(
     backend: Annotated[
         str, typer.Option(help="What runs our encoder in inference: torch, onnx or onnx-int8")
     ] = "torch",
+    precision: Annotated[
+        str, typer.Option(help="Of our encoder in inference and training: fp32 or bf16")
+    ] = "fp32",
     out: Annotated[
         Path | None,
         typer.Option(help="Write the rows here too, as JSON; for gpu, the folder of its rows"),
@@ -66,7 +69,7 @@ def main(
     import torch
 
     torch.set_num_threads(threads)
-    settings = Settings(repeats, encoder if encoder.is_dir() else None, backend)
+    settings = Settings(repeats, encoder if encoder.is_dir() else None, backend, precision)
     there = [
         module.name for module in pkgutil.iter_modules(here) if module.name not in _NOT_BENCHMARKS
     ]

@@ -24,7 +24,9 @@ def run(settings: Settings) -> Iterator[Row]:
     if settings.backend != "torch":
         yield from exported.run(settings)
         return
-    ours, stock = (build(config, settings.encoder, gsd)[0] for config in (OURS, STOCK))
+    ours, stock = (
+        build(config, settings.encoder, gsd, settings.precision)[0] for config in (OURS, STOCK)
+    )
     documents = [eg.text for eg in gsd(ours)[:12]]
     sentences = [eg.text for eg in stockmark(ours, 96)]
     long = articles(2)
@@ -65,6 +67,8 @@ def run(settings: Settings) -> Iterator[Row]:
         stock=lambda: list(stock.pipe(sentences)),
         settings=settings,
     )
+    if settings.precision != "fp32":  # as the bare encoder below is
+        return
     for name, texts, length in (("Stockmark sentences", sentences, 128), ("articles", long, 512)):
         docs = [ours.make_doc(text) for text in texts]
         pieces = sum(

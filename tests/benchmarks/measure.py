@@ -26,11 +26,13 @@ class Settings:
     repeats (int): Pairs of measurements.
     encoder (Path | None): A checkpoint folder with real weights; None where there is none.
     backend (str): What runs our encoder in `inference`: torch, onnx or onnx-int8.
+    precision (str): That of our encoder in `inference` and `training` with torch: fp32 or bf16.
     """
 
     repeats: int
     encoder: Path | None
     backend: str = "torch"
+    precision: str = "fp32"
 
 
 class Row(NamedTuple):

@@ -26,7 +26,10 @@ STOCK = Path(__file__).parent / "stock_gsd.cfg"
 
 
 def build(
-    config: Path, encoder: Path, read: Callable[[Language], list[Example]]
+    config: Path,
+    encoder: Path,
+    read: Callable[[Language], list[Example]],
+    precision: str = "fp32",
 ) -> tuple[Language, Optimizer]:
     """Build a pipeline as `spacy train` does. Its rate stays 0, that of the first step of a
     warm-up, so that every repetition starts from the same weights.
@@ -34,13 +37,13 @@ def build(
     config (Path): OURS or STOCK.
     encoder (Path): A checkpoint folder.
     read (Callable): Gives examples, for their labels.
+    precision (str): Of our encoder; stock's is always fp32.
     RETURNS: The pipeline and the optimizer of its config.
     """
-    settings = util.load_config(
-        config,
-        overrides={"paths.encoder": str(encoder), "system.gpu_allocator": None},
-        interpolate=True,
-    )
+    overrides = {"paths.encoder": str(encoder), "system.gpu_allocator": None}
+    if config == OURS:
+        overrides["components.transformer.model.precision"] = precision
+    settings = util.load_config(config, overrides=overrides, interpolate=True)
     nlp = util.load_model_from_config(settings, auto_fill=True)
     examples = read(nlp)
     optimizer = nlp.initialize(lambda: examples)

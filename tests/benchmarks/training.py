@@ -21,7 +21,9 @@ def run(settings: Settings) -> Iterator[Row]:
         ("GSD documents", gsd),
         ("Stockmark sentences", lambda nlp: stockmark(nlp, 100)),
     ):
-        pipelines = [build(config, settings.encoder, read) for config in (OURS, STOCK)]
+        pipelines = [
+            build(config, settings.encoder, read, settings.precision) for config in (OURS, STOCK)
+        ]
         for size, n in ((1000, 2), (300, 4)):
             (ours, n_tokens), (stock, n_stock) = (
                 update(nlp, sgd, batches(read(nlp), n, size)) for nlp, sgd in pipelines
