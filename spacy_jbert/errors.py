@@ -501,7 +501,7 @@ class Errors(metaclass=_WithCodes):
     )
     J310 = (
         "The pipeline finds neither entities nor categories, so there are no mistakes to list. Its "
-        "components are: {names}."
+        "components are: {names}. Scores of others: python -m spacy benchmark accuracy."
     )
     J311 = (
         "{path} has no {kinds} annotated in any of its {count} documents, so nothing can be said "
@@ -629,6 +629,10 @@ class Errors(metaclass=_WithCodes):
         "characters, not empty, without white space at its ends. Unset the variable to serve "
         "without a key."
     )
+    J438 = (
+        "This pipeline answers no questions: it has no component jbert_qa. Choose one that has, or "
+        "ask nothing."
+    )
     J439 = (
         "There is nothing to compare: of the documents in {reference}, {count_reference} have "
         "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
@@ -636,7 +640,10 @@ class Errors(metaclass=_WithCodes):
     J440 = "The request has more than {most} bytes. Send fewer texts at once."
     J441 = "The request isn't what the documentation at /docs says: {reason}"
     J442 = "A text has {length} characters; this service takes {most}."
-    J443 = "These are {count} texts; this service takes {most} in one request."
+    J443 = (
+        "These are {count} texts, each counted once for every question; this service takes {most} "
+        "in one request."
+    )
     J444 = "{waiting} texts wait already, of at most {most}. Ask again later."
     J445 = "This wasn't done in {seconds} seconds. Ask again later, or for less."
     J446 = "The service is busy or shutting down. Ask again later."
@@ -1141,8 +1148,8 @@ class Warnings(metaclass=_WithCodes):
     JW468 = "Trial {number} failed and is left out: {reason}"
     # --- JW52x: questions and answers -------------------------------------------------------------
     JW520 = (
-        "Component '{name}': a question has {count} wordpieces, and only the first {longest} are "
-        "read (max_question): {question} …"
+        "Component '{name}': a question of {characters} characters has {count} wordpieces, and "
+        "only the first {longest} are read (max_question). Others that are too long aren't named."
     )
     JW521 = (
         "{count} answers aren't in the text where answer_start says, but in one place of it, which "

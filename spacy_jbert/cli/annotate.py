@@ -61,6 +61,13 @@ def annotate_cli(
         int, typer.Option("--shard-size", min=1, help="Records in a shard")
     ] = 10_000,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    question: Annotated[
+        list[str] | None,
+        typer.Option("--question", "-q", help="Asked of each text; may be given several times"),
+    ] = None,
+    question_field: Annotated[
+        str | None, typer.Option("--question-field", help="The field with a record's questions")
+    ] = None,
 ) -> None:
     """Annotate files, however large, into numbered shards. Stopped or killed, the same command goes
     on, and what comes out is the same to the byte."""
@@ -81,6 +88,8 @@ def annotate_cli(
             workers=workers,
             threads=threads,
             gpu_id=gpu_id,
+            questions=tuple(question or ()),
+            question_field=question_field,
         )
     print(f"{out}: {done.documents:,} documents in {done.shards:,} shards")
     if done.rejected:

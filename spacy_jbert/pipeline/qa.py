@@ -191,8 +191,9 @@ class JBertQA(TrainablePipe):
             "heads": [],
             "tails": [],
         }
-        # Questions that are too long: each is told once.
-        self._told: set[str] = set()
+        # Whether it was said that a question is too long: once, and without the question, which
+        # may be of somebody who wants it nowhere.
+        self._told_too_long = False
         register()
         know(self)
 
@@ -550,13 +551,10 @@ class JBertQA(TrainablePipe):
         pieces = self._shim.segmenter([self.tokenizer(question) for question in questions])
         longest = self._shape(self.model.attrs["window"]).longest_question
         for question, of in zip(questions, pieces, strict=True):
-            if len(of.ids) > longest and question not in self._told:
-                self._told.add(question)
-                logger.warning(
-                    Warnings.JW520.format(
-                        name=self.name, count=len(of.ids), longest=longest, question=question[:40]
-                    )
-                )
+            if len(of.ids) > longest and not self._told_too_long:
+                self._told_too_long = True
+                counts = {"characters": len(question), "count": len(of.ids), "longest": longest}
+                logger.warning(Warnings.JW520.format(name=self.name, **counts))
         return pieces
 
     def _spans(

@@ -7,6 +7,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from ..evaluation.confidence import get_confidence
+from ..evaluation.questions import answered_of
 
 # More digits say nothing.
 _DIGITS = 6
@@ -51,6 +52,18 @@ def spans(doc: Doc) -> list[dict[str, Any]]:
     return found
 
 
+def answers(doc: Doc) -> list[dict[str, Any]]:
+    """RETURNS (list[dict]): Of each question that was asked: question, answers (start, end, text,
+    score; the best first), no_answer.
+    """
+    found = []
+    for of in answered_of(doc):
+        best = [answer._asdict() | {"score": _rounded(answer.score)} for answer in of.answers]
+        no_answer = _rounded(of.no_answer)
+        found.append({"question": of.question, "answers": best, "no_answer": no_answer})
+    return found
+
+
 def _rounded(score: Any) -> float | None:
     return None if score is None else round(float(score), _DIGITS)
 
@@ -60,6 +73,7 @@ READERS: dict[str, tuple[set[str], Callable[[Doc], list[dict[str, Any]]]]] = {
     "categories": ({"doc.cats"}, categories),
     "sentences": ({"doc.sents", "token.is_sent_start"}, sentences),
     "spans": ({"doc.spans"}, spans),
+    "answers": ({"doc._.jbert_answers"}, answers),
 }
 """Of each kind of annotation what a component that makes it says that it assigns, and how it is
 read off a Doc."""
@@ -71,6 +85,11 @@ def kinds_of(nlp: Language) -> list[str]:
     if any(getattr(pipe, "candidates_key", None) for _, pipe in nlp.pipeline):
         assigned.add("doc.spans")
     return [name for name, (attributes, _) in READERS.items() if attributes & assigned]
+
+
+def answers_questions(nlp: Language) -> bool:
+    """RETURNS (bool): Whether a pipeline has a component for questions."""
+    return "answers" in kinds_of(nlp)
 
 
 def annotation(doc: Doc, kinds: Iterable[str], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 
 from ..evaluation.scorers import threshold_of
 from ..models.vectors import DocVectors
-from .annotations import categories, entities, sentences
+from .annotations import answers, categories, entities, sentences
 
 _sentencizer = Sentencizer()
 
@@ -58,6 +58,21 @@ class Piece(Stretch):
     id: int
 
 
+class Found(Stretch):
+    """A part of the text that answers a question. `score`: the probability of exactly this part."""
+
+    text: str
+    score: float
+
+
+class Answers(BaseModel):
+    """What the text says to a question."""
+
+    question: str
+    answers: list[Found] = Field(description="The best first; none if the text doesn't answer")
+    no_answer: float = Field(description="The probability that it doesn't")
+
+
 class Analysis(BaseModel):
     """What a pipeline says of a text."""
 
@@ -65,6 +80,7 @@ class Analysis(BaseModel):
     entities: list[Entity]
     categories: list[Category] = Field(description="The surest first")
     sentences: list[Stretch]
+    answers: list[Answers] | None = Field(None, description="For each question, if any was asked")
     tokens: list[Token] | None = Field(None, description="If asked for")
     pieces: list[Piece] | None = Field(
         None, description="If asked for, and the pipeline has an encoder of spacy-jbert"
@@ -77,6 +93,7 @@ class Job(NamedTuple):
     text: str
     tokens: bool = False
     pieces: bool = False
+    questions: tuple[str, ...] = ()
 
 
 def analysis(nlp: Language, doc: Doc, job: Job) -> dict[str, Any]:
@@ -87,6 +104,8 @@ def analysis(nlp: Language, doc: Doc, job: Job) -> dict[str, Any]:
         "categories": _categories(nlp, doc),
         "sentences": _sentences(doc),
     }
+    if job.questions:
+        found["answers"] = answers(doc)
     if job.tokens:
         found["tokens"] = [
             {

@@ -37,7 +37,15 @@ def _of_characters(text: str) -> str:
     return text
 
 
+def _not_blank(question: str) -> str:
+    """RAISES: ValueError for a question of white space."""
+    if not question.strip():
+        raise ValueError("a question is empty")
+    return question
+
+
 Text = Annotated[str, AfterValidator(_of_characters)]
+AQuestion = Annotated[Text, AfterValidator(_not_blank)]
 
 
 class _Wanted(BaseModel):
@@ -45,6 +53,13 @@ class _Wanted(BaseModel):
 
     tokens: bool = Field(False, description="Tokens too, with lemma and part of speech")
     pieces: bool = Field(False, description="Wordpieces too: what the encoder saw")
+    questions: list[AQuestion] = Field(
+        [], description="What is asked of each text; for pipelines that answer questions"
+    )
+
+    def job(self, text: str) -> Job:
+        """RETURNS (Job): What is to be done with a text."""
+        return Job(text, self.tokens, self.pieces, tuple(self.questions))
 
 
 class AnalyzeRequest(_Wanted):
@@ -75,6 +90,7 @@ class Model(BaseModel):
     components: list[str]
     labels: dict[str, list[str]]
     scores: dict[str, Any]
+    answers_questions: bool
 
 
 class Models(BaseModel):
@@ -194,11 +210,15 @@ class _Service:
             raise Refusal(404, Errors.J447.format(what=f"pipeline of that name: {self._names()}"))
         seen = request.scope["jbert"]
         seen |= {"model": model, "texts": len(jobs), "characters": sum(len(j.text) for j in jobs)}
+        if any(job.questions for job in jobs) and not self.pipelines[model].answers_questions:
+            raise Refusal(422, Errors.J438)
         # More than may wait would be refused for ever.
         most = min(self.limits.texts, self.limits.queue)
-        if len(jobs) > most:
-            raise Refusal(422, Errors.J443.format(count=len(jobs), most=most))
-        longest = max((len(job.text) for job in jobs), default=0)
+        # With each question a text is read once.
+        count = sum(len(job.questions) or 1 for job in jobs)
+        if count > most:
+            raise Refusal(422, Errors.J443.format(count=count, most=most))
+        longest = max((len(text) for job in jobs for text in (job.text, *job.questions)), default=0)
         if longest > self.limits.text:
             raise Refusal(422, Errors.J442.format(length=longest, most=self.limits.text))
         if not jobs:
@@ -226,10 +246,8 @@ class _Service:
     def add_routes(self, app: FastAPI) -> None:
         @app.post("/v1/{model}/analyze", response_model=Analysis, **_ANALYSE)
         async def analyze(model: str, asked: AnalyzeRequest, request: Request) -> Response:
-            """Entities, categories and sentences of one text."""
-            (found,) = await self.answers(
-                request, model, [Job(asked.text, asked.tokens, asked.pieces)]
-            )
+            """Entities, categories and sentences of one text, and answers to questions."""
+            (found,) = await self.answers(request, model, [asked.job(asked.text)])
             if isinstance(found, Refusal):
                 raise found
             return _json(found)
@@ -237,7 +255,7 @@ class _Service:
         @app.post("/v1/{model}/batch", response_model=BatchAnswer, **_ANALYSE)
         async def batch(model: str, asked: BatchRequest, request: Request) -> Response:
             """The same of many texts. One that fails has an error in its place."""
-            jobs = [Job(text, asked.tokens, asked.pieces) for text in asked.texts]
+            jobs = [asked.job(text) for text in asked.texts]
             found = await self.answers(request, model, jobs)
             request_id = request.scope["jbert"]["id"]
             return _json(

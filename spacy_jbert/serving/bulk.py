@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spacy.util import get_package_path, is_package
 from tqdm import tqdm
@@ -22,7 +22,7 @@ from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
 from .manifest import Done, Manifest, alone_in, is_begun
 from .shards import Columns, OutputFormat, size_and_hash, writing
-from .workers import Job, Workers, check_names
+from .workers import Job, Workers, check_names, questions_in
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,8 @@ def annotate(
     workers: int = 1,
     threads: int = 1,
     gpu_id: int = -1,
+    questions: tuple[str, ...] = (),
+    question_field: str | None = None,
 ) -> Done:
     """Annotate files, and write numbered shards, `rejected.jsonl` and `manifest.jsonl`. A run that
     was stopped goes on when it is called again with the same arguments.
@@ -82,15 +84,20 @@ def annotate(
     workers (int): Processes, each with the whole pipeline. It changes nothing of what is written.
     threads (int): Of torch in each process. Other sums of floats: last digits can change.
     gpu_id (int): The GPU, -1 for the CPU.
+    questions (tuple[str, ...]): What is asked of every text, of a pipeline with `jbert_qa`.
+    question_field (str | None): The field with the question, or questions, of a record.
     RETURNS (Done): What there is now.
-    RAISES: ValueError J450 to J461 and DataError J2xx; ChildProcessError J457.
+    RAISES: ValueError J438, J450 to J461, J525 and DataError J2xx; ChildProcessError J457.
     """
+    for question in questions:
+        if not question.strip():
+            raise ValueError(Errors.J525.format(what=repr(question), wanted="a question"))
     with alone_in(out):
         source = Source(find_inputs(inputs, input_format), input_format, text_field, encoding)
         for path in inputs:
             if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
                 raise ValueError(Errors.J460.format(path=out, source=path))
-        settings = {
+        settings: dict[str, Any] = {
             "format": format,
             "input_format": input_format,
             "text_field": text_field,
@@ -101,14 +108,19 @@ def annotate(
             "threads": threads,
             "gpu": gpu_id >= 0,
         }
+        if questions or question_field is not None:
+            settings |= {"questions": list(questions), "question_field": question_field}
         run = {
             "settings": settings,
             "model": _model_identity(_folder_of(model)),
             "inputs": [identity(path) for path in _shown(source.files, "Looking at the input")],
             "libraries": versions(_LIBRARIES),
         }
-        job = Job(model, format, text_field, prefix, threads, gpu_id)
+        asked = (questions, question_field)
+        job = Job(model, format, text_field, prefix, threads, gpu_id, *asked)
         with Workers(job, workers) as pool:
+            if any(asked) and "answers" not in pool.kinds():
+                raise ValueError(Errors.J438)
             if not is_begun(out):
                 _check_first(source, job, pool.kinds())
             manifest = Manifest(out, run)
@@ -198,6 +210,7 @@ def _check_first(source: Source, job: Job, kinds: list[str]) -> None:
             continue
         if entry.doc is None:
             entry.row().text(job.text_field)
+            questions_in(entry, job.question_field)
             if job.format != "spacy":
                 check_names(entry, kinds, job.prefix)
         return

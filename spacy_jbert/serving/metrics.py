@@ -54,16 +54,19 @@ class Metrics:
         self.failed = Counter("failed_texts", "Texts that a pipeline failed on", ["model"], **kept)
         self.entities = Counter("entities", "Entities found", ["model", "label"], **kept)
         self.categories = Counter("categories", "Categories chosen", ["model", "label"], **kept)
+        self.questions = Counter(
+            "questions", "Questions that were asked", ["model", "answered"], **kept
+        )
         self.confidence = Histogram(
             "confidence",
-            "Confidence of entities; of categories that of the best",
+            "Confidence of entities; of categories and answers that of the best",
             ["model", "kind"],
             buckets=_SHARES,
             **kept,
         )
         self.doubtful = Counter(
             "below_threshold",
-            "Entities and best categories of less confidence than the threshold",
+            "Entities, best categories and best answers of less confidence than the threshold",
             ["model", "kind"],
             **kept,
         )
@@ -86,6 +89,11 @@ class Metrics:
                 self.categories.labels(model, category["label"]).inc()
         if found["categories"]:
             self._judge(model, "category", found["categories"][0]["score"])
+        for asked in found.get("answers", ()):
+            best = asked["answers"][:1]
+            self.questions.labels(model, str(bool(best)).lower()).inc()
+            for answer in best:
+                self._judge(model, "answer", answer["score"])
 
     def _judge(self, model: str, kind: str, confidence: float) -> None:
         self.confidence.labels(model, kind).observe(confidence)

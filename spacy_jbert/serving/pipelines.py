@@ -10,8 +10,11 @@ from typing import Any
 
 import spacy
 from spacy.language import Language
+from spacy.tokens import Doc
 
 from ..errors import Errors
+from ..evaluation.questions import Question, set_questions
+from .annotations import answers_questions
 from .answers import Job, analysis
 from .refusals import Refusal, failed
 from .zone import forgetting
@@ -33,6 +36,7 @@ class Pipeline:
     def __init__(self, name: str, nlp: Language) -> None:
         self.name = name
         self.nlp = nlp
+        self.answers_questions = answers_questions(nlp)
         self._zone = ExitStack()
         self._texts = 0
 
@@ -47,6 +51,7 @@ class Pipeline:
             "components": list(self.nlp.pipe_names),
             "labels": {name: list(labels) for name, labels in self.nlp.pipe_labels.items()},
             "scores": meta.get("performance", {}),
+            "answers_questions": self.answers_questions,
         }
 
     def analyse(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
@@ -70,8 +75,15 @@ class Pipeline:
         if not self._texts:
             self._zone.enter_context(forgetting(self.nlp))
         self._texts += len(jobs)
-        docs = self.nlp.pipe([job.text for job in jobs], batch_size=len(jobs))
+        docs = self.nlp.pipe([self._asked(job) for job in jobs], batch_size=len(jobs))
         return [analysis(self.nlp, doc, job) for doc, job in zip(docs, jobs, strict=True)]
+
+    def _asked(self, job: Job) -> str | Doc:
+        if not job.questions:
+            return job.text
+        doc = self.nlp.make_doc(job.text)
+        set_questions(doc, [Question("", question, None) for question in job.questions])
+        return doc
 
     def forget(self) -> None:
         """Let go of the words of the last texts."""

@@ -178,6 +178,10 @@ class Columns:
         place = [("start", arrow.int64()), ("end", arrow.int64())]
         if kind == "sentences":
             return arrow.list_(arrow.struct(place))
+        if kind == "answers":
+            answer = arrow.struct([("text", arrow.string()), *place, ("score", arrow.float64())])
+            fields = [("question", arrow.string()), ("answers", arrow.list_(answer))]
+            return arrow.list_(arrow.struct([*fields, ("no_answer", arrow.float64())]))
         label = [("label", arrow.string())]
         if kind == "categories":
             return arrow.list_(arrow.struct([*label, ("score", arrow.float64())]))

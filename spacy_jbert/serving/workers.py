@@ -17,8 +17,9 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
-from ..corpora.values import json_line
+from ..corpora.values import json_line, shortened
 from ..errors import Errors
+from ..evaluation.questions import Question, set_questions
 from ..evaluation.scorers import forget_vectors
 from ..pretraining.parallel import end_with_parent
 from .annotations import annotation, kinds_of
@@ -39,6 +40,8 @@ class Job(NamedTuple):
     prefix: str
     threads: int
     gpu_id: int
+    questions: tuple[str, ...] = ()
+    question_field: str | None = None
 
 
 class Annotated(NamedTuple):
@@ -180,10 +183,31 @@ def _run(
 
 def _make_doc(nlp: Language, job: Job, kinds: list[str], entry: Entry) -> Doc:
     if entry.doc is not None:
-        return Doc(nlp.vocab).from_bytes(entry.doc)
-    if job.format != "spacy":
-        check_names(entry, kinds, job.prefix)
-    return nlp.make_doc(entry.row().text(job.text_field))
+        doc = Doc(nlp.vocab).from_bytes(entry.doc)
+    else:
+        if job.format != "spacy":
+            check_names(entry, kinds, job.prefix)
+        doc = nlp.make_doc(entry.row().text(job.text_field))
+    if questions := [*questions_in(entry, job.question_field), *job.questions]:
+        set_questions(doc, [Question("", question, None) for question in questions])
+    return doc
+
+
+def questions_in(entry: Entry, field: str | None) -> list[str]:
+    """RETURNS (list[str]): What a record asks of its text: a question, or several in a list.
+
+    RAISES: DataError J203, J207 for anything else.
+    """
+    if field is None or entry.doc is not None:
+        return []
+    row = entry.row()
+    found = row.get(field)
+    questions = found if isinstance(found, list) else [found]
+    for question in questions:
+        if not isinstance(question, str) or not question.strip():
+            value = shortened(question)
+            raise row.error(Errors.J207.format(field=field, expected="a question", value=value))
+    return questions
 
 
 def check_names(entry: Entry, kinds: list[str], prefix: str) -> None:

@@ -56,6 +56,7 @@ def main(
     precision: Annotated[
         str, typer.Option(help="Of our encoder in inference and training: fp32 or bf16")
     ] = "fp32",
+    seconds: Annotated[float, typer.Option(help="How long each run of serve lasts")] = 10.0,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the rows here too, as JSON; for gpu, the folder of its rows"),
@@ -69,7 +70,7 @@ def main(
     import torch
 
     torch.set_num_threads(threads)
-    settings = Settings(repeats, encoder if encoder.is_dir() else None, backend, precision)
+    settings = Settings(repeats, encoder if encoder.is_dir() else None, backend, precision, seconds)
     there = [
         module.name for module in pkgutil.iter_modules(here) if module.name not in _NOT_BENCHMARKS
     ]

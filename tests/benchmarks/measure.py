@@ -27,12 +27,14 @@ class Settings:
     encoder (Path | None): A checkpoint folder with real weights; None where there is none.
     backend (str): What runs our encoder in `inference`: torch, onnx or onnx-int8.
     precision (str): That of our encoder in `inference` and `training` with torch: fp32 or bf16.
+    seconds (float): How long each run of `serve` lasts.
     """
 
     repeats: int
     encoder: Path | None
     backend: str = "torch"
     precision: str = "fp32"
+    seconds: float = 10.0
 
 
 class Row(NamedTuple):

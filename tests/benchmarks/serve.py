@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .measure import ROOT, SAMPLE, Row, Settings, compare
 from .pipelines import OURS, build
 
-SECONDS = 10
+WARM_UP = 10.0
 CLIENTS = (1, 8, 64)
 _numbers = count()
 
@@ -36,8 +36,9 @@ def run(settings: Settings) -> Iterator[Row]:
             measured: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
             for i in tqdm(range(settings.repeats + 1), desc=f"{clients} clients", leave=False):
                 order = (ours, stock) if i % 2 == 0 else (stock, ours)
-                found = {port: asyncio.run(_load(port, clients, texts)) for port in order}
                 # The first ones warm up.
+                seconds = settings.seconds if i else min(WARM_UP, settings.seconds)
+                found = {port: asyncio.run(_load(port, clients, texts, seconds)) for port in order}
                 if i:
                     measured.append((found[ours], found[stock]))
             for at, (what, unit) in enumerate(
@@ -54,11 +55,13 @@ def run(settings: Settings) -> Iterator[Row]:
         service.kill()
 
 
-async def _load(port: int, clients: int, texts: list[str]) -> tuple[float, float, float]:
+async def _load(
+    port: int, clients: int, texts: list[str], seconds: float
+) -> tuple[float, float, float]:
     import aiohttp
 
     times: list[float] = []
-    until = time.perf_counter() + SECONDS
+    until = time.perf_counter() + seconds
 
     async def visit(session: aiohttp.ClientSession) -> None:
         while (began := time.perf_counter()) < until:

@@ -1,10 +1,11 @@
 """The page in a browser, at the widths of a telephone and a desk."""
 
 import json
+import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import uvicorn
 
 from spacy_jbert.serving.app import build
 from spacy_jbert.serving.pipelines import Pipeline
+
+from ..pipeline.asked import ASKED, examples, make, train
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium")
@@ -25,12 +28,14 @@ WAIT = 60_000
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    """A service with rules, one of them with a label that is HTML."""
+def address(checkpoint: Callable) -> Iterator[str]:
+    """A service with rules, one of them with a label that is HTML, and one that answers."""
     nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
     ruler: Any = nlp.add_pipe("entity_ruler")
     ruler.add_patterns([{"label": "地名", "pattern": "京都"}, {"label": EVIL, "pattern": "大阪"}])
-    app = build([Pipeline("rules", nlp)], key="key")
+    answering = make(checkpoint("bert-fast"))
+    train(answering, examples(answering), 60)
+    app = build([Pipeline("rules", nlp), Pipeline("qa", answering)], key="key")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -88,6 +93,25 @@ def test_a_text_is_never_html(address: str, width: int) -> None:
         assert page.get_attribute("html", "lang") == "en"
         # Nothing is wider than the screen.
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # Questions are there for the pipeline that answers.
+        assert page.is_hidden("#questions")
+        text, question, answer = ASKED[0]
+        page.select_option("#model", "qa")
+        page.fill("#text", text)
+        page.fill("#questions", f"{question}\n\n{EVIL}？\n")
+        page.focus("#questions")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector("#answers h3")
+        asked = page.query_selector_all("#answers h3")
+        assert [one.inner_text() for one in asked] == [question, f"{EVIL}？"]
+        assert page.inner_text("#answers mark") == answer
+        assert page.query_selector("#answer img") is None
+        assert page.is_hidden("#entities-section")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/questions-{width}.png", full_page=True)
+        page.select_option("#model", "rules")
+        assert page.is_hidden("#questions")
         page.fill("#text", "あ" * 30_000)
         page.click("#analyze")
         page.wait_for_selector("#status.wrong")

@@ -7,9 +7,10 @@ const WORDS = {
     key: "API キー", analyze: "解析", entities: "固有表現", categories: "カテゴリー", pieces_title: "単語片",
     hint: "Ctrl+Enter でも解析できます。テキストはこのサービスにだけ送られ、記録されません。",
     working: "解析しています…", none: "固有表現は見つかりませんでした。", empty: "テキストを入力してください。",
-    done: (n, ms) => `固有表現 ${n} 件（${ms} ミリ秒）`, needs_key: "API キーを入力してください。",
+    done: (n, ms) => `固有表現 ${n} 件（${ms} ミリ秒）`, took: (ms) => `${ms} ミリ秒`, needs_key: "API キーを入力してください。",
     unreachable: "サービスに接続できません。", no_pieces: "このパイプラインでは単語片を表示できません。",
     confidence: "信頼度", chosen: "該当", characters: "文字",
+    questions: "質問（1 行に 1 つ）", answers: "回答", no_answer: "このテキストに答えはありません",
     sample: "田中さんは来月3日、長野県松本市の信州ホールで開かれる音楽祭に出かけます。駅から近くて、静かな部屋はありますか。",
   },
   en: {
@@ -17,9 +18,10 @@ const WORDS = {
     key: "API key", analyze: "Analyse", entities: "Entities", categories: "Categories", pieces_title: "Wordpieces",
     hint: "Ctrl+Enter works too. The text goes to this service alone, and isn't logged.",
     working: "Analysing…", none: "No entities were found.", empty: "Type a text first.",
-    done: (n, ms) => `${n} ${n === 1 ? "entity" : "entities"}, ${ms} ms`, needs_key: "Type the API key.",
+    done: (n, ms) => `${n} ${n === 1 ? "entity" : "entities"}, ${ms} ms`, took: (ms) => `${ms} ms`, needs_key: "Type the API key.",
     unreachable: "The service can't be reached.", no_pieces: "This pipeline can't show wordpieces.",
     confidence: "confidence", chosen: "chosen", characters: "characters",
+    questions: "Questions (one a line)", answers: "Answers", no_answer: "The text doesn't answer this",
     sample: null,
   },
 };
@@ -28,6 +30,8 @@ const $ = (id) => document.getElementById(id);
 let language = (navigator.language || "ja").startsWith("ja") ? "ja" : "en";
 let shown = null;
 let latest = 0;
+// The names of the pipelines that answer questions.
+let answering = new Set();
 
 function make(tag, text, className) {
   const element = document.createElement(tag);
@@ -89,6 +93,18 @@ async function loadModels() {
     option.value = model.name;
     return option;
   }));
+  answering = new Set(models.filter((model) => model.answers_questions).map((model) => model.name));
+  showQuestions();
+}
+
+function showQuestions() {
+  $("questions-row").hidden = !answering.has($("model").value);
+}
+
+// One a line; none where the pipeline answers none.
+function questions() {
+  if ($("questions-row").hidden) return [];
+  return $("questions").value.split("\n").map((line) => line.trim()).filter(Boolean);
 }
 
 function show({ text, found, ms }) {
@@ -96,10 +112,36 @@ function show({ text, found, ms }) {
   // Offsets count code points, JavaScript's strings half of some of them.
   const chars = Array.from(text);
   $("answer").hidden = false;
+  showAnswers(chars, found.answers, words);
   showEntities(chars, found.entities, words);
   showCategories(found.categories, words);
   showPieces(chars, found, words);
-  say(words.done(found.entities.length, ms));
+  const onlyAnswers = Boolean(found.answers) && found.entities.length === 0;
+  $("entities-section").hidden = onlyAnswers;
+  say(onlyAnswers ? words.took(ms) : words.done(found.entities.length, ms));
+}
+
+function showAnswers(chars, answers, words) {
+  $("answers-section").hidden = !answers;
+  $("answers").replaceChildren(...(answers || []).flatMap(({ question, answers: found, no_answer }) => {
+    const list = make("ol");
+    for (const answer of found) {
+      const item = make("li");
+      // What stands around it, for whoever wants to see whether it fits.
+      const before = chars.slice(Math.max(0, answer.start - 20), answer.start).join("");
+      const after = chars.slice(answer.end, answer.end + 20).join("");
+      const context = make("span");
+      context.append(before, make("mark", answer.text), after);
+      item.append(context, make("span", percent(answer.score), "number"));
+      list.append(item);
+    }
+    if (!found.length) {
+      const item = make("li");
+      item.append(make("span", words.no_answer), make("span", percent(no_answer), "number"));
+      list.append(item);
+    }
+    return [make("h3", question), list];
+  }));
 }
 
 function showEntities(chars, entities, words) {
@@ -169,7 +211,9 @@ async function analyze() {
   try {
     if (!$("model").value) await loadModels();
     const address = `v1/${encodeURIComponent($("model").value)}/analyze`;
-    const found = await ask(address, { text, pieces: $("pieces").checked });
+    const body = { text, pieces: $("pieces").checked };
+    if (questions().length) body.questions = questions();
+    const found = await ask(address, body);
     if (number !== latest) return;
     shown = { text, found, ms: Math.round(performance.now() - began) };
     show(shown);
@@ -184,12 +228,13 @@ async function analyze() {
 }
 
 $("form").addEventListener("submit", (event) => { event.preventDefault(); analyze(); });
-$("text").addEventListener("keydown", (event) => {
+$("form").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
     event.preventDefault();
     analyze();
   }
 });
+$("model").addEventListener("change", showQuestions);
 $("pieces").addEventListener("change", () => { if (shown) analyze(); });
 $("language").addEventListener("click", () => { language = language === "ja" ? "en" : "ja"; translate(); });
 if (!$("text").value) $("text").value = WORDS.ja.sample;
