@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 from spacy.language import Language
+from spacy.pipeline import TextCategorizer
 from thinc.api import Model
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -66,7 +67,7 @@ def _only_head(nlp: Language) -> str:
 
     RAISES: ValueError J433.
     """
-    textcats = [name for name in nlp.pipe_names if name.startswith("textcat")]
+    textcats = [name for name, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
     imported = [
         name
         for name in textcats

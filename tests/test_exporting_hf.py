@@ -57,6 +57,14 @@ def test_its_logits_are_those_of_the_pipeline(
     assert set(model.config.label2id) >= {"B-PERSON", "U-GPE"}
 
 
+def test_heads_are_found_by_what_they_are(trained: Callable[..., Language], tmp_path: Path) -> None:
+    nlp = trained()
+    nlp.add_pipe("merge_entities", name="textcat_view")
+    nlp.rename_pipe("ner", "names")
+    export_hf(nlp, tmp_path / "hf")
+    assert AutoModelForTokenClassification.from_pretrained(tmp_path / "hf").config.id2label
+
+
 def test_a_classifier_with_layers_of_its_own_is_refused(
     trained: Callable[..., Language], tmp_path: Path
 ) -> None:

@@ -297,11 +297,23 @@ def test_the_best_well_formed_sequence_of_their_tags_is_found(tags: list[str], s
         ["O", "B-a", "I-a", "E-a"],
         ["O", "a", "I-a"],
         ["O", "a-B", "a-I"],
+        # IOB1: I- begins an entity, too.
+        ["O", "B-a", "I-a", "I-b"],
+        ["O", "B-a", "I-a", "L-a", "U-a", "I-b"],
+        ["O", "B-a", "I-a", "L-a", "U-a", "B-b", "I-b"],
+        ["O", "b-a", "i-a"],
+        ["O", "B:a", "I:a"],
+        ["O", "b:a", "i:a"],
     ],
 )
 def test_tags_that_mean_nothing_are_refused(tags: list[str]) -> None:
     with pytest.raises(ValueError, match="J462"):
         read_tags(tags)
+
+
+def test_labels_of_one_token_need_no_more() -> None:
+    assert read_tags(["O", "B-a", "I-a", "B-b"]).labels == ["a", "b"]
+    assert read_tags(["O", "B-a", "I-a", "L-a", "U-a", "U-b"]).labels == ["a", "b"]
 
 
 # --- Training goes on ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import unicodedata
 from base64 import b64encode
 from collections import Counter
 from datetime import date, datetime, timedelta, timezone
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,8 @@ def seconds_since_1970(when: str | date) -> float:
     except (OverflowError, OSError) as error:  # the first and the last day there is
         raise ValueError(str(error)) from error
     return seconds
+
+
+def is_whole(value: Any) -> bool:
+    """RETURNS (bool): Whether a value is a whole number, be it Python's or NumPy's."""
+    return isinstance(value, Integral)

@@ -4,12 +4,14 @@ Doc, what `jbert_qa` answers, and the answers to a question that comes later.
 Questions and answers are lists of dicts in the Doc's user data, so `DocBin(store_user_data=True)`
 and `to_bytes` keep them."""
 
+import gc
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 
 from ..corpora.docs import QUESTIONS_KEY
 from ..errors import Errors, Warnings
@@ -21,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 QUESTIONS, ANSWERS, METHOD = "jbert_questions", "jbert_answers", "answers"
 
-# Who answers for a Doc: the component that it went through, or else the only one of its vocabulary.
+# Who answers for a Doc: the component that it went through, or else the only one of its vocabulary,
+# or else the only one there is.
 _asked: "WeakKeyDictionary[Doc, JBertQA]" = WeakKeyDictionary()
 _known: "WeakSet[JBertQA]" = WeakSet()
 
@@ -156,15 +159,28 @@ def ask(doc: Doc, question: str | Sequence[str], n: int = 3) -> Any:
     """
     pipe = _asked.get(doc)
     if pipe is None:
-        of_vocab = [known for known in _known if known.vocab is doc.vocab]
-        if len(of_vocab) != 1:
-            raise ValueError(Errors.J524.format(count=len(of_vocab)))
-        pipe = of_vocab[0]
+        pipe = _only_one(doc.vocab)
     if isinstance(question, str):
         return pipe.answer([(doc, question)], n=n)[0].answers
     if not isinstance(question, Iterable):
         raise ValueError(Errors.J525.format(what=repr(question), wanted="a question"))
     return [answered.answers for answered in pipe.answer([(doc, of) for of in question], n=n)]
+
+
+def _only_one(vocab: Vocab) -> "JBertQA":
+    """RETURNS (JBertQA): The component of a vocabulary; or, as one that was sourced has that of the
+    pipeline which it came from, the only one there is.
+
+    RAISES: ValueError J524.
+    """
+    candidates = [known for known in _known if known.vocab is vocab]
+    if not candidates and len(_known) > 1:
+        # Those that nobody holds any more don't count.
+        gc.collect()
+    candidates = candidates or list(_known)
+    if len(candidates) != 1:
+        raise ValueError(Errors.J524.format(count=len(candidates)))
+    return candidates[0]
 
 
 def register() -> None:

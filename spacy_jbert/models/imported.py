@@ -31,6 +31,8 @@ _SCHEMES = {
     "BILUO": {"B": "B", "I": "I", "L": "L", "U": "U"},
 }
 _BEHIND = re.compile(r"[-_][BILUESMW]$")
+# Letters that nobody means for a part of the label, written as no scheme has them.
+_ELSEWHERE = re.compile(r"[biluesmw][-_:.|/].|[BILUESMW][:.|/].")
 # Other letters for the same: end, single, middle, whole.
 _LETTERS = {"E": "L", "S": "U", "M": "I", "W": "U"}
 
@@ -66,6 +68,9 @@ def read_tags(tags: list[str]) -> Tags:
     if len(split) > 1 and all(_BEHIND.search(tag) for tag in split):
         reason = "Their letters stand behind the labels, not before."
         raise ValueError(Errors.J462.format(tags=_shown(tags), reason=reason))
+    if len(split) > 1 and all(_ELSEWHERE.match(tag) for tag in split):
+        reason = "Their letters have to be large, with - or _ behind them."
+        raise ValueError(Errors.J462.format(tags=_shown(tags), reason=reason))
     if not letters:
         raise ValueError(Errors.J462.format(tags=_shown(tags), reason="There is no label."))
     if letters <= {"", "I"}:
@@ -85,6 +90,11 @@ def read_tags(tags: list[str]) -> Tags:
         for biluo in _SCHEMES[scheme][letter or "I"]:
             columns[f"{biluo}-{label}"] = tags.index(tag)
     names = tag_names(labels)
+    for label in labels:
+        there = {letter for letter in "BLU" if f"{letter}-{label}" in columns}
+        if "U" not in there and not {"B", "L"} <= there:
+            reason = f"Nothing begins or ends {label}. If its I- does, as in IOB1, it isn't known."
+            raise ValueError(Errors.J462.format(tags=_shown(tags), reason=reason))
     return Tags(scheme, labels, np.array([columns.get(name, -1) for name in names]))
 
 

@@ -20,6 +20,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Optimizer, set_dropout_rate
 
+from ..corpora.values import is_whole
 from ..encoder.checkpoint import Encoder, EncoderLoader, read_generation
 from ..errors import Errors, Warnings
 from ..evaluation.calibration import fit_temperature
@@ -260,7 +261,7 @@ class JBertQA(TrainablePipe):
         RETURNS (list[Answered]): One for each.
         RAISES: ValueError J525 for what is no question, J054 if a score is no number.
         """
-        if not isinstance(n, int) or n < 1:
+        if not is_whole(n) or n < 1:
             raise ValueError(Errors.J525.format(what=f"n = {n!r}", wanted="a number above 0"))
         for _, question in asked:
             if not isinstance(question, str) or not question.strip():

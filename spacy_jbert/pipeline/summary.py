@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
+from ..corpora.values import is_whole
 from ..errors import Errors
 from ..models.diversity import choose_diverse
 
@@ -37,7 +38,7 @@ def summary(
     RETURNS (list[Span]): In the order of the text.
     RAISES: ValueError J517 for settings out of range, J518 if tokens have no vectors.
     """
-    if not isinstance(n, int) or n < 1 or not 0.0 <= redundancy <= 1.0:
+    if not is_whole(n) or n < 1 or not 0.0 <= redundancy <= 1.0:
         raise ValueError(Errors.J517.format(n=n, redundancy=redundancy))
     spans = [span for span in sentences(doc) if not span.text.isspace()]
     spans = [span for span in spans if len(span.text.strip()) >= min_characters] or spans

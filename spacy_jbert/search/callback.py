@@ -169,13 +169,20 @@ def _component(nlp: Language, name: str) -> tuple[JBertTransformer, DocVectors]:
 
 
 def _held_out(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Keep a share of the pairs, spread evenly over them. Two at least, or none."""
-    n = max(2, round(share * len(pairs))) if share else 0
-    kept = {i * len(pairs) // n for i in range(n)} if n else set()
-    return (
-        [pair for i, pair in enumerate(pairs) if i not in kept],
-        [pair for i, pair in enumerate(pairs) if i in kept],
-    )
+    """Keep a share of the pairs, spread evenly over them. Pairs that are there several times, as
+    clicks are, all stand on one side, and of those that are held out there is one each.
+
+    RETURNS (tuple): What is trained on; what is held out: two at least, or none where fewer than
+        two would be left.
+    """
+    different = list(dict.fromkeys((pair.first, pair.second) for pair in pairs))
+    n = max(2, round(share * len(different))) if share else 0
+    if not n or len(different) < n + 2:
+        return pairs, []
+    kept = {different[i * len(different) // n] for i in range(n)}
+    train = [pair for pair in pairs if (pair.first, pair.second) not in kept]
+    held_out = {(pair.first, pair.second): pair for pair in pairs}
+    return train, [held_out[both] for both in different if both in kept]
 
 
 def _tune(

@@ -31,13 +31,13 @@ from spacy.tokens import Doc
 from spacy.util import minibatch
 from tqdm import tqdm
 
-from ..corpora.values import json_line
+from ..corpora.values import is_whole, json_line
 from ..errors import DataError, Errors
 from ..pipeline.vectors import VECTOR, reading
 from ..storage import alone, readable, replacing, replacing_folder, require_replaceable
 from .identity import identity, transformer_of
 from .nearest import Graph, Vectors, has_graph, nearest, write_graph
-from .words import Terms, Words, WordsWriter
+from .words import Terms, Words, WordsWriter, has_bm25, missing_bm25
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ class Index:
         self._begins = np.fromfile(folder / _BEGINS, dtype=np.int64)
         self._entries = np.memmap(folder / _ENTRIES, np.uint8, "r")
         self._graph = Graph(folder, self._vectors) if has_graph(folder) else None
-        self._words: Words | None = None
+        # Not later: another index may lie there by then.
+        self._words = Words(folder) if self.words and has_bm25() else None
         self._temporary: TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -231,7 +232,14 @@ class Index:
         """The same for vectors of your own, such as the mean of what somebody liked.
 
         vectors (NDArray): *Shape:* `(n_queries, width)`.
+        RAISES: ValueError J515.
         """
+        self._check([], n, "vectors", 1.0)
+        width = self._vectors.shape[1]
+        if vectors.ndim != 2 or vectors.shape[1] != width or not np.isfinite(vectors).all():
+            reason = f"It has to be finite numbers of shape (n_queries, {width})."
+            value = f"an array of shape {vectors.shape}"
+            raise ValueError(Errors.J515.format(name="vectors", value=value, reason=reason))
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
         found = zip(*self._nearest(unit, n), strict=True)
@@ -242,10 +250,9 @@ class Index:
 
     def _check(self, queries: Sequence[str], n: int, by: By, weight: float) -> None:
         """RAISES: ValueError J515."""
-        if n < 1:
-            raise ValueError(
-                Errors.J515.format(name="n", value=n, reason="It has to be 1 or more.")
-            )
+        if not is_whole(n) or n < 1:
+            reason = "It has to be a whole number from 1 on."
+            raise ValueError(Errors.J515.format(name="n", value=n, reason=reason))
         if by not in ("vectors", "words", "hybrid") or (by != "vectors" and not self.words):
             has = "vectors, words and hybrid" if self.words else "vectors"
             reason = f"This index can be searched by {has}."
@@ -253,7 +260,7 @@ class Index:
         if not 0.0 <= weight <= 1.0:
             reason = "It has to be from 0 to 1."
             raise ValueError(Errors.J515.format(name="weight", value=weight, reason=reason))
-        if any(not query.strip() for query in queries):
+        if any(not isinstance(query, str) or not query.strip() for query in queries):
             reason = "There is no text in it."
             raise ValueError(Errors.J515.format(name="query", value="", reason=reason))
 
@@ -275,7 +282,8 @@ class Index:
         return nearest(queries, self._vectors, n)
 
     def _by_words(self, doc: Doc, n: int) -> list[tuple[int, float]]:
-        self._words = self._words or Words(readable(self.folder))
+        if self._words is None:
+            raise missing_bm25()
         scores = self._words.scores(Terms(self.stop_words)(doc))
         some = np.flatnonzero(scores)
         best = some[np.argsort(-scores[some], kind="stable")[:n]]
@@ -299,8 +307,14 @@ def _fused(
 
 
 def _vectors(docs: Sequence[Doc]) -> Vectors:
-    """RETURNS (NDArray): Of length 1, 0 of white space. *Shape:* `(n_docs, width)`."""
-    vectors = np.stack([cast(Vectors, doc._.get(VECTOR)) for doc in docs])
+    """RETURNS (NDArray): Of length 1, 0 of white space. *Shape:* `(n_docs, width)`.
+
+    RAISES: ValueError J509 for a Doc that has none.
+    """
+    found = [doc._.get(VECTOR) if Doc.has_extension(VECTOR) else None for doc in docs]
+    if any(vector is None for vector in found):
+        raise ValueError(Errors.J509)
+    vectors = np.stack(cast(list[Vectors], found))
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
@@ -361,7 +375,7 @@ def _write(
             for name in (_VECTORS, _ENTRIES, _BEGINS)
         }
         stack.enter_context(reading(transformer, transformer.vectors.index_prefix))
-        entries = _checked(texts, known)
+        entries = _checked(texts, known, nlp.max_length)
         pairs = nlp.pipe(
             ((entry.text, entry) for entry in entries), as_tuples=True, batch_size=batch_size
         )
@@ -404,17 +418,20 @@ def _write(
     return about, n_texts - before
 
 
-def _checked(texts: Iterable[Entry | str], known: set[str]) -> Iterator[Entry]:
-    """YIELDS (Entry): Each with an id, which is then known.
+def _checked(texts: Iterable[Entry | str], known: set[str], longest: int) -> Iterator[Entry]:
+    """YIELDS (Entry): Each with an id, which is then known, and no more than `longest` characters.
 
     RAISES: ValueError J513.
     """
     for text in texts:
-        entry = Entry("", text) if isinstance(text, str) else text
+        entry = text if isinstance(text, Entry) else Entry("", text)
         free = (name for name in map(str, count(len(known))) if name not in known)
         entry = entry._replace(id=str(entry.id) or next(free))
-        if not entry.text.strip():
+        if not isinstance(entry.text, str) or not entry.text.strip():
             raise ValueError(Errors.J513.format(id=entry.id, reason="it has no text"))
+        if len(entry.text) > longest:
+            reason = f"it has {len(entry.text)} characters, and the pipeline takes {longest}"
+            raise ValueError(Errors.J513.format(id=entry.id, reason=reason))
         if entry.id in known:
             reason = "there is another with this id. Each needs one of its own"
             raise ValueError(Errors.J513.format(id=entry.id, reason=reason))

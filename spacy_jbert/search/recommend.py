@@ -6,6 +6,7 @@ is nearest to the clicked ones. Nobody needs to have clicked on what is found.
         print(hit.score, hit.id, hit.text)
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..corpora.readers import Row, read_rows
-from ..corpora.values import seconds_since_1970
+from ..corpora.values import is_whole, seconds_since_1970
 from ..errors import DataError, Errors
 from ..models.diversity import choose_diverse
 from .index import Hit, Index
@@ -65,7 +66,7 @@ class Recommender:
                 raise ValueError(Errors.J580.format(name=name, value=value, wanted="more than 0"))
         if not 0.0 <= diversity <= 1.0:
             raise ValueError(Errors.J580.format(name="diversity", value=diversity, wanted="0 to 1"))
-        if not isinstance(recent, int):
+        if not is_whole(recent):
             wanted = "a whole number"
             raise ValueError(Errors.J580.format(name="recent", value=recent, wanted=wanted))
         self.index = index
@@ -99,6 +100,8 @@ class Recommender:
         RAISES: ValueError J580.
         """
         _require_length(n)
+        if by not in ("vectors", "words"):
+            raise ValueError(Errors.J580.format(name="by", value=by, wanted="vectors or words"))
         seen = {click.item for click in clicks if click.item in self._rows}
         counted = self._counted(clicks)
         if not counted:
@@ -133,6 +136,10 @@ class Recommender:
     def _counted(self, clicks: Sequence[Click]) -> list[Click]:
         """RETURNS (list[Click]): Those that count, the last one first."""
         known = [click for click in clicks if click.item in self._rows]
+        for click in known:
+            if not math.isfinite(click.time):
+                wanted = "a number of seconds"
+                raise ValueError(Errors.J580.format(name="time", value=click.time, wanted=wanted))
         known.sort(key=lambda click: -click.time)
         if self.session is not None:
             longest = self.session * 3600
@@ -159,7 +166,7 @@ class Recommender:
 
 
 def _require_length(n: int) -> None:
-    if not isinstance(n, int) or n < 1:
+    if not is_whole(n) or n < 1:
         raise ValueError(Errors.J580.format(name="n", value=n, wanted="a number above 0"))
 
 

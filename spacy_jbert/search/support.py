@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..corpora.readers import Row
 from ..errors import Errors
 from ..evaluation.confidence import get_confidence
 from ..evaluation.temperature import threshold_pipes
+from .identity import identity
 from .index import By, Hit, Index
 
 # Entries that have the same answer are one candidate: so many times more are looked at.
@@ -64,7 +66,7 @@ class Desk:
         each one's meta.
     n (int): How many FAQ entries.
     by (str | None), weight (float): As in `Index.search`.
-    RAISES: ValueError J585 without a text classifier.
+    RAISES: ValueError J585 without a text classifier, J512 for the index of another pipeline.
     """
 
     def __init__(
@@ -82,6 +84,10 @@ class Desk:
         ]
         if not any(labels.get(name) for name in classifiers):
             raise ValueError(Errors.J585.format(names=", ".join(nlp.pipe_names) or "none"))
+        if index is not None and nlp is not index.nlp and identity(nlp) != identity(index.nlp):
+            meta = index.nlp.meta
+            name = f"{meta['lang']}_{meta['name']} {meta['version']}"
+            raise ValueError(Errors.J512.format(name=name))
         self.nlp, self.index = nlp, index
         self.n, self.by, self.weight = n, by, weight
         self.rejects = any(nlp.get_pipe(name).categories for name in threshold_pipes(nlp))
@@ -109,6 +115,18 @@ class Desk:
         depth = self.n * _PHRASINGS
         (hits,) = self.index.search_docs([doc], depth, by=self.by, weight=self.weight)
         return [_candidate(hit) for hit in one_an_answer(hits)[: self.n]]
+
+
+def read_query(row: Row, longest: int) -> str:
+    """RETURNS (str): The `text` of a record. longest (int): The pipeline's `max_length`.
+    RAISES: DataError J587 if there is none, J591 if it is longer.
+    """
+    asked = row.text("text")
+    if not asked.strip():
+        raise row.error(Errors.J587)
+    if len(asked) > longest:
+        raise row.error(Errors.J591.format(length=len(asked), longest=longest))
+    return asked
 
 
 def one_an_answer(hits: Iterable[Hit]) -> list[Hit]:

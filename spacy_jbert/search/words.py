@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Iterable
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,20 @@ def _stored(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     )
 
 
+def has_bm25() -> bool:
+    """RETURNS (bool): Whether the package for scores is installed."""
+    return find_spec("bm25s") is not None
+
+
+def missing_bm25() -> ImportError:
+    """RETURNS (ImportError): J469."""
+    return ImportError(Errors.J469.format(package="bm25s", extra="search"))
+
+
 def _bm25() -> Any:
     """RAISES: ImportError J469 if the package is missing."""
     try:
         import bm25s
     except ImportError as error:
-        raise ImportError(Errors.J469.format(package="bm25s", extra="search")) from error
+        raise missing_bm25() from error
     return bm25s

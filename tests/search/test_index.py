@@ -194,6 +194,8 @@ def test_a_failure_leaves_the_old_index(nlp: Language, tmp_path: Path) -> None:
         ([], "J514"),
         (["一", " "], "J513"),
         ([Entry("a", "一"), Entry("a", "二")], "J513"),
+        ([None], "J513"),
+        (["一", "あ" * 1_000_001], "J513"),
     ],
 )
 def test_texts_that_cannot_be_indexed(texts: list[Any], code: str, nlp: Language) -> None:
@@ -203,11 +205,45 @@ def test_texts_that_cannot_be_indexed(texts: list[Any], code: str, nlp: Language
 
 @pytest.mark.parametrize(
     ("query", "settings_"),
-    [("", {}), ("犬", {"n": 0}), ("犬", {"by": "magic"}), ("犬", {"weight": 2.0})],
+    [
+        ("", {}),
+        (None, {}),
+        ("犬", {"n": 0}),
+        ("犬", {"n": 2.5}),
+        ("犬", {"by": "magic"}),
+        ("犬", {"weight": 2.0}),
+    ],
 )
 def test_searches_that_cannot_be(query: str, settings_: dict[str, Any], index: Index) -> None:
     with pytest.raises(ValueError, match="J515"):
         index.search(query, **settings_)
+
+
+def test_numbers_of_numpy(index: Index) -> None:
+    assert index.search("犬", np.int64(2)) == index.search("犬", 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("vectors", [np.ones(3), np.ones((1, 3)), np.full((1, 1), np.nan)])
+def test_vectors_that_cannot_be_looked_for(vectors: Any, index: Index) -> None:
+    if np.isnan(vectors).any():
+        vectors = np.full((1, len(index.vector(0))), np.nan)
+    with pytest.raises(ValueError, match="J515"):
+        index.nearest(vectors)
+
+
+def test_documents_without_vectors(index: Index) -> None:
+    with pytest.raises(ValueError, match="J509"):
+        index.search_docs([spacy.blank("ja")("犬")])
+
+
+def test_an_open_index_is_that_which_was_opened(nlp: Language, tmp_path: Path) -> None:
+    before = Index.build(nlp, QUESTIONS, tmp_path / "index")
+    query = "朝食"
+    expected = {by: before.search(query, by=by) for by in ("words", "hybrid")}
+    opened = Index.load(tmp_path / "index", nlp)
+    Index.build(nlp, [f"{i}番の猫と暮らす。" for i in range(9)], tmp_path / "index")
+    for by, hits in expected.items():
+        assert opened.search(query, by=by) == hits  # type: ignore[arg-type]
 
 
 def test_without_words(nlp: Language) -> None:

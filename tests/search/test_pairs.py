@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 
 from spacy_jbert.errors import DataError
 from spacy_jbert.search import trainer
-from spacy_jbert.search.callback import tune_pairs
+from spacy_jbert.search.callback import _held_out, tune_pairs
 from spacy_jbert.search.contrastive import PairBatches, _cosent, _ranking, correlations, retrieval
 from spacy_jbert.search.pairs import Fields, Pair, read_pairs
 
@@ -107,6 +107,24 @@ def test_pairs_that_cannot_be_read(second: Any, code: str, tmp_path: Path) -> No
     with pytest.raises(DataError, match=code) as caught:
         read_pairs(path)
     assert second is None or "line 2" in str(caught.value)
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    clicks = [Pair(f"問い{i % 8}", f"答え{i % 8}", None) for i in range(80)]
+    train, held_out = _held_out(clicks, 0.25)
+    assert len(held_out) == len(set(held_out)) == 2
+    assert len(train) == 60
+    assert not set(train) & set(held_out)
+    # Of different pairs, as many as the share says.
+    different = [Pair(f"問い{i}", "答え", None) for i in range(40)]
+    assert [len(part) for part in _held_out(different, 0.1)] == [36, 4]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_pairs_are_all_trained_on(count: int) -> None:
+    clicks = [Pair(f"問い{i % count}", "答え", None) for i in range(20)]
+    assert _held_out(clicks, 0.05) == (clicks, [])
+    assert _held_out(clicks, 0.0) == (clicks, [])
 
 
 def test_losses() -> None:

@@ -122,6 +122,14 @@ def chosen(relevance: np.ndarray, vectors: np.ndarray, n: int, diversity: float)
     return choose_diverse(relevance, lambda i: vectors @ vectors[i], n, diversity)
 
 
+def test_what_cannot_be_asked(index: Index) -> None:
+    clicks = [Click("u", next(index.ids()), float("nan"))]
+    with pytest.raises(ValueError, match="J580"):
+        Recommender(index).recommend(clicks)
+    with pytest.raises(ValueError, match="J580"):
+        Recommender(index).recommend([], by="hybrid")  # type: ignore[arg-type]
+
+
 def test_mmr_by_hand() -> None:
     """Carbonell & Goldstein's formula: of two that are one, the second is passed over."""
     vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)

@@ -7,6 +7,7 @@ import pytest
 from spacy.language import Language
 from spacy.training import Example
 
+from spacy_jbert.search.identity import identity
 from spacy_jbert.search.index import Entry, Index
 from spacy_jbert.search.support import Candidate, Desk, Slot
 
@@ -50,6 +51,16 @@ def trained(folder: Path) -> Language:
 @pytest.fixture(scope="module")
 def nlp(checkpoint: Callable[[str], Path]) -> Language:
     return trained(checkpoint("bert-fast"))
+
+
+def test_an_index_of_another_pipeline(nlp: Language, checkpoint: Callable[[str], Path]) -> None:
+    other = make(checkpoint("bert-fast"), pooling="cls")
+    with pytest.raises(ValueError, match=r"\[J512\]"):
+        Desk(nlp, Index.build(other, FAQ))
+    # The same pipeline, loaded twice.
+    same = make(checkpoint("bert-fast"))
+    assert Desk(nlp, Index.build(nlp, FAQ)).index is not None
+    assert identity(same) != identity(other)
 
 
 def test_one_pass_gives_all(nlp: Language) -> None:
