@@ -618,6 +618,7 @@ class Errors(metaclass=_WithCodes):
         "doc._.{extension} belongs to something else already, so '{name}' can't write it. Rename "
         "the other extension, or load this pipeline before it."
     )
+    J417 = "'{path}' can't be taken over as a meta.json: {reason}."
     # --- J4xx: at work ----------------------------------------------------------------------------
     J435 = (
         "'{name}' (of {source}) can't be the name of a pipeline in the service: it must be of "
@@ -634,8 +635,9 @@ class Errors(metaclass=_WithCodes):
         "ask nothing."
     )
     J439 = (
-        "There is nothing to compare: of the documents in {reference}, {count_reference} have "
-        "entities or categories, and of those in {new}, {count_new}. Give annotated ones."
+        "There is nothing to compare: of the documents in {reference}, {count_reference} are "
+        "annotated with entities or categories, and of those in {new}, {count_new}. Give annotated "
+        "ones."
     )
     J440 = "The request has more than {most} bytes. Send fewer texts at once."
     J441 = "The request isn't what the documentation at /docs says: {reason}"
@@ -656,6 +658,7 @@ class Errors(metaclass=_WithCodes):
         "{count} lines or records in a row can't be read, so the rest of the file was left out. "
         "Check what it is, and name it by --input-format."
     )
+    J452 = "This is no file but a pipe or a device; input is read twice. Write it to a file first."
     J453 = (
         "Another run is at work in '{path}'. Wait for its end, stop it, or give another folder by "
         "--out."
@@ -729,6 +732,18 @@ class Errors(metaclass=_WithCodes):
     J478 = "No text is left to choose from: {reason}."
     J479 = "The config trains {has}, and the data has {needed} annotated. Give a config that fits."
     J480 = "The labels of a pipeline can't be told to {tool}: {reason}."
+    J481 = (
+        "scores.json isn't of the runs that are here ({names}). Give the command that made it once "
+        "more; what is finished and the same isn't trained again."
+    )
+    J482 = (
+        "The held-out texts have no answer with these labels, so no threshold can be found for "
+        "them: {labels}. Give texts that have them."
+    )
+    J483 = (
+        "'{path}' is where Label Studio's labelling interface is written, beside the tasks. Give "
+        "the tasks another name, such as --out {other}."
+    )
     # --- J58x: recommendation, support ------------------------------------------------------------
     J580 = "{name} = {value} can't be used: it has to be {wanted}."
     J581 = "The index has no item '{item}'. Its ids are those of the texts that it was made of."
@@ -750,6 +765,10 @@ class Errors(metaclass=_WithCodes):
     J588 = "There are {found} topics here, and users need {least} each."
     J589 = "None of these clicks is on an item of '{items}'. Items and clicks name them alike."
     J590 = 'No query here has split = "test": there is nothing to measure on.'
+    J591 = (
+        "This query has {length:,} characters, and the pipeline reads {longest:,} at most "
+        "(nlp.max_length). Shorten it, or leave the line out."
+    )
     # --- J50x: vectors of documents, search -------------------------------------------------------
     J500 = "pooling = '{pooling}' is not one of {choices}."
     J501 = "The field '{field}' is empty. Each pair needs two texts."
@@ -766,6 +785,10 @@ class Errors(metaclass=_WithCodes):
         "[components.{name}.set_extra_annotations]."
     )
     J507 = "objective = 'cosent' needs pairs with scores. Give them one, or set 'negatives'."
+    J509 = (
+        "A document has no vector of its own: it didn't go through a pipeline whose transformer "
+        "has spacy-jbert.doc_vectors.v1. Send it through the one that made the index."
+    )
     J510 = (
         "This needs a pipeline that gives documents vectors: a jbert_transformer with "
         '@annotation_setters = "spacy-jbert.doc_vectors.v1". This one has: {names}.'
@@ -800,8 +823,8 @@ class Errors(metaclass=_WithCodes):
     J521 = "This is no data in the format of SQuAD: {where} {reason}."
     J522 = "None of the {count} questions can be used: {reason}."
     J524 = (
-        "Nobody answers for this Doc: it went through no jbert_qa, and {count} such components "
-        "have its vocabulary. Send it through a pipeline that has one, or ask the component "
+        "Nobody answers for this Doc: it went through no jbert_qa, and there are {count} such "
+        "components that might. Send it through a pipeline that has one, or ask the component "
         'itself: nlp.get_pipe("qa").answer([(doc, question)]).'
     )
     J525 = "{what} can't be used: give {wanted}."
@@ -912,6 +935,7 @@ class Errors(metaclass=_WithCodes):
         "These can't be settings of surges: {settings}. All are above 0, off is less than on, and "
         "half_life (hours) less than memory (days)."
     )
+    J567 = "{time} is no time of an event: it has to be a finite number of seconds."
     J570 = (
         "This is no state of this command, or it is damaged ({reason}). Give another file, or "
         "remove it to begin anew: then what was told may be told again."
@@ -938,6 +962,7 @@ class Errors(metaclass=_WithCodes):
         "There is no room for {count} surges in {days} days: ten days lie between two of a "
         "company. Give more --days, or fewer --surges."
     )
+    J577 = "The pipeline fails on this text, which is left out: {reason}"
 
 
 class Warnings(metaclass=_WithCodes):
@@ -1146,6 +1171,15 @@ class Warnings(metaclass=_WithCodes):
     )
     JW467 = "Trial {number} was begun by a process that is no more, and is done again."
     JW468 = "Trial {number} failed and is left out: {reason}"
+    JW469 = "There is neither model-best nor model-last in '{path}', so MLflow gets no model."
+    JW470 = (
+        "The held-out texts have no answer with these labels, so they have no threshold, and "
+        "whatever is said of them counts as sure enough: {labels}. Use texts that have them."
+    )
+    JW471 = (
+        "These components say no confidence, so by = {by} doesn't count what they are unsure of: "
+        "{names}."
+    )
     # --- JW52x: questions and answers -------------------------------------------------------------
     JW520 = (
         "Component '{name}': a question of {characters} characters has {count} wordpieces, and "

@@ -154,9 +154,10 @@ def _measure(
     nlp: Language, examples: list[Example], what: str
 ) -> tuple[dict[str, float], list[_Said]]:
     """RAISES: ValueError J311 if there is nothing to score."""
-    if not any(eg.reference.has_annotation("ENT_IOB") or eg.reference.cats for eg in examples):
-        kinds = "entities or categories"
-        raise ValueError(Errors.J311.format(path="--dev", kinds=kinds, count=len(examples)))
+    annotated = {
+        "ents": any(eg.reference.has_annotation("ENT_IOB") for eg in examples),
+        "cats": any(eg.reference.cats for eg in examples),
+    }
     said = []
     with tqdm(total=len(examples), desc=what, unit=" docs", leave=False) as bar:
         for batch in minibatch(examples, nlp.batch_size):
@@ -167,7 +168,7 @@ def _measure(
             bar.update(len(batch))
     scores = Scorer(nlp).score(examples)
     of_labels = [label["f"] for label in (scores.get("ents_per_type") or {}).values()]
-    figures = {
+    possible = {
         "ents_f": scores.get("ents_f"),
         "ents_macro_f": sum(of_labels) / len(of_labels) if of_labels else None,
         "ents_ece": scores.get("ents_ece"),
@@ -175,7 +176,15 @@ def _measure(
         "cats_macro_f": scores.get("cats_macro_f"),
         "cats_ece": scores.get("cats_ece"),
     }
-    return {name: float(value) for name, value in figures.items() if value is not None}, said
+    figures = {
+        name: float(value)
+        for name, value in possible.items()
+        if value is not None and annotated[name[:4]]
+    }
+    if not figures:
+        kinds = "labels of what the pipeline predicts"
+        raise ValueError(Errors.J311.format(path="--dev", kinds=kinds, count=len(examples)))
+    return figures, said
 
 
 def _require_no_drop(found: Comparison, max_drop: float) -> None:

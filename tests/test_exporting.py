@@ -329,6 +329,24 @@ def test_what_cannot_be_done_has_a_code(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("left_out", ["ner", "textcat"])
+def test_nothing_of_what_it_predicts_is_annotated(
+    saved: Path, tmp_path: Path, left_out: str
+) -> None:
+    nlp = spacy.load(saved / "torch", exclude=[left_out])
+    nlp.to_disk(tmp_path / "model")
+    doc = nlp.make_doc("犬")
+    if left_out == "textcat":
+        doc.cats = {"動物": 1.0}
+    else:
+        doc.set_ents([doc.char_span(0, 1, "動物")])
+    DocBin(docs=[doc]).to_disk(tmp_path / "dev.spacy")
+    done = run(tmp_path / "model", tmp_path / "out", "--int8", "--dev", tmp_path / "dev.spacy")
+    assert done.exit_code == 1
+    assert "J311" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pipeline_is_not_overwritten_or_exported_twice(saved: Path, tmp_path: Path) -> None:
     assert "J433" in run(saved / "torch", saved / "torch").output
     assert "J433" in run(saved / "onnx", tmp_path / "twice").output

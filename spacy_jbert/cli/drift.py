@@ -43,7 +43,7 @@ def drift_cli(
     replace_unshowable()
     with coded_errors():
         both = [read(reference), read(new)]
-        counts = [sum(bool(doc.entities or doc.category) for doc in docs) for docs in both]
+        counts = [sum(doc.looked_at for doc in docs) for docs in both]
         if not all(counts):
             raise ValueError(
                 Errors.J439.format(

@@ -39,6 +39,8 @@ class Annotated:
     category (str | None): The surest one.
     category_confidence (float | None): Its score.
     unknown (float | None): Which share of the wordpieces is unknown; None if nobody looked.
+    looked_at (bool): Whether a pipeline or a person has looked for entities or categories, be it
+        that there are none.
     """
 
     text: str
@@ -47,6 +49,7 @@ class Annotated:
     category: str | None = None
     category_confidence: float | None = None
     unknown: float | None = None
+    looked_at: bool = True
 
 
 class Difference(NamedTuple):
@@ -101,6 +104,7 @@ def _read_file(path: Path) -> Iterator[Annotated]:
 
 def _of_doc(doc: Doc) -> Annotated:
     found = Annotated(doc.text, [ent.label_ for ent in doc.ents])
+    found.looked_at = bool(doc.cats) or doc.has_annotation("ENT_IOB")
     sure = map(get_confidence, doc.ents)
     found.confidences = [float(value) for value in sure if value is not None]
     if doc.cats:
@@ -111,6 +115,8 @@ def _of_doc(doc: Doc) -> Annotated:
 
 def _of_row(row: Row) -> Annotated:
     found = Annotated(row.text("text"))
+    fields = (row.fields.get(name) for name in ("entities", "categories"))
+    found.looked_at = any(field is not None for field in fields)
     try:
         for entity in row.fields.get("entities") or ():
             found.entities.append(str(entity["label"]))

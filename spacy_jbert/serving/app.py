@@ -225,6 +225,8 @@ class _Service:
             return []
         futures = self.batchers[model].submit(jobs)
         done = asyncio.gather(*futures)
+        # What nobody waits for any more is no news.
+        done.add_done_callback(lambda found: found.cancelled() or found.exception())
         gone = asyncio.ensure_future(request.receive())
         try:
             await asyncio.wait(

@@ -20,7 +20,7 @@ from ..errors import DataError, Errors
 from ..evaluation.facts import versions
 from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
-from .manifest import Done, Manifest, alone_in, is_begun
+from .manifest import Done, Manifest, alone_in, is_begun, require_own
 from .shards import Columns, OutputFormat, size_and_hash, writing
 from .workers import Job, Workers, check_names, questions_in
 
@@ -92,11 +92,12 @@ def annotate(
     for question in questions:
         if not question.strip():
             raise ValueError(Errors.J525.format(what=repr(question), wanted="a question"))
+    for path in inputs:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise ValueError(Errors.J460.format(path=out, source=path))
+    require_own(out)
     with alone_in(out):
         source = Source(find_inputs(inputs, input_format), input_format, text_field, encoding)
-        for path in inputs:
-            if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-                raise ValueError(Errors.J460.format(path=out, source=path))
         settings: dict[str, Any] = {
             "format": format,
             "input_format": input_format,

@@ -74,12 +74,15 @@ class Source(NamedTuple):
 def find_inputs(paths: Sequence[Path], format: InputFormat) -> list[Path]:
     """RETURNS (list[Path]): The files, and those in the folders, sorted.
 
-    RAISES: DataError J201 for what isn't there, J450 for a folder without such files.
+    RAISES: DataError J201 for what isn't there, J450 for a folder without such files, J452 for a
+        pipe.
     """
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise DataError(Errors.J201, path=path)
+        if not path.is_file() and not path.is_dir():
+            raise DataError(Errors.J452, path=path)
         if path.is_file() or format == "datasets" or format_of(path) == "datasets":
             files.append(path)
             continue

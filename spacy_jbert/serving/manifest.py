@@ -46,6 +46,14 @@ def is_begun(folder: Path) -> bool:
     return (folder / MANIFEST).exists()
 
 
+def require_own(folder: Path) -> None:
+    """RAISES: ValueError J454 for a folder with other things."""
+    if folder.is_dir() and not is_begun(folder):
+        strange = {entry.name for entry in folder.iterdir()} - {LOCK, f"{MANIFEST}.part"}
+        if strange:
+            raise ValueError(Errors.J454.format(path=folder, name=min(strange)))
+
+
 class Manifest:
     """The manifest of a folder, which is begun, or gone on with.
 
@@ -58,10 +66,8 @@ class Manifest:
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
         self.folder = folder
         self.path, self.rejected = folder / MANIFEST, folder / REJECTED
+        require_own(folder)
         if not is_begun(folder):
-            strange = {entry.name for entry in folder.iterdir()} - {LOCK, f"{MANIFEST}.part"}
-            if strange:
-                raise ValueError(Errors.J454.format(path=folder, name=min(strange)))
             with replacing(self.path) as (part,):
                 part.write_bytes(json_line({"run": run}))
         self.shards = self._read(run)

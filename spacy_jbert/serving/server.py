@@ -6,7 +6,9 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import spacy
@@ -95,12 +97,19 @@ def run(service: Service, host: str, port: int, *, workers: int = 1) -> None:
         print(f"Serving on {address}", file=sys.stderr, flush=True)
         uvicorn.Server(_config(app, service.limits)).run(sockets=[listening])
         return
+    # A process that can't begin would be begun again for ever.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(_try, service).result()
     with tempfile.TemporaryDirectory(prefix="jbert-metrics-") as folder:
         os.environ[_METRICS] = folder
         os.environ[_SERVICE] = json.dumps(asdict(service))
         print(f"Serving on {address}", file=sys.stderr, flush=True)
         config = _config(f"{__name__}:app_of_process", service.limits, workers)
         Multiprocess(config, [listening]).run()
+
+
+def _try(service: Service) -> None:
+    service.app()
 
 
 def app_of_process() -> FastAPI:

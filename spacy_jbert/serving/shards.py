@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -85,14 +86,19 @@ class _Parquet:
 
     def add(self, part: Part) -> None:
         assert isinstance(part, list)
-        table = self.columns.table(part)
-        self.writer = self.writer or self.columns.writer(self.path, table.schema)
-        self.writer.write_table(table)
+        # The columns are those of the first documents, which may be in a later part.
+        if part:
+            self._write(part)
 
     def close(self) -> None:
         if self.writer is None:
-            self.add([])
+            self._write([])
         self.writer.close()
+
+    def _write(self, documents: list[dict[str, Any]]) -> None:
+        table = self.columns.table(documents)
+        self.writer = self.writer or self.columns.writer(self.path, table.schema)
+        self.writer.write_table(table)
 
 
 class Columns:
@@ -114,7 +120,7 @@ class Columns:
         if self.fields is None and names:
             self.fields = {name: schema.field(name).type for name in names}
 
-    def writer(self, path: Path, schema: Any) -> Any:
+    def writer(self, path: Path | BytesIO, schema: Any) -> Any:
         """RETURNS (ParquetWriter): For one shard."""
         return self.parquet.ParquetWriter(path, schema, compression="zstd")
 
@@ -145,14 +151,27 @@ class Columns:
         names = dict.fromkeys(name for document in documents for name in document)
         fields = {}
         for name in names:
-            if name in self.annotation:
+            if name in self.annotation or not _is_unicode(name):
                 continue
             try:
                 type_ = self.arrow.array([document.get(name) for document in documents]).type
-            except (self.arrow.ArrowInvalid, self.arrow.ArrowTypeError):  # of several types
-                type_ = self.arrow.string()
-            fields[name] = self.arrow.string() if self.arrow.types.is_null(type_) else type_
+                fields[name] = self._as_read(type_)
+            except self._unfit:  # of several types, or of none that Parquet has
+                fields[name] = self.arrow.string()
         return fields
+
+    def _as_read(self, type_: Any) -> Any:
+        """RETURNS (DataType): As a shard that is read again has it, so that a run that goes on
+        writes the same bytes: Parquet has names of its own for what is inside of a list.
+
+        RAISES: ArrowException for a type that Parquet lacks.
+        """
+        if self.arrow.types.is_null(type_):
+            return self.arrow.string()
+        file = BytesIO()
+        self.writer(file, self.arrow.schema([("x", type_)])).close()
+        file.seek(0)
+        return self.parquet.read_schema(file).field("x").type
 
     def _array(
         self, name: str, type_: Any, documents: list[dict[str, Any]], others: list[dict[str, Any]]
@@ -169,9 +188,14 @@ class Columns:
     def _fits(self, values: list[Any], type_: Any) -> bool:
         """Whether nothing of them would be lost: an object's field that a type lacks is."""
         try:
-            return bool(self.arrow.array(values, type_).to_pylist() == values)
-        except (self.arrow.ArrowException, OverflowError, TypeError, ValueError):
+            return _same(self.arrow.array(values, type_).to_pylist(), values)
+        except self._unfit:
             return False
+
+    @property
+    def _unfit(self) -> tuple[type[Exception], ...]:
+        """What pyarrow says of values that a type can't hold."""
+        return self.arrow.ArrowException, OverflowError, TypeError, ValueError
 
     def _type_of(self, kind: str) -> Any:
         arrow = self.arrow
@@ -188,6 +212,20 @@ class Columns:
         key = [("key", arrow.string())] if kind == "spans" else []
         sure = [("confidence", arrow.float64())]
         return arrow.list_(arrow.struct([*key, *place, ("text", arrow.string()), *label, *sure]))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, NaN being the same as NaN."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other) or (one != one and other != other)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there is no half of a character (a lone surrogate) in a text."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _pyarrow(name: str) -> ModuleType:

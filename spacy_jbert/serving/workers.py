@@ -184,10 +184,11 @@ def _run(
 def _make_doc(nlp: Language, job: Job, kinds: list[str], entry: Entry) -> Doc:
     if entry.doc is not None:
         doc = Doc(nlp.vocab).from_bytes(entry.doc)
+        entry = entry._replace(fields=_record(doc))
     else:
-        if job.format != "spacy":
-            check_names(entry, kinds, job.prefix)
         doc = nlp.make_doc(entry.row().text(job.text_field))
+    if job.format != "spacy":
+        check_names(entry, kinds, job.prefix)
     if questions := [*questions_in(entry, job.question_field), *job.questions]:
         set_questions(doc, [Question("", question, None) for question in questions])
     return doc
@@ -224,7 +225,7 @@ def _part(docs: list[tuple[Entry, Doc]], job: Job, kinds: list[str]) -> Part:
             forget_vectors(doc)
             if entry.doc is None:
                 # A Doc holds what JSON knows.
-                doc.user_data[RECORD] = json.loads(json_line(entry.fields))
+                doc.user_data[RECORD] = _whole_characters(json.loads(json_line(entry.fields)))
             packed.add(doc)
         return packed.to_bytes()
     rows = [
@@ -235,7 +236,23 @@ def _part(docs: list[tuple[Entry, Doc]], job: Job, kinds: list[str]) -> Part:
 
 
 def _fields(entry: Entry, doc: Doc, text_field: str) -> dict[str, Any]:
-    if entry.doc is None:
-        return entry.fields
+    return entry.fields if entry.doc is None else _record(doc) or {text_field: doc.text}
+
+
+def _record(doc: Doc) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): The fields that a Doc of an earlier run brings along."""
     record = doc.user_data.get(RECORD)
-    return dict(record) if isinstance(record, dict) else {text_field: doc.text}
+    return dict(record) if isinstance(record, dict) else {}
+
+
+def _whole_characters(value: Any) -> Any:
+    """RETURNS (Any): A value of JSON in which a half of a character (a lone surrogate), which a Doc
+    can't store, is written as JSON does: \\ud83d.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, list):
+        return [_whole_characters(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole_characters(name): _whole_characters(one) for name, one in value.items()}
+    return value

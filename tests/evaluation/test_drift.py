@@ -142,6 +142,21 @@ def test_unknown_pieces(tmp_path: Path, make_nlp: Callable[..., Language]) -> No
     assert figures["unknown pieces"]["new"] == 1
 
 
+def test_nothing_found_any_more_is_the_greatest_drift(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.jsonl", documents(0, 200))
+    texts = [one.text for one in documents(0, 200)]
+    lines = [json.dumps({"text": text, "entities": []}) for text in texts]
+    (tmp_path / "empty.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    done = run(good, tmp_path / "empty.jsonl")
+    assert done.exit_code == 3, done.output
+    nlp = spacy.blank("ja")
+    docs = [nlp.make_doc(text) for text in texts]
+    for doc in docs:
+        doc.set_ents([])
+    DocBin(docs=docs).to_disk(tmp_path / "empty.spacy")
+    assert run(good, tmp_path / "empty.spacy").exit_code == 3
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [

@@ -116,6 +116,27 @@ def test_annotation_never_replaces_a_field(run: Callable) -> None:
     assert not rejected
 
 
+def test_the_record_of_a_doc_is_not_replaced_either(run: Callable, ruler: str) -> None:
+    nlp = spacy.load(ruler)
+    doc = nlp.make_doc("東京")
+    doc.user_data["record"] = {"text": "東京", "entities": [1]}
+    entries = [Entry("a.spacy", 1, {}, doc.to_bytes())]
+    found, rejected = run(nlp, entries)
+    assert not found
+    assert "[J458]" in rejected[0]["reason"]
+    found, _ = run(nlp, entries, job(prefix="jbert_"))
+    assert found[0]["entities"] == [1]
+
+
+def test_half_a_character_in_another_field(ruler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nlp = spacy.load(ruler)
+    monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
+    done = workers._annotate(job("spacy"), [Entry("b", 1, {"text": "東京", "n": ["\ud83d"]})])
+    assert isinstance(done.part, bytes)
+    (doc,) = DocBin().from_bytes(done.part).get_docs(nlp.vocab)
+    assert doc.user_data["record"] == {"text": "東京", "n": ("\\ud83d",)}
+
+
 def test_docs_keep_what_they_had_and_their_record(
     ruler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +174,13 @@ def test_what_can_not_be_run_is_told_before_anything_is_written(tmp_path: Path, 
         annotate([source], model=ruler, out=out, text_field="body")
     with pytest.raises(ValueError, match="J460"):
         annotate([tmp_path], model=ruler, out=tmp_path / "out")
+    # Nothing is left in a folder that is somebody else's.
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mine").touch()
+    with pytest.raises(ValueError, match="J454"):
+        annotate([source], model=ruler, out=foreign)
+    assert [path.name for path in foreign.iterdir()] == ["mine"]
     assert not list(out.glob("part*"))
     assert {path.name for path in out.iterdir()} == {"lock"}
 

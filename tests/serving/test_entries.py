@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,9 @@ def test_a_folder_is_its_files(tmp_path: Path) -> None:
         find_inputs([tmp_path / "empty"], "auto")
     with pytest.raises(DataError, match="J201"):
         find_inputs([tmp_path / "none"], "auto")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="J452"):
+        find_inputs([tmp_path / "pipe"], "text")
 
 
 def test_batches_are_the_same_wherever_a_run_begins(tmp_path: Path) -> None:

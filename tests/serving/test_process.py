@@ -4,12 +4,17 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from spacy.language import Language
+
+from spacy_jbert.serving.app import KEY
 
 from .conftest import Client, Service
 
@@ -26,6 +31,26 @@ def check(number: int, found: dict) -> None:
 
 def text_of(number: int) -> str:
     return "あ" * (number % 7) + f"、京都から来た客{number}です。"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "environment", "code"),
+    [("none", {}, "E050"), ("tiny", {KEY: ""}, "J437"), ("name with blanks", {}, "J435")],
+)
+def test_several_processes_that_cannot_begin(
+    served: Language, tmp_path: Path, model: str, environment: dict[str, str], code: str
+) -> None:
+    served.to_disk(tmp_path / "tiny")
+    served.to_disk(tmp_path / "name with blanks")
+    command = [sys.executable, "-m", "spacy", "jbert", "serve", str(tmp_path / model)]
+    command += ["--workers", "2", "--port", "0"]
+    environment = os.environ | environment
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    assert done.returncode == 1
+    assert f"[{code}]" in done.stderr
+    assert "Serving on" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

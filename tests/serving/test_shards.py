@@ -45,6 +45,55 @@ def test_parquet_keeps_what_does_not_fit(tmp_path: Path) -> None:
     assert rows[0]["entities"] == second[0]["entities"]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [["a"], []],
+        [[{"a": [1]}], None],
+        [{"a": {"b": ["c"]}}, {"a": None}],
+        [datetime.datetime(2024, 3, 1, 12), None],
+        [datetime.timedelta(seconds=1), None],
+        [b"a", b""],
+        [1.5, float("nan")],
+        [True, None],
+        [{}, {}],
+        [{"a": {}}, None],
+        [2**64 - 1, 1],
+        ["\ud83d", "a"],
+        [1, "a"],
+        [None, None],
+    ],
+)
+def test_a_run_that_goes_on_writes_the_same_bytes(tmp_path: Path, values: list[Any]) -> None:
+    documents = [document(text="あ", x=value, **{"\ud83d": 1}) for value in values]
+    columns = Columns(["entities", "categories"], "")
+    for number in (0, 1):
+        with writing(tmp_path / f"part-0000{number}.parquet", columns) as writer:
+            writer.add(documents)
+    again = Columns(["entities", "categories"], "")
+    again.read(tmp_path / "part-00000.parquet")
+    with writing(tmp_path / "again.parquet", again) as writer:
+        writer.add(documents)
+    assert (tmp_path / "again.parquet").read_bytes() == (
+        tmp_path / "part-00001.parquet"
+    ).read_bytes()
+    rows = pyarrow.parquet.read_table(tmp_path / "again.parquet").to_pylist()
+    for row, value in zip(rows, values, strict=True):
+        others = json.loads(row[OTHERS])
+        found = others.get("x", row["x"])
+        assert found == value or (found != found and value != value)
+        assert others["\ud83d"] == 1
+
+
+def test_the_first_documents_may_come_late(tmp_path: Path) -> None:
+    columns = Columns(["entities", "categories"], "")
+    with writing(tmp_path / "part-00000.parquet", columns) as writer:
+        for part in ([], [document(text="あ")], [], [document(text="い")]):
+            writer.add(part)
+    rows = pyarrow.parquet.read_table(tmp_path / "part-00000.parquet").to_pylist()
+    assert [row["text"] for row in rows] == ["あ", "い"]
+
+
 def test_a_shard_without_documents(tmp_path: Path) -> None:
     columns = Columns(["entities"], "")
     path = tmp_path / "part-00000.parquet"
