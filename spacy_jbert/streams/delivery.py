@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..errors import DataError, Errors, Warnings
 from ..storage import replacing
@@ -24,6 +24,8 @@ from ..storage import replacing
 logger = logging.getLogger(__name__)
 
 _PATIENCE = (1.0, 300.0)
+# What browsers leave as it is in paths and queries; % is, as what it begins is encoded already.
+_PLAIN = "!$%&'()*+,/:;=?@[\\]|"
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -93,18 +95,27 @@ class Webhook:
     url (str): http or https.
     anywhere (bool): Take any host, and not only this machine.
     timeout (float): Seconds to wait for an answer.
-    RAISES: ValueError J572 for another host or something that is no address.
+    RAISES: ValueError J572 for another host or something that is no address, or can't be asked.
     """
 
     def __init__(self, url: str, *, anywhere: bool = False, timeout: float = 5.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+            # What no name of a host can be ends a later request with an error of its own.
+            host.encode("idna")
+            http.client.HTTPConnection(host, 80)
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            self._path = quote(path, safe=_PLAIN)
+        except (ValueError, http.client.InvalidURL) as error:
+            raise ValueError(Errors.J572.format(url=url, reason=error)) from None
+        if parts.scheme not in ("http", "https") or not host or port == 0:
             raise ValueError(Errors.J572.format(url=url, reason="it is no http or https address"))
-        if not anywhere and not is_loopback(parts.hostname):
+        if not anywhere and not is_loopback(host):
             raise ValueError(Errors.J572.format(url=url, reason="it isn't on this machine"))
         self._https = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        # Without a port http.client would take the end of an IPv6 address for one.
+        self._host, self._port = host, port or (443 if self._https else 80)
         self._timeout = timeout
         self._pause, self._not_before = _PATIENCE[0], 0.0
 
@@ -133,7 +144,7 @@ class Webhook:
         connection = kind(self._host, self._port, timeout=self._timeout)
         try:
             body = json.dumps(record, ensure_ascii=False).encode()
-            headers = {"Content-Type": "application/json", "Idempotency-Key": record["id"]}
+            headers = {"Content-Type": "application/json", "Idempotency-Key": key_of(record["id"])}
             connection.request("POST", self._path, body, headers)
             answer = connection.getresponse()
             answer.read()
@@ -141,6 +152,13 @@ class Webhook:
                 raise http.client.HTTPException(f"{answer.status} {answer.reason}")
         finally:
             connection.close()
+
+
+def key_of(id: str) -> str:
+    """RETURNS (str): An id as a header can hold it: as it is if it is printable ASCII, else
+    percent-encoded UTF-8."""
+    plain = id.isascii() and id.isprintable() and id == id.strip()
+    return id if plain else quote(id, safe="+:")
 
 
 def is_loopback(host: str) -> bool:

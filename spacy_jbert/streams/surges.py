@@ -98,7 +98,7 @@ class Surges:
 
     def add(self, key: str, time: float) -> list[Change]:
         """Count an event. RETURNS (list[Change]): The alerts that end until then, and the one that
-        begins."""
+        begins. RAISES: ValueError J567 for what is no time."""
         changes = self.advance(time)
         track = self._track(key)
         age = self.time - time
@@ -110,31 +110,42 @@ class Surges:
         return changes
 
     def advance(self, time: float) -> list[Change]:
-        """Tell how late it is. RETURNS (list[Change]): The alerts that end until then."""
+        """Tell how late it is. RETURNS (list[Change]): The alerts that end until then.
+        RAISES: ValueError J567 for what is no time."""
+        if not math.isfinite(time):
+            # It would stay for ever, and all rates would be NaN.
+            raise ValueError(Errors.J567.format(time=time))
         self.time = max(self.time, time)
         changes: list[Change] = []
         for key, track in self.tracks.items():
             if track.since is not None and self.score(key) <= self.settings.off:
-                changes.append(self._change("end", key, track))
+                changes.append(self._change("end", key, self._track(key)))
                 track.since = None
         return changes
 
     def score(self, key: str) -> float:
-        """RETURNS (float): The score of a key now: see above."""
-        track = self._track(key)
-        usual = track.rate * self.settings.tau
-        return (track.n - usual) / math.sqrt((usual + 1) / 2)
+        """RETURNS (float): The score of a key now: see above. 0 for one that is unknown."""
+        track = self.tracks.get(key)
+        if track is None:
+            return 0.0
+        n, rate = self._faded(track)
+        usual = rate * self.settings.tau
+        return (n - usual) / math.sqrt((usual + 1) / 2)
+
+    def _faded(self, track: Track) -> tuple[float, float]:
+        """What n and the rate are by now."""
+        passed = self.time - track.time
+        n = track.n * math.exp(-passed / self.settings.tau)
+        return n, track.rate * math.exp(-passed / self.settings.tau_usual)
 
     def _track(self, key: str) -> Track:
-        """What is known of a key, as of now."""
+        """What is known of a key, brought up to now."""
         settings = self.settings
         track = self.tracks.get(key)
         if track is None:
             rate = settings.usual / DAY
             track = self.tracks[key] = Track(self.time, rate * settings.tau, rate)
-        passed = self.time - track.time
-        track.n *= math.exp(-passed / settings.tau)
-        track.rate *= math.exp(-passed / settings.tau_usual)
+        track.n, track.rate = self._faded(track)
         track.time = self.time
         return track
 

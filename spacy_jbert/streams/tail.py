@@ -5,14 +5,16 @@ A line ends with a newline: what is half written waits. What is beyond repair is
 same (`Line.content` is None), so that the numbers are those an editor shows.
 """
 
+import glob
 import hashlib
 import logging
 import os
 import re
 import select
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +26,8 @@ LONGEST_LINE = 1 << 20
 """Bytes that a line may have, for one without end not to fill the memory."""
 _HEAD = 512
 _PIECE = 1 << 16
+_ROTATED = re.compile(r"[.-]\d+(?:[-_T.]\d+)*")
+"""What follows the name: .1, -20261127, -2026-11-27, -20261127-1500, .20261127T15."""
 
 
 class Line(NamedTuple):
@@ -42,6 +46,8 @@ class Position:
     head (str), head_size (int): SHA-256 of its first bytes, as an inode may be another file's, and
         a file can be truncated and have grown again.
     offset, line (int): Bytes and lines done.
+    time (int): When it had been written to, in nanoseconds: what was rotated later is newer. 0 if
+        that isn't known.
     """
 
     inode: int
@@ -49,6 +55,7 @@ class Position:
     head_size: int
     offset: int = 0
     line: int = 0
+    time: int = 0
 
 
 class Tail:
@@ -118,6 +125,7 @@ class Tail:
                 break
             lines.append(found)
         self._remember_head()
+        self._at.time = os.fstat(self._file.fileno()).st_mtime_ns
         return lines
 
     def _skip(self, piece: bytes) -> Line | None:
@@ -152,7 +160,8 @@ class Tail:
         return True
 
     def _begin(self, file: BinaryIO) -> None:
-        self._at = Position(os.fstat(file.fileno()).st_ino, "", 0)
+        there = os.fstat(file.fileno())
+        self._at = Position(there.st_ino, "", 0, time=there.st_mtime_ns)
         file.seek(0)
 
     def _remember_head(self) -> None:
@@ -190,36 +199,56 @@ class Tail:
             named = self.path.stat()
             if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino):
                 return None
-            later = [
-                (path.stat().st_mtime_ns, path)
-                for path in self._rotated()
-                if path.stat().st_mtime_ns > own.st_mtime_ns
-            ]
-            return min(later)[1] if later else self.path
+            later = self._later(own.st_mtime_ns, but=own.st_ino)
+            return later[0] if later else self.path
         return None
 
-    def _rotated(self) -> Iterator[Path]:
-        """What logrotate and others call the files of before: news.jsonl.1, news.jsonl-20261127."""
-        name = re.compile(re.escape(self.path.name) + r"[.-]\d+")
-        for path in self.path.parent.glob(f"{self.path.name}*"):
-            if name.fullmatch(path.name):
-                yield path
+    def _alike(self) -> Iterator[tuple[os.stat_result, Path]]:
+        """The files whose names begin with this one's."""
+        for path in self.path.parent.glob(f"{glob.escape(self.path.name)}*"):
+            with suppress(OSError):  # gone meanwhile
+                there = path.stat()
+                if stat.S_ISREG(there.st_mode):
+                    yield there, path
+
+    def _later(self, time: int, but: int | None = None) -> list[Path]:
+        """What was rotated away and written to after a time, the first one first. but (int): An
+        inode that is none of these, although somebody may be writing to it now."""
+        later = [
+            (there.st_mtime_ns, path)
+            for there, path in self._alike()
+            if _ROTATED.fullmatch(path.name, len(self.path.name))
+            and there.st_mtime_ns > time
+            and there.st_ino != but
+        ]
+        return [path for _, path in sorted(later)]
 
     def _go_on(self, position: Position) -> None:
-        """Open the file that was read last, wherever it is now."""
-        for path in (self.path, *self._rotated()):
-            if not path.exists() or not self._open(path):
-                continue
-            assert self._file is not None
-            same = self._at.inode == position.inode
-            if same:
-                self._at = position
-                if not self._is_rewritten():
-                    self._file.seek(position.offset)
-                    return
+        """Open the file that was read last, wherever it is now; or else what came after it."""
+        # Whatever a rotation calls it, the inode and the first bytes tell that it is the same.
+        for there, path in self._alike():
+            if there.st_ino == position.inode and self._resume(path, position):
+                return
+        # Truncated, or removed after it was rotated: then later ones may be left.
+        later = self._later(position.time) if position.time else []
+        # A copy that was made before the truncation goes on where the file was.
+        if later and self._resume(later[0], position):
+            return
         self.close()
-        # Truncated, or removed after it was rotated.
         logger.warning(Warnings.JW561.format(path=self.path, line=position.line))
+        if later:
+            self._open(later[0])
+
+    def _resume(self, path: Path, position: Position) -> bool:
+        """RETURNS (bool): Whether a file begins as that of the position did, and is open there."""
+        if not self._open(path):
+            return False
+        assert self._file is not None
+        self._at = replace(position, inode=self._at.inode)
+        if self._is_rewritten():
+            return False
+        self._file.seek(position.offset)
+        return True
 
 
 class Pipe:

@@ -215,11 +215,110 @@ def test_a_webhook_is_told_at_least_once(
         b'{"text": "a", "time": "2026-01-01", "id": "\\ud800"}',
         b'{"text": "a", "time": "0001-01-01"}',
         b'{"text": "a", "time": "0001-01-01T00:00:00+23:00"}',
+        b'{"text": "a", "time": "2026-01-01", "id": ["a"]}',
+        b'{"text": "a", "time": "2026-01-01", "id": {"a": 1}}',
+        b'{"text": "a", "time": "2026-01-01", "id": true}',
+        b'{"text": "a", "time": "2026-01-01", "id": 1.5}',
+        b'{"text": "a", "time": "2026-01-01", "id": NaN}',
     ],
 )
 def test_broken_lines(content: bytes | None) -> None:
     with pytest.raises(DataError, match=r"line 7: \[J573\]"):
         finance.parse(Line(7, content), "news.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("id", "expected"),
+    [("", "7"), (', "id": null', "7"), (', "id": "x-1"', "x-1"), (', "id": 0', "0")],
+)
+def test_ids(id: str, expected: str) -> None:
+    line = f'{{"text": "a", "time": "2026-01-01"{id}}}'.encode()
+    assert finance.parse(Line(7, line), "news.jsonl").id == expected
+
+
+class Fails:
+    """Fails on texts with 毒, or on all."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def __call__(self, doc: Doc) -> Doc:
+        if self.broken or "毒" in doc.text:
+            raise RuntimeError("it can't be had")
+        return doc
+
+
+@Language.factory("fails_at_poison")
+def make_fails(nlp: Language, name: str) -> Fails:
+    return Fails()
+
+
+@pytest.fixture
+def failing() -> Language:
+    nlp = spacy.blank("ja")
+    nlp.max_length = 60
+    nlp.add_pipe("fails_at_poison", name="fails")
+    nlp.add_pipe("says_whether_red", name="sentiment")
+    nlp.add_pipe("jbert_companies", name="companies").initialize(
+        table=SCENARIO / "data/companies.csv"
+    )
+    return nlp
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 64])
+def test_texts_the_pipeline_cant_read_are_left_out(
+    nlp: Language, failing: Language, stream: Path, batch: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    go(nlp, stream)
+    expected = alerts(stream)
+    for name in ("state.json", "alerts.jsonl"):
+        (stream.parent / name).unlink()
+    poison, long = news(3, "㈱ミナト精機は赤字で毒"), news(3, "㈱ミナト精機は赤字" * 9)
+    lines = [*LINES[:3], poison, poison, long, long, *LINES[3:], poison]
+    stream.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    caplog.clear()
+    told = go(failing, stream, batch)
+    assert told.counts["broken"] == 6
+    assert told.counts["items"] == len(LINES) - 1
+    names = ("id", "kind", "code", "time", "since", "score", "items", "usual")
+    assert [[a[n] for n in names] for a in alerts(stream)] == [
+        [a[n] for n in names] for a in expected
+    ]
+    for line in (4, 5, len(lines)):
+        assert f"line {line}: [J577]" in caplog.text
+    assert "RuntimeError: it can't be had" in caplog.text
+    for line in (6, 7):
+        assert f"line {line}: [J573]" in caplog.text
+    # Each start goes on.
+    assert go(failing, stream, batch).counts == told.counts
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_a_pipeline_that_fails_on_all_does_nothing(
+    failing: Language, stream: Path, batch: int
+) -> None:
+    """The news isn't at fault, and is read when it is mended."""
+    failing.get_pipe("fails").broken = True
+    with pytest.raises(RuntimeError, match="can't be had"):
+        go(failing, stream, batch)
+    assert not (stream.parent / "state.json").exists()
+    failing.get_pipe("fails").broken = False
+    assert go(failing, stream, batch).counts["items"] == len(LINES) - 1
+
+
+def test_a_line_longer_than_any_pipeline_reads(nlp: Language, stream: Path) -> None:
+    """Which the file's reader still takes."""
+    long = news(3, "a" * (nlp.max_length + 1))
+    stream.write_text(f"{long}\n{LINES[0]}\n", encoding="utf-8")
+    told = go(nlp, stream)
+    assert (told.counts["broken"], told.counts["items"]) == (1, 1)
+
+
+def test_companies_may_have_codes_in_japanese(nlp: Language, stream: Path) -> None:
+    """The webhook's header holds the alert's id."""
+    told = started(nlp, stream)
+    alert = told._alert(finance.Change("surge", "ミナト", 0.0, 0.0, 3.0, 2.0, 0.1))
+    assert delivery.key_of(alert["id"]).endswith("-surge-1970-01-01T09:00:00+09:00")
 
 
 def test_times() -> None:

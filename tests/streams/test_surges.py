@@ -95,3 +95,32 @@ def test_alerts_begin_and_end_in_turn(events: list[tuple[str, float]]) -> None:
 def test_settings_that_cant_be(settings: dict) -> None:
     with pytest.raises(ValueError, match="J566"):
         SurgeSettings(**settings)
+
+
+def test_asking_for_a_score_changes_nothing() -> None:
+    surges = Surges(SurgeSettings())
+    assert surges.score("a") == 0.0
+    surges.add("b", 5.0)
+    before = surges.to_dict()
+    assert surges.score("a") == 0.0
+    surges.score("b")
+    assert surges.to_dict() == before
+    surges.add("a", 5.0)
+    assert surges.score("a") == surges.score("b") > 0
+    surges.advance(DAY)
+    before = surges.to_dict()
+    assert surges.score("b") < 1
+    assert surges.to_dict() == before
+
+
+@pytest.mark.parametrize("time", [math.nan, math.inf, -math.inf])
+def test_times_that_are_none(time: float) -> None:
+    surges = Surges(SurgeSettings())
+    for _ in range(2):
+        before = surges.to_dict()
+        with pytest.raises(ValueError, match="J567"):
+            surges.add("a", time)
+        with pytest.raises(ValueError, match="J567"):
+            surges.advance(time)
+        assert surges.to_dict() == before
+        surges.add("b", 1.0)

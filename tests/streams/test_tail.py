@@ -85,6 +85,88 @@ def test_files_between_two_rotations_are_read_too(file: Path, tmp_path: Path) ->
     assert [texts(other), texts(other), texts(other)] == [[(1, "b")], [(1, "c")], []]
 
 
+def rotated(file: Path, name: str, time: int) -> None:
+    """Rename the file, and let it be written to for the last time then."""
+    os.utime(file, ns=(time, time))
+    file.rename(file.with_name(name))
+
+
+@pytest.mark.parametrize("new", ["", "c\n"])
+def test_later_files_are_read_where_the_own_one_is_gone(
+    file: Path, new: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(file, "before\n")
+    rotated(file, "news.jsonl.4", 10)
+    append(file, "a\n")
+    os.utime(file, ns=(20, 20))
+    source = Tail(file)
+    assert texts(source) == [(1, "a")]
+    position = json.loads(json.dumps(source.position))
+    # Held open, for its inode not to be another one's.
+    rotated(file, "news.jsonl.3", 30)
+    append(file, "b1\nb2\n")
+    rotated(file, "news.jsonl.2", 40)
+    append(file, "b3\n")
+    rotated(file, "news.jsonl.1", 50)
+    append(file, new or "c")
+    file.with_name("news.jsonl.3").unlink()
+    other = Tail(file, position)
+    assert "JW561" in caplog.text
+    found = [texts(other) for _ in range(4)]
+    expected = [[(1, "b1"), (2, "b2")], [(1, "b3")], [(1, "c")] if new else [], []]
+    assert found == expected
+    source.close()
+    # A state of an earlier version doesn't know.
+    del position["time"]
+    assert texts(Tail(file, position)) == expected[2]
+
+
+def test_a_copy_before_a_truncation_goes_on(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    append(file, "a\nb\n")
+    os.utime(file, ns=(20, 20))
+    source = Tail(file)
+    texts(source)
+    append(file, "c\n")
+    file.with_name("news.jsonl-20260105").write_bytes(file.read_bytes())
+    file.write_text("d\n", encoding="utf-8")
+    other = again(source)
+    assert [texts(other), texts(other)] == [[(3, "c")], [(1, "d")]]
+    assert "JW561" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", [".1", ".old", "-2026-01-05", "-20260105-1500", ".20260105T1500", ".2026-01-05_10", "~"]
+)
+def test_a_file_is_found_whatever_a_rotation_calls_it(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "news[1].jsonl"
+    append(file, "a\n")
+    source = Tail(file)
+    texts(source)
+    append(file, "b\n")
+    file.rename(file.with_name(file.name + name))
+    append(file, "c\n")
+    file.with_name(file.name + ".folder").mkdir()
+    other = again(source)
+    assert [texts(other), texts(other), texts(other)] == [[(2, "b")], [(1, "c")], []]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["-2026-01-05", "-20260105-1500", ".20260105T1500"])
+def test_dated_files_between_are_read(file: Path, name: str) -> None:
+    append(file, "a\n")
+    source = Tail(file)
+    texts(source)
+    rotated(file, "news.jsonl-2026-01-04", 10)
+    append(file, "b\n")
+    rotated(file, f"news.jsonl{name}", 20)
+    for other in (".old", ".bak", "-x", ".1.gz", "-2026-01-05.gz", "2"):
+        append(file.with_name(f"news.jsonl{other}"), "no\n")
+    append(file, "c\n")
+    assert [texts(source), texts(source), texts(source)] == [[(1, "b")], [(1, "c")], []]
+
+
 @pytest.mark.parametrize("new", ["x\n", "another, and longer than what was there\nand so on\n"])
 def test_a_truncated_file_begins_anew(
     file: Path, new: str, caplog: pytest.LogCaptureFixture

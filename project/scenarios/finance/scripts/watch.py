@@ -11,11 +11,12 @@ appended (spacy_jbert/streams/delivery.py); then the alerts. Rates go by the tim
 
 import json
 import logging
+import math
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from spacy_jbert.cli.output import coded_errors
 from spacy_jbert.corpora.values import JAPAN, seconds_since_1970
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.pipeline.companies import EXTENSION, Companies
+from spacy_jbert.serving.entries import reason_of
 from spacy_jbert.serving.zone import forgetting
 from spacy_jbert.storage import alone
 from spacy_jbert.streams.delivery import Outbox, Webhook, load_state, save_state
@@ -42,19 +44,21 @@ logger = logging.getLogger("spacy_jbert.finance")
 RECENT = 5
 """Items that an alert names."""
 BATCH = 64
+_PLAIN = "本日の予定です。"
 _STATE = ("source", "position", "surges", "settings", "recent", "counts", "outbox", "waiting")
 
 
 class News(NamedTuple):
-    """A line of the stream. time (float): Seconds since 1970."""
+    """A line of the stream. time (float): Seconds since 1970. line (int): Its number."""
 
     id: str
     time: float
     text: str
+    line: int
 
 
-def parse(line: Line, source: str) -> News:
-    """RAISES: DataError J573 with the line."""
+def parse(line: Line, source: str, longest: float = math.inf) -> News:
+    """RAISES: DataError J573 with the line, also for a text of more than `longest` characters."""
     try:
         if line.content is None:
             raise ValueError("it is too long")
@@ -64,7 +68,14 @@ def parse(line: Line, source: str) -> News:
         text, when = fields.get("text"), fields.get("time")
         if not isinstance(text, str) or not text.strip():
             raise ValueError("it has no text")
-        name = str(fields.get("id", line.number))
+        if len(text) > longest:
+            raise ValueError(f"its text has {len(text):,} characters, more than {longest:,}")
+        name = fields.get("id")
+        if name is None:
+            name = line.number
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise ValueError("its id is neither text nor a whole number")
+        name = str(name)
         # A lone surrogate can be in JSON, and in no Doc or file.
         (text + name).encode()
         if not isinstance(when, str):
@@ -76,7 +87,7 @@ def parse(line: Line, source: str) -> News:
     except (ValueError, RecursionError) as error:
         message = Errors.J573.format(reason=error)
         raise DataError(message, path=source, line=line.number) from None
-    return News(name, moment, text)
+    return News(name, moment, text, line.number)
 
 
 def iso(moment: float) -> str:
@@ -154,13 +165,12 @@ class Watch:
             if line.content is not None and not line.content.strip():
                 continue
             try:
-                news.append(parse(line, self.source))
+                news.append(parse(line, self.source, self.nlp.max_length))
             except DataError as error:
-                self.counts["broken"] += 1
-                logger.warning("%s", error)
+                self._leave_out(error)
         alerts: list[dict[str, Any]] = []
         with forgetting(self.nlp):
-            for item, doc in zip(news, self.nlp.pipe(item.text for item in news), strict=True):
+            for item, doc in self._annotated(news):
                 alerts += self._item(item, doc)
         self.position = position
         if self.webhook is not None:
@@ -170,6 +180,40 @@ class Watch:
         self._save(outbox)
         outbox.deliver(self.alerts)
         self.tell()
+
+    def _annotated(self, news: Sequence[News]) -> Iterator[tuple[News, Doc]]:
+        """Run news through the pipeline. What it fails on is left out: else it would stop the
+        stream here at each start."""
+        done = 0
+        try:
+            numbered = ((item.text, number) for number, item in enumerate(news))
+            for doc, number in self.nlp.pipe(numbered, as_tuples=True):
+                if number != done:  # a component's error handler left one out
+                    break
+                done += 1
+                yield news[number], doc
+        except Exception as error:  # of any kind: it comes again when texts are tried one by one
+            logger.debug("One by one: %s", error)
+        tried = False
+        for item in news[done:]:
+            try:
+                doc = self.nlp(item.text)
+            except Exception as error:
+                fault = DataError(
+                    Errors.J577.format(reason=reason_of(error)), path=self.source, line=item.line
+                )
+            else:
+                yield item, doc
+                continue
+            if not tried:
+                # Where it fails on this too, the news isn't at fault: nothing is done then.
+                self.nlp(_PLAIN)
+                tried = True
+            self._leave_out(fault)
+
+    def _leave_out(self, error: DataError) -> None:
+        self.counts["broken"] += 1
+        logger.warning("%s", error)
 
     def tell(self, *, now: bool = False) -> None:
         """Send what the webhook waits for."""

@@ -118,12 +118,13 @@ def diversities(
     earlier: dict[str, list[Click]],
     later: dict[str, list[Click]],
     users: Sequence[str],
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """RETURNS (dict): By diversity: nDCG, how alike a list's items are to each other (the mean
-    cosine), and of how many topics they are, where the items have some.
+    cosine), and of how many topics they are, where the items have some. The latter two are of
+    users whose list has two items or more; None where there is nobody.
     """
     rows = {id: row for row, id in enumerate(index.ids())}
-    figures = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for diversity in DIVERSITIES:
         recommender = Recommender(index, half_life=7.0, diversity=diversity)
         gains, alike, topics = [], [], []
@@ -132,14 +133,17 @@ def diversities(
             wanted = {click.item for click in later[user]} - {c.item for c in earlier[user]}
             if wanted:
                 gains.append(ndcg_at([hit.id for hit in found], wanted, N))
+            if len(found) < 2:
+                # They clicked on nearly everything before.
+                continue
             vectors = np.stack([index.vector(rows[hit.id]) for hit in found])
             cosines = (vectors @ vectors.T)[np.triu_indices(len(found), 1)]
             alike.append(float(cosines.mean()))
             topics.append(len({hit.meta.get("topic") for hit in found}))
         figures[str(diversity)] = {
-            "nDCG@10": _mean(gains),
-            "cosine of items": _mean(alike),
-            "topics": round(float(np.mean(topics)), 2),
+            "nDCG@10": _mean(gains) if gains else None,
+            "cosine of items": _mean(alike) if alike else None,
+            "topics": round(float(np.mean(topics)), 2) if topics else None,
         }
     return figures
 

@@ -12,11 +12,10 @@ import typer
 from tqdm import tqdm
 
 from spacy_jbert.cli.output import coded_errors
-from spacy_jbert.corpora.readers import Row, read_rows
+from spacy_jbert.corpora.readers import read_rows
 from spacy_jbert.corpora.values import json_line
-from spacy_jbert.errors import Errors
 from spacy_jbert.search.index import Index
-from spacy_jbert.search.support import Desk, Reply
+from spacy_jbert.search.support import Desk, Reply, read_query
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
 
@@ -35,18 +34,11 @@ def main(
     with coded_errors(), replacing(out) as (new,):
         nlp = spacy.load(model)
         desk = Desk(nlp, None if faq is None else Index.load(faq, nlp), n=n, by=by)
-        pairs = nlp.pipe(((text(row), row.fields) for row in read_rows(queries)), as_tuples=True)
+        rows = ((read_query(row, nlp.max_length), row.fields) for row in read_rows(queries))
+        pairs = nlp.pipe(rows, as_tuples=True)
         with new.open("wb") as file:
             for doc, fields in tqdm(pairs, unit=" queries", delay=2):
                 file.write(json_line(fields | record(desk.reply(doc))))
-
-
-def text(row: Row) -> str:
-    """RETURNS (str): What is asked. RAISES: DataError J587."""
-    asked = row.text("text")
-    if not asked.strip():
-        raise row.error(Errors.J587)
-    return asked
 
 
 def record(reply: Reply) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from spacy_jbert.corpora.readers import Row, read_rows
 from spacy_jbert.errors import DataError, Errors
 from spacy_jbert.evaluation import coverage
 from spacy_jbert.search.index import By, Index
-from spacy_jbert.search.support import Desk, one_an_answer
+from spacy_jbert.search.support import Desk, one_an_answer, read_query
 from spacy_jbert.storage import replacing
 from spacy_jbert.terminal import run
 
@@ -47,7 +47,8 @@ def main(
         rows = [row for row in read_rows(queries) if row.get("split") == "test"]
         if not rows:
             raise DataError(Errors.J590, path=queries)
-        docs = list(tqdm(nlp.pipe(row.text("text") for row in rows), total=len(rows), delay=2))
+        texts = [read_query(row, nlp.max_length) for row in rows]
+        docs = list(tqdm(nlp.pipe(texts), total=len(rows), delay=2))
         figures: dict[str, Any] = {"queries": len(rows)}
         if any(doc.cats for doc in docs):
             figures |= intents(Desk(nlp), docs, [row.get("intent") for row in rows])
@@ -81,7 +82,7 @@ def intents(desk: Desk, docs: Sequence[Doc], gold: Sequence[str]) -> dict[str, A
 
 def rejected(nlp: Language, others: Path) -> float:
     """RETURNS (float): The share that gets no intent."""
-    texts = [row.text("text") for row in read_rows(others)]
+    texts = [read_query(row, nlp.max_length) for row in read_rows(others)]
     replies = list(Desk(nlp).replies(texts))
     return round(sum(reply.intent is None for reply in replies) / len(replies), 4)
 
