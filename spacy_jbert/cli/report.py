@@ -45,14 +45,18 @@ def report_cli(
     ] = None,
     meta: Annotated[
         Path | None,
-        typer.Option(help="A meta.json whose description, licence, sources the card takes over"),
+        typer.Option(
+            help="A meta.json whose description, licence, sources the card takes over",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON")] = False,
     gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
 ) -> None:
     """Measure a pipeline on annotated documents: scores with intervals, calibration, coverage,
     confusions, the corpus, every mistake. With two pipelines, also which is better, and where."""
-    from ..evaluation.card import with_card
+    from ..evaluation.card import read_meta, with_card
     from ..evaluation.comparison import compared
     from ..evaluation.facts import find_log, learning_curve
     from ..evaluation.listing import print_outcomes
@@ -68,6 +72,7 @@ def report_cli(
         for target in (out, card):
             if target:
                 check_target(target)
+        kept = read_meta(meta) if meta else {}
         outcomes = []
         for model in models:
             nlp = load(model, gpu_id)
@@ -94,7 +99,6 @@ def report_cli(
             with replacing(out) as (part,):
                 part.write_text(content, encoding="utf-8")
         if card:
-            kept = json.loads(meta.read_text(encoding="utf-8")) if meta else {}
             written = with_card(outcomes[-1], kept)
             with replacing(card) as (part,):
                 content = json.dumps(written, ensure_ascii=False, indent=2)

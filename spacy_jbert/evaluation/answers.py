@@ -4,17 +4,23 @@ scores, curves and thresholds are made from."""
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.pipeline import TextCategorizer
 from spacy.training import Example
 
 from .confidence import get_confidence
-from .mistakes import Label, annotate, entity_mistakes, uncertain
+from .mistakes import (
+    Label,
+    annotate,
+    entity_mistakes,
+    text_classifiers,
+    uncertain,
+    wanted_category,
+)
 from .scorers import is_right, require_confidences, threshold_of
 from .semeval import SCHEMES, outcomes
 from .temperature import at_temperature, threshold_pipes
@@ -43,6 +49,7 @@ class Answers:
     name (str): "entities", or the name of the text classifier.
     exclusive (bool | None): Whether one label fits a document; None for entities.
     labels (list[str]): What is counted.
+    lacking (list[str]): Of these, what is annotated and the text classifier can't find.
     counts (NDArray): Right, invented and missed. *Shape:* `(n_docs, n_labels, 3)`.
     said (list[Answer]): What has a confidence.
     confusion (Counter): How often a label was annotated and another, or the same, found; "" for
@@ -57,17 +64,22 @@ class Answers:
     said: list[Answer] = field(default_factory=list)
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
     semeval: dict[str, Counter[str]] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def claims(self) -> list[Answer]:
         return [answer for answer in self.said if answer.claimed]
 
 
-def answers_of(nlp: Language, examples: Sequence[Example], *, entities: bool) -> list[Answers]:
+def answers_of(
+    nlp: Language, examples: Sequence[Example], *, entities: bool, lacking: bool = False
+) -> list[Answers]:
     """The answers of every component that is looked at.
 
     examples (Sequence[Example]): The pipeline has annotated them.
     entities (bool): Whether it finds entities.
+    lacking (bool): Whether categories that no component knows count as missed, as such entities do.
+        spaCy's scores leave them out.
     RETURNS (list[Answers]): Of entities, then of each text classifier. What isn't annotated in any
         document is left out.
     RAISES: ValueError J072 for probabilities that are none.
@@ -80,11 +92,20 @@ def answers_of(nlp: Language, examples: Sequence[Example], *, entities: bool) ->
             name=name,
             exclusive=not pipe.model.attrs["multi_label"],
             threshold=pipe.cfg["threshold"],
+            lacking=unknown,
         )
-        for name, pipe in nlp.pipeline
-        if isinstance(pipe, TextCategorizer)
+        for name, pipe, unknown in text_classifiers(nlp, examples)
     ]
+    if not lacking:
+        found = [_of_known_labels(of) for of in found]
     return [of for of in found if of.counts[:, :, [0, 2]].any()]
+
+
+def _of_known_labels(answers: Answers) -> Answers:
+    count = len(answers.labels) - len(answers.lacking)
+    return replace(
+        answers, labels=answers.labels[:count], counts=answers.counts[:, :count], lacking=[]
+    )
 
 
 def entity_answers(examples: Sequence[Example]) -> Answers:
@@ -142,15 +163,20 @@ def category_answers(
     name: str,
     exclusive: bool,
     threshold: float | Mapping[str, float] = 0.5,
+    lacking: Sequence[str] = (),
 ) -> Answers:
-    """The categories of a text classifier, counted as spaCy's `Scorer.score_cats` does.
+    """The categories of a text classifier, counted as spaCy's `Scorer.score_cats` does, but for
+    documents that none of the exclusive classes fits: whatever is said of one is wrong. (spaCy
+    takes the first class for annotated.)
 
     labels (Sequence[str]): The component's.
     threshold (float | Mapping[str, float]): See `threshold_of`.
+    lacking (Sequence[str]): What else is annotated. It counts as missed.
     """
-    number = {label: i for i, label in enumerate(labels)}
-    counts = np.zeros((len(examples), len(labels), 3))
-    answers = Answers(name, exclusive, list(labels), counts)
+    counted = [*labels, *lacking]
+    number = {label: i for i, label in enumerate(counted)}
+    counts = np.zeros((len(examples), len(counted), 3))
+    answers = Answers(name, exclusive, counted, counts, lacking=list(lacking))
     for of_doc, eg in zip(counts, examples, strict=True):
         gold, said = eg.reference.cats, eg.predicted.cats
         if not gold or not labels:
@@ -162,9 +188,13 @@ def category_answers(
                 claimed = sure >= threshold_of(threshold, label)
                 of_doc[number[label]] += (right and claimed, claimed > right, right > claimed)
                 answers.said.append(Answer(label, sure, right, claimed))
+            for label in lacking:
+                of_doc[number[label], 2] += gold.get(label, 0.0) > 0
+            continue
+        wanted = wanted_category(gold, labels, lacking)
+        if wanted is None:
             continue
         best = max(labels, key=lambda label: said.get(label, 0.0))
-        wanted = max((label for label in gold if gold[label] > 0), key=gold.__getitem__, default="")
         answers.said.append(Answer(best, said.get(best, 0.0), best == wanted))
         answers.confusion[wanted, best] += 1
         of_doc[number[best]] += (1, 0, 0) if best == wanted else (0, 1, 0)

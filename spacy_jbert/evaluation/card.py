@@ -1,11 +1,14 @@
 """A model card in Markdown, from measured figures: it stands in a wheel's README and meta.json
 (`spacy package` puts `notes` of the meta into the README)."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
 
+from ..errors import Errors
 from .facts import encoder_facts, encoders_of
 from .outcome import Outcome, Task
 
@@ -13,6 +16,47 @@ HEADING = "## Model card"
 FEW_LEARNED, FEW_TESTED = 50, 10
 """Under so many examples of a label in the training or test part, its figures say little."""
 SHOWN = 20
+
+
+def read_meta(file: Path) -> dict[str, Any]:
+    """Somebody's meta.json, with everything in it as the card needs it.
+
+    RAISES: ValueError J417 if it can't be used, OSError.
+    """
+    try:
+        # Windows' editors put a mark before UTF-8.
+        meta = json.loads(file.read_text(encoding="utf-8-sig"))
+        # JSON can hold halves of surrogate pairs, which no file can.
+        json.dumps(meta, ensure_ascii=False).encode()
+        reason = _wrong_in(meta)
+    except UnicodeDecodeError:
+        reason = "it isn't UTF-8"
+    except UnicodeEncodeError:
+        reason = "it holds half a character, which no file can"
+    except (ValueError, RecursionError) as error:
+        reason = f"it isn't JSON ({error})"
+    if reason:
+        raise ValueError(Errors.J417.format(path=file, reason=reason))
+    found: dict[str, Any] = meta
+    return found
+
+
+def _wrong_in(meta: Any) -> str | None:
+    if not isinstance(meta, dict):
+        return "it isn't an object, {…}"
+    for name in ("description", "author", "license", "notes"):
+        if not isinstance(meta.get(name), str | None):
+            return f"{name} isn't text"
+    sources = meta.get("sources") or []
+    if not isinstance(sources, list):
+        return "sources aren't a list"
+    for number, source in enumerate(sources, 1):
+        values = source.values() if isinstance(source, dict) else [source or 0]
+        if not all(isinstance(value, str | None) for value in values):
+            return f"source {number} isn't text, or holds something that isn't"
+        if not _source(source).get("name"):
+            return f"source {number} has no name"
+    return None
 
 
 def with_card(outcome: Outcome, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,10 +68,10 @@ def with_card(outcome: Outcome, meta: Mapping[str, Any]) -> dict[str, Any]:
     RETURNS (dict[str, Any]): Its `notes` hold the card below what was there.
     """
     named = [_source(source) for source in meta.get("sources") or ()]
-    known = {source["name"] for source in named}
-    named += [of for of in map(_source, outcome.facts["sources"]) if of["name"] not in known]
+    known = {source.get("name") for source in named}
+    named += [of for of in map(_source, outcome.facts["sources"]) if of.get("name") not in known]
     text = card(outcome, {**meta, "sources": named})
-    before = str(meta.get("notes", "")).partition(HEADING)[0].rstrip()
+    before = (meta.get("notes") or "").partition(HEADING)[0].rstrip()
     return {
         **meta,
         **({"sources": named} if named else {}),
@@ -38,11 +82,14 @@ def with_card(outcome: Outcome, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def performance(outcome: Outcome) -> dict[str, Any]:
     """RETURNS (dict[str, Any]): The scores under spaCy's names, each with its interval beside it
-    as `NAME_interval`.
+    as `NAME_interval`. Of several text classifiers the names begin with "cats_COMPONENT_".
     """
     found: dict[str, Any] = {}
+    several = sum(task.exclusive is not None for task in outcome.tasks) > 1
     for task in outcome.tasks:
         prefix, names = _NAMES[task.exclusive]
+        if several and task.exclusive is not None:
+            prefix += f"{task.name}_"
         for name, (value, low, high) in task.headline.items():
             key = prefix + names.get(name, name)
             found[key] = value
@@ -52,7 +99,7 @@ def performance(outcome: Outcome) -> dict[str, Any]:
         per_label = {
             row["label"]: {name: float(row[name]) for name in "prf"} for row in task.labels
         }
-        found["ents_per_type" if prefix == "ents_" else "cats_f_per_type"] = per_label
+        found[f"{prefix}{'' if task.exclusive is None else 'f_'}per_type"] = per_label
     if outcome.seconds:
         found["speed"] = outcome.tokens / outcome.seconds
     return found
@@ -125,7 +172,7 @@ def _markdown(sections: Mapping[str, Iterable[str]]) -> str:
 
 def _use(outcome: Outcome) -> Iterator[str]:
     for task in outcome.tasks:
-        labels = [row["label"] for row in task.labels]
+        labels = [row["label"] for row in task.labels if row["label"] not in task.lacking]
         what = {
             None: "Finds entities in Japanese text:",
             True: "Puts a Japanese text into one of these categories:",
@@ -139,7 +186,9 @@ def _use(outcome: Outcome) -> Iterator[str]:
 def _sources(meta: Mapping[str, Any]) -> Iterator[str]:
     for source in map(_source, meta.get("sources") or ()):
         licence = source.get("license") or "licence not stated"
-        yield f"- {_plain(source['name'])} ({_plain(licence)})"
+        # spaCy asks for no name.
+        name = source.get("name") or source.get("url") or "a source without a name"
+        yield f"- {_plain(name)} ({_plain(licence)})"
     if not meta.get("sources"):
         yield "- Sources and licences are not stated."
 

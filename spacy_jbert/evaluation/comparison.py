@@ -1,22 +1,18 @@
 """Two pipelines on the same documents: how much better one is, whether that could be chance, and
 which documents one gets and the other doesn't."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import Errors
-from .answers import Answers
 from .intervals import Difference, compare
-from .outcome import Outcome
+from .outcome import Outcome, Task
 
 
 @dataclass
 class Comparison:
     """The second pipeline beside the first.
 
-    differences (dict): By the name of the task, see `compare`.
+    differences (dict): By the name of the task, of each score that both have, see `compare`.
     labels (dict): By the name of the task: label, support, and the F of both.
     wrong (dict[str, str]): Whose answer is wrong ("A", "B", "AB"), by the number of the document.
     """
@@ -39,21 +35,18 @@ def compared(first: Outcome, second: Outcome) -> Comparison:
     RAISES: ValueError J411 if they answer nothing of the same kind.
     """
     of_first, of_second = ({of.name: of for of in one.answers} for one in (first, second))
-    names = [name for name in of_first if name in of_second]
-    if not names:
-        raise ValueError(Errors.J411.format(first=", ".join(of_first), second=", ".join(of_second)))
     differences, labels = {}, {}
-    for name in names:
-        pair = of_first[name], of_second[name]
-        differences[name] = _named(compare(*_on_the_same_labels(*pair)), pair[0])
-        rows = [
-            {row["label"]: row for task in one.tasks if task.name == name for row in task.labels}
-            for one in (first, second)
-        ]
-        labels[name] = [
-            (label, row["support"], row["f"], rows[1].get(label, {"f": 0.0})["f"])
-            for label, row in rows[0].items()
-        ]
+    tasks = [{task.name: task for task in one.tasks} for one in (first, second)]
+    for name in (name for name in tasks[0] if name in tasks[1]):
+        ours, theirs = (of[name] for of in tasks)
+        # Of one the labels may exclude each other and of the other not: some scores are of both.
+        if shared := [score for score in ours.headline if score in theirs.headline]:
+            # The counts of the headlines, so that their difference is the one that is shown.
+            found = compare(of_first[name].counts, of_second[name].counts)
+            differences[name] = {score: found[_COUNTED.get(score, score)] for score in shared}
+            labels[name] = _by_label(ours, theirs)
+    if not differences:
+        raise ValueError(Errors.J411.format(first=", ".join(of_first), second=", ".join(of_second)))
     wrong: dict[int, str] = {}
     for letter, one in zip("AB", (first, second), strict=True):
         for number in one.records:
@@ -61,21 +54,15 @@ def compared(first: Outcome, second: Outcome) -> Comparison:
     return Comparison(differences, labels, {str(number): wrong[number] for number in sorted(wrong)})
 
 
-def _named(found: dict[str, Difference], answers: Answers) -> dict[str, Difference]:
-    """The names of a task's headline: of one label a text, F over all is the accuracy."""
-    if answers.exclusive is None:
-        return {name: found[name] for name in "prf"}
-    if answers.exclusive:
-        return {"accuracy": found["r"], "macro_f": found["macro_f"]}
-    return found
+# Of exclusive labels there is one answer a document, so their precision is the accuracy.
+_COUNTED = {"accuracy": "p"}
 
 
-def _on_the_same_labels(first: Answers, second: Answers) -> Sequence[np.ndarray]:
-    labels = sorted({*first.labels, *second.labels})
-    widened = []
-    for answers in (first, second):
-        counts = np.zeros((len(answers.counts), len(labels), 3))
-        if answers.labels:
-            counts[:, [labels.index(label) for label in answers.labels]] = answers.counts
-        widened.append(counts)
-    return widened
+def _by_label(first: Task, second: Task) -> list[tuple[str, int, float, float]]:
+    """The labels of both; what one of them lacks it never gets right."""
+    rows = [{row["label"]: row for row in task.labels} for task in (first, second)]
+    found = []
+    for label in rows[0] | rows[1]:
+        pair = [of.get(label, {"support": 0, "f": 0.0}) for of in rows]
+        found.append((label, max(row["support"] for row in pair), pair[0]["f"], pair[1]["f"]))
+    return sorted(found, key=lambda row: (-row[1], row[0]))

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,7 +119,8 @@ def learning_curve(file: Path) -> list[dict[str, Any]]:
     """The evaluations of a training: step, losses, score, scores.
 
     file (Path): What RecordLogger wrote, or the JSON lines of spaCy's ConsoleLogger.v2 and v3.
-    RETURNS (list[dict]): Empty if the file holds no evaluations; that is said (JW413).
+    RETURNS (list[dict]): Those whose step and score are numbers. Empty if the file holds none; that
+        is said (JW413).
     """
     text = file.read_text(encoding="utf-8", errors="replace")
     record = _json(text)
@@ -127,18 +129,26 @@ def learning_curve(file: Path) -> list[dict[str, Any]]:
         # A training that was killed leaves half a line.
         entries = [_json(line) for line in text.splitlines()]
     found = [
-        entry for entry in entries if isinstance(entry, dict) and {"step", "score"} <= entry.keys()
+        entry
+        for entry in entries
+        if isinstance(entry, dict) and all(_is_number(entry.get(of)) for of in ("step", "score"))
     ]
     if not found:
         logger.warning(Warnings.JW413.format(path=file))
     return found
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value can be drawn: a training that went wrong logs NaN or null."""
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and abs(value) <= sys.float_info.max
+
+
 def _json(text: str) -> Any:
     """RETURNS (Any): What a text says as JSON; None if it is none."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -31,12 +31,14 @@ class Mistake(NamedTuple):
 
     kind (str): For entities "missed", "invented", "wrong type", "wrong border", or "uncertain": it
         was missed, but something there was found and is under its threshold. For categories "wrong
-        class" where they exclude each other, otherwise "missed class" or "invented class".
+        class" where they exclude each other ("invented class" if none is annotated, "missed class"
+        if the pipeline doesn't know it), otherwise "missed class" or "invented class".
     text (str): The document's.
     gold, predicted (Label | None): What was annotated and what was found, also if uncertain.
     confidence (float | None): How sure the pipeline was of it. None for an entity that was missed,
         or found without a confidence.
     record (int): Which document, counted from 1; 0 if that isn't known.
+    task (str): Whose it is: "entities", or the name of a text classifier; "" if that isn't known.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Mistake(NamedTuple):
     predicted: Label | None
     confidence: float | None
     record: int = 0
+    task: str = ""
 
     @property
     def answered(self) -> Label | None:
@@ -114,6 +117,47 @@ def _overlap(a: Label, b: Label) -> bool:
     return a.start < b.end and b.start < a.end
 
 
+def text_classifiers(
+    nlp: Language, examples: Iterable[Example]
+) -> list[tuple[str, TextCategorizer, list[str]]]:
+    """RETURNS (list): The name of each text classifier, the component, and the annotated categories
+    that it lacks. Nobody can say which of several should know a category that none knows, so only
+    the one and only classifier lacks any.
+    """
+    found = [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
+    lacking = unknown_categories(nlp, examples) if len(found) == 1 else []
+    return [(name, pipe, lacking) for name, pipe in found]
+
+
+def unknown_categories(nlp: Language, examples: Iterable[Example]) -> list[str]:
+    """RETURNS (list[str]): The annotated categories that no text classifier knows."""
+    known = {
+        label
+        for _, pipe in nlp.pipeline
+        if isinstance(pipe, TextCategorizer)
+        for label in pipe.labels
+    }
+    annotated = {label for eg in examples for label, on in eg.reference.cats.items() if on > 0}
+    return sorted(annotated - known)
+
+
+def wanted_category(
+    gold: Mapping[str, float], labels: Iterable[str], lacking: Iterable[str] = ()
+) -> str | None:
+    """The one category that is annotated, of some that exclude each other.
+
+    gold (Mapping[str, float]): `doc.cats` of the annotation.
+    labels, lacking (Iterable[str]): What the classifier knows, and what it should know too. As in
+        spaCy's scorer the first come first, and of several the one that is the surest.
+    RETURNS (str | None): "" if it says that none of them fits, None if it says nothing of them.
+    """
+    sides = set(labels), set(lacking)
+    for side in sides:
+        if fits := [label for label in gold if label in side and gold[label] > 0]:
+            return max(fits, key=gold.__getitem__)
+    return "" if gold.keys() & set.union(*sides) else None
+
+
 def category_mistakes(
     gold: Doc,
     predicted: Doc,
@@ -121,6 +165,7 @@ def category_mistakes(
     *,
     exclusive_classes: bool,
     threshold: float | Mapping[str, float] = 0.5,
+    lacking: Sequence[str] = (),
 ) -> list[Mistake]:
     """Compare the categories of two Docs: the best one each if they exclude each other, otherwise
     each that reaches its threshold.
@@ -129,34 +174,39 @@ def category_mistakes(
         out.
     exclusive_classes (bool): Whether one label fits a document.
     threshold (float | Mapping[str, float]): See `threshold_of`.
+    lacking (Sequence[str]): What else is annotated, and can't be found.
     """
     everything = (0, len(gold.text))
-    known = [label for label in labels if label in gold.cats]
-    wanted = [label for label in known if gold.cats[label] > 0]
     if exclusive_classes:
-        found = max(labels, key=lambda label: predicted.cats.get(label, 0.0))
-        # As spaCy's scorer has it: of several the one that is the surest.
-        wanted = wanted and [max(wanted, key=lambda label: gold.cats[label])]
-        if not wanted or found in wanted:
+        wanted = wanted_category(gold.cats, labels, lacking)
+        if wanted is None or not labels:
             return []
+        found = max(labels, key=lambda label: predicted.cats.get(label, 0.0))
+        if found == wanted:
+            return []
+        kind = "wrong class" if wanted else "invented class"
         return [
             Mistake(
-                "wrong class",
+                "missed class" if wanted in lacking else kind,
                 gold.text,
-                Label(wanted[0], *everything),
+                Label(wanted, *everything) if wanted else None,
                 Label(found, *everything),
                 predicted.cats.get(found),
             )
         ]
-    mistakes = []
-    for label in known:
-        probability = predicted.cats.get(label, 0.0)
+    mistakes = [
+        Mistake("missed class", gold.text, Label(label, *everything), None, None)
+        for label in lacking
+        if gold.cats.get(label, 0.0) > 0
+    ]
+    for label in (label for label in labels if label in gold.cats):
+        annotated, probability = gold.cats[label] > 0, predicted.cats.get(label, 0.0)
         found_it = probability >= threshold_of(threshold, label)
-        if found_it and label not in wanted:
+        if found_it and not annotated:
             mistakes.append(
                 Mistake("invented class", gold.text, None, Label(label, *everything), probability)
             )
-        elif label in wanted and not found_it:
+        elif annotated and not found_it:
             mistakes.append(
                 Mistake(
                     "missed class", gold.text, Label(label, *everything), None, 1.0 - probability
@@ -196,32 +246,35 @@ def mistakes_of(nlp: Language, examples: Sequence[Example], *, entities: bool) -
 
     examples (Sequence[Example]): The pipeline has annotated them.
     entities (bool): Whether it finds entities.
-    RETURNS (list[Mistake]): Those that the pipeline was surest of first. Where annotation has a
-        category that no component knows, that is a "missed class".
+    RETURNS (list[Mistake]): Those that the pipeline was surest of first. What is annotated and no
+        component knows is among them.
     RAISES: ValueError J072 for probabilities that are none.
     """
-    classifiers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
-    known = {label for pipe in classifiers for label in pipe.labels}
+    classifiers = text_classifiers(nlp, examples)
+    nobodys = unknown_categories(nlp, examples) if len(classifiers) > 1 else []
     found: list[Mistake] = []
     for number, eg in enumerate(examples, 1):
         mistakes: list[Mistake] = []
         if entities and eg.reference.has_annotation("ENT_IOB"):
-            mistakes += entity_mistakes(eg.reference, eg.predicted)
-        for pipe in classifiers:
-            mistakes += category_mistakes(
+            of_task = entity_mistakes(eg.reference, eg.predicted)
+            mistakes += [mistake._replace(task="entities") for mistake in of_task]
+        for name, pipe, lacking in classifiers:
+            of_task = category_mistakes(
                 eg.reference,
                 eg.predicted,
                 pipe.labels,
                 exclusive_classes=not pipe.model.attrs["multi_label"],
                 threshold=pipe.cfg["threshold"],
+                lacking=lacking,
             )
+            mistakes += [mistake._replace(task=name) for mistake in of_task]
         if classifiers:
             require_confidences(eg.predicted.cats.values())
-            mistakes += [
-                Mistake("missed class", eg.text, Label(label, 0, len(eg.text)), None, None)
-                for label, value in eg.reference.cats.items()
-                if value > 0 and label not in known
-            ]
+        mistakes += [
+            Mistake("missed class", eg.text, Label(label, 0, len(eg.text)), None, None)
+            for label in nobodys
+            if eg.reference.cats.get(label, 0.0) > 0
+        ]
         found += [mistake._replace(record=number) for mistake in mistakes]
     return sorted(
         found,

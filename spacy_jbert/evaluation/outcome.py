@@ -15,7 +15,14 @@ from .answers import Answer, Answers, answers_of, finds_entities, uncalibrated
 from .baseline import can_tell_apart, can_train, linear_baseline
 from .facts import facts
 from .intervals import intervals, prf, wilson
-from .mistakes import UNCERTAIN, Mistake, annotate, mistakes_of, uncertain
+from .mistakes import (
+    UNCERTAIN,
+    Mistake,
+    annotate,
+    mistakes_of,
+    uncertain,
+    wanted_category,
+)
 from .scorers import expected_calibration_error, is_right
 from .significance import Interval
 
@@ -47,6 +54,7 @@ class Task:
     baseline (dict[str, float]): What a linear classifier of the training part scores (accuracy of
         exclusive labels, macro_f); empty where there is no such part, or scikit-learn isn't
         installed.
+    lacking (list[str]): See `Answers`.
     """
 
     name: str
@@ -62,6 +70,7 @@ class Task:
     after: Reliability | None
     baseline: dict[str, float] = field(default_factory=dict)
     withheld: coverage.Point | None = None
+    lacking: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -148,7 +157,8 @@ def measure(
     annotate(nlp, examples)
     seconds = time.perf_counter() - start
     entities = finds_entities(nlp, examples)
-    answers = answers_of(nlp, examples, entities=entities)
+    answers = answers_of(nlp, examples, entities=entities, lacking=True)
+    several = any(of.exclusive is False for of in answers)
     before = uncalibrated(nlp, examples)
     mistakes = mistakes_of(nlp, examples, entities=entities)
     docs = [eg.reference for eg in examples]
@@ -169,7 +179,7 @@ def measure(
         mistakes=mistakes,
         suspects=statistics.suspects(mistakes, answers),
         records={
-            number: record(examples[number - 1], number)
+            number: record(examples[number - 1], number, several=several)
             for number in sorted({mistake.record for mistake in mistakes})
         },
         corpus={
@@ -221,6 +231,7 @@ def task(answers: Answers, before: list[Answer] | None, examples: Sequence[Examp
         withheld=withheld,
         before=reliability(before) if before else None,
         after=reliability(answers.said),
+        lacking=answers.lacking,
     )
 
 
@@ -256,7 +267,11 @@ def _decided_by_thresholds(
         judged = (is_right(eg, span) for eg, span in doubtful)
         withheld = [right for right in judged if right is not None]
     elif answers.exclusive and any(_decides(eg) for eg in examples):
-        given = [_decided(eg) for eg in examples if eg.reference.cats]
+        given = [
+            _decided(eg)
+            for eg in examples
+            if wanted_category(eg.reference.cats, answers.labels) is not None
+        ]
         pairs = list(zip(given, answers.claims, strict=True))
         kept = [answer.right for label, answer in pairs if label]
         withheld = [answer.right for label, answer in pairs if not label]
@@ -288,9 +303,10 @@ def reliability(said: Sequence[Answer]) -> Reliability | None:
     return Reliability(expected_calibration_error(sure, right), coverage.groups(sure, right))
 
 
-def record(eg: Example, number: int) -> dict[str, Any]:
+def record(eg: Example, number: int, *, several: bool = False) -> dict[str, Any]:
     """A document as `jbert convert` reads it back, so that its annotation can be corrected.
 
+    several (bool): Whether any number of categories fits a document.
     RETURNS (dict): id, text, entities and label (a list where there are several) as far as they are
         annotated, and what was found under names that the converters don't read.
     """
@@ -300,7 +316,8 @@ def record(eg: Example, number: int) -> dict[str, Any]:
         content["entities"] = _entities(gold)
     if gold.cats:
         labels = [label for label, value in gold.cats.items() if value > 0]
-        content["label"] = labels[0] if len(labels) == 1 else labels
+        alone = not several and len(labels) == 1 and _is_one_label(labels[0])
+        content["label"] = labels[0] if alone else labels
     if found.ents:
         content["found_entities"] = _entities(found)
     if doubtful := uncertain(found):
@@ -311,6 +328,12 @@ def record(eg: Example, number: int) -> dict[str, Any]:
         best = sorted(found.cats.items(), key=lambda item: -item[1])[:5]
         content["found_labels"] = {label: round(float(value), 4) for label, value in best}
     return content
+
+
+def _is_one_label(text: str) -> bool:
+    """Whether a text is one label however it is read: of several labels in a text, a comma stands
+    between them, or they are written as JSON."""
+    return "," not in text and text == text.strip(" ") and not text.startswith(("[", "{"))
 
 
 def _entities(doc: Doc) -> list[list[Any]]:

@@ -43,15 +43,15 @@ def data(outcomes: Sequence[Outcome], comparison: Comparison | None) -> dict[str
     """What the page's script lists: the mistakes, and the records in which they are.
 
     RETURNS (dict): mistakes: record, kind, gold and predicted (label, start, end) or null,
-        confidence, whose (A, B, AB), whether the annotation is suspected. records: by number, see
-        `Outcome.records`.
+        confidence, task, whose (A, B, AB), whether the annotation is suspected. records: by number,
+        see `Outcome.records`.
     """
     whose: dict[tuple, str] = {}
     kept: dict[tuple, tuple[Mistake, bool]] = {}
     for name, outcome in zip("AB", outcomes, strict=False):
         suspected = set(outcome.suspects)
         for i, mistake in enumerate(outcome.mistakes):
-            key = (mistake.record, mistake.kind, mistake.gold, mistake.predicted)
+            key = (mistake.record, mistake.kind, mistake.gold, mistake.predicted, mistake.task)
             whose[key] = whose.get(key, "") + name
             kept.setdefault(key, (mistake, i in suspected))
     if comparison:
@@ -85,7 +85,8 @@ _IN_SCRIPT = (
 
 def _as_list(mistake: Mistake) -> list[Any]:
     confidence = None if mistake.confidence is None else round(mistake.confidence, 4)
-    return [mistake.record, mistake.kind, mistake.gold, mistake.predicted, confidence]
+    sides = mistake.gold, mistake.predicted
+    return [mistake.record, mistake.kind, *sides, confidence, mistake.task]
 
 
 def matrix(task: Task) -> tuple[list[str], dict[tuple[str, str], int], dict[str, int]]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def outcome(count: int = 300) -> Outcome:
         records[number] = {"id": number, "text": text, "entities": [[start, start + 3, gold]]}
         kind = "wrong type" if number % 2 else "wrong border"
         sides = Label(gold, start, start + 3), Label(found, start, start + 3 - (number + 1) % 2)
-        mistakes.append(Mistake(kind, text, *sides, 1 - number / (count + 1), number))
+        mistakes.append(Mistake(kind, text, *sides, 1 - number / (count + 1), number, "entities"))
     confusion = [(LABELS[i], LABELS[(i * 7 + 1) % 46], 9) for i in range(46)]
     confusion += [(label, label, 50) for label in LABELS]
     points = [Point(0.9, 0.5, 0.9, 10), Point(0.1, 1.0, 0.7, 20)]
@@ -335,3 +336,40 @@ def test_two_pipelines(show: Callable[..., Any]) -> None:
     assert count(tab) == 4
     tab.select_option("#whose", "AB")
     assert count(tab) == 6
+
+
+def of_classes(letter: str) -> Outcome:
+    """An entity and two categories of the same labels, each taken for another, in some texts."""
+    one = outcome(8)
+    tasks, mistakes = [], []
+    for number, name in enumerate(("entities", "one", "two")):
+        count = 2 + number + (letter == "B")
+        kind = "wrong type" if name == "entities" else "wrong class"
+        sides = Label("x", 0, 3), Label("y", 0, 3)
+        for record in range(1, count + 1):
+            text = one.records[record]["text"]
+            mistakes.append(Mistake(kind, text, *sides, 0.5, record, name))
+        mistakes.append(Mistake("invented", "", None, sides[1], 0.4, 8, name))
+        confusion = [("x", "y", count), ("", "y", 1), ("x", "x", 9)]
+        tasks.append(replace(one.tasks[0], name=name, confusion=confusion, labels=[]))
+    return replace(one, tasks=tasks, mistakes=mistakes, suspects=[])
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_a_number_shows_its_own_mistakes(two: bool, show: Callable[..., Any]) -> None:
+    sides = [of_classes(letter) for letter in ("AB" if two else "A")]
+    difference = {name: {} for name in ("entities", "one", "two")}
+    wrong = {str(number): "AB" for number in range(1, 9)}
+    labels = {name: [] for name in difference}
+    comparison = Comparison(difference, labels, wrong) if two else None
+    tab = show(page(sides, comparison=comparison))
+    buttons = tab.locator(".matrix button").all()
+    assert len(buttons) == (12 if two else 6)
+    for button in buttons:
+        # Whatever was looked for before.
+        tab.select_option("#label", "y")
+        tab.fill("#search", "no such text")
+        shown(tab, 0)
+        number = button.inner_text()
+        button.click()
+        shown(tab, int(number))

@@ -144,10 +144,14 @@ def test_categories_exclusive_and_not() -> None:
         )
         == 1
     )
-    for nothing in ({}, {"a": 0.0}):
+    for nothing in ({}, {"a": 0.0}, {"other": 1.0}):
         gold.cats = nothing
-        assert category_mistakes(gold, predicted, ["a", "b"], exclusive_classes=True) == []
         assert category_mistakes(gold, predicted, ["a", "b"], exclusive_classes=False) == []
+        found = category_mistakes(gold, predicted, ["a", "b"], exclusive_classes=True)
+        # One class is always said: where the annotation has none of them, that is wrong.
+        assert summary(found) == (
+            [("invented class", "", gold.text + "b")] if "a" in nothing else []
+        )
 
 
 def test_calibration_error() -> None:

@@ -27,8 +27,8 @@
   }
 
   // --- mistakes
-  const mistakes = data.mistakes.map(([record, kind, gold, found, sure, whose, suspect]) => ({
-    record: data.records[record], number: record, kind, gold, found, sure, whose, suspect,
+  const mistakes = data.mistakes.map(([record, kind, gold, found, sure, task, whose, suspect]) => ({
+    record: data.records[record], number: record, kind, gold, found, sure, task, whose, suspect,
   }));
   let shown = mistakes;
   let written = 0;
@@ -76,11 +76,14 @@
       && (!label || labelsOf(mistake).includes(label))
       && (!whose || data.wrong[mistake.number] === whose)
       && (!suspects || mistake.suspect)
-      && (!pair || (side(mistake.gold) === pair[0] && answered(mistake) === pair[1]))
+      && (!pair || isOf(mistake, pair))
       && (!wanted || searched(mistake).includes(wanted)));
     byId("count").textContent = shown.length.toLocaleString();
     byId("pair").hidden = !pair;
-    if (pair) byId("pair").textContent = `${pair[0] || "–"} → ${pair[1] || "–"} ×`;
+    if (pair) {
+      const name = `${pair.gold || "–"} → ${pair.found || "–"} ×`;
+      byId("pair").textContent = pair.whose ? `${pair.whose}: ${name}` : name;
+    }
     list.replaceChildren();
     written = 0;
     write();
@@ -88,6 +91,10 @@
   const side = (of) => (of ? of[0] : "");
   /** What is under its threshold was found, and isn't said. */
   const answered = (mistake) => (mistake.kind === "uncertain" ? "" : side(mistake.found));
+  /** Whether a number of a matrix counts a mistake: of that pipeline (A, B) and component. */
+  const isOf = (mistake, { gold, found, task, whose }) =>
+    side(mistake.gold) === gold && answered(mistake) === found
+    && mistake.task === task && mistake.whose.includes(whose);
   function searched(mistake) {
     mistake.searched ??= [mistake.record.id, mistake.record.text, ...labelsOf(mistake)]
       .join("\n").normalize("NFKC").toLowerCase();
@@ -203,7 +210,11 @@
   byId("more").addEventListener("click", write);
   for (const button of document.querySelectorAll(".matrix button")) {
     button.addEventListener("click", () => {
-      pair = [button.dataset.gold, button.dataset.found];
+      // The number counts all of them, whatever was searched for.
+      byId("search").value = byId("kind").value = byId("label").value = "";
+      if (byId("whose")) byId("whose").value = "";
+      byId("suspects").checked = false;
+      pair = { ...button.dataset };
       filter();
       byId("mistakes").scrollIntoView();
       byId("pair").focus();
