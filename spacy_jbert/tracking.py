@@ -5,8 +5,11 @@ W&B (`spacy.WandbLogger.v5`), JSON lines (`spacy.ConsoleLogger.v3`) and the chai
 (`spacy.ChainLogger.v1`) are theirs. Their MLflow logger counts no steps, loads the pipeline again
 at each best score, and refuses the `*` that spaCy's configs name positional arguments by."""
 
+import hashlib
 import json
+import logging
 import platform
+import posixpath
 import re
 import subprocess
 import sys
@@ -18,9 +21,11 @@ from typing import IO, Any
 from spacy.language import Language
 from spacy.training.loggers import console_logger
 
-from .errors import Errors
+from .errors import Errors, Warnings
 from .evaluation.facts import RECORD, versions
 from .storage import replacing
+
+logger = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, Any] | None], None]
 Logger = Callable[[Language, IO, IO], tuple[Log, Callable[[], None]]]
@@ -29,10 +34,11 @@ _PACKAGES = [
     *("spacy-jbert", "spacy", "spacy-transformers", "thinc", "torch", "transformers"),
     *("tokenizers", "numpy", "SudachiPy", "sudachidict-core"),
 ]
-# MLflow takes no longer value, and these characters in no name.
+# MLflow takes no longer value or name, and these characters in no name: on Windows no colon either.
 _LONGEST_VALUE = 500
+_LONGEST_NAME = 250
 _MODELS = ("model-best", "model-last")
-_NO_NAME = re.compile(r"[^\w\-. :/]", re.ASCII)
+_NO_NAME = re.compile(r"[^\w\-. /]")
 
 
 def tensorboard_logger(path: str, per_label: bool = False) -> Logger:
@@ -107,7 +113,7 @@ def mlflow_logger(
             if info is None:
                 return
             found = metrics(info, per_label)
-            named = {_NO_NAME.sub("_", name): value for name, value in found.items()}
+            named = {mlflow_name(name): value for name, value in found.items()}
             mlflow.log_metrics(named, step=info["step"])
             output = Path(info["output_path"]).parent if "output_path" in info else None
 
@@ -116,8 +122,11 @@ def mlflow_logger(
                 if Path(file).exists():
                     mlflow.log_artifact(file)
             if model and output is not None:
-                kept = next(output / name for name in _MODELS if (output / name).is_dir())
-                mlflow.log_artifacts(str(kept), "model")
+                kept = [output / name for name in _MODELS if (output / name).is_dir()]
+                if kept:
+                    mlflow.log_artifacts(str(kept[0]), "model")
+                else:
+                    logger.warning(Warnings.JW469.format(path=output))
             mlflow.end_run()
 
         return log, end
@@ -156,8 +165,10 @@ def record_logger(
         }
 
         def write(file: Path) -> None:
+            text = json.dumps(record, ensure_ascii=False, indent=2)
+            # An argument of the command may be a file name that isn't UTF-8.
             with replacing(file) as (part,):
-                part.write_text(json.dumps(record, ensure_ascii=False, indent=2), encoding="utf-8")
+                part.write_text(text, encoding="utf-8", errors="replace")
 
         def log(info: dict[str, Any] | None) -> None:
             nonlocal file
@@ -211,17 +222,35 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """RETURNS (dict | None): The commit, and which files differ from it; None outside of git."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, encoding="utf-8", check=True
-        )
-        return done.stdout
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, check=True)
+        # A file's name may be of any bytes, such as those of CP932.
+        return done.stdout.decode("utf-8", "backslashreplace")
 
     try:
         commit = git("rev-parse", "HEAD").strip()
-        changed = git("-c", "core.quotePath=false", "status", "--porcelain").splitlines()
+        entries = iter(git("status", "--porcelain", "-z").split("\0"))
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"commit": commit, "changed": [line[3:] for line in changed]}
+    changed = []
+    for entry in filter(None, entries):
+        changed.append(entry[3:])
+        # What was renamed or copied has its name of before after it.
+        if {"R", "C"} & set(entry[:2]):
+            next(entries, None)
+    return {"commit": commit, "changed": changed}
+
+
+def mlflow_name(name: str) -> str:
+    """RETURNS (str): A name that MLflow takes. Where that isn't the name itself, a digest keeps it
+    apart from others that would be the same."""
+    fit = _NO_NAME.sub("_", name)
+    # It is a path too.
+    if posixpath.normpath(fit) != fit or fit.startswith(("/", ".")):
+        fit = f"_{fit.replace('/', '_')}"
+    if fit == name and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{fit[: _LONGEST_NAME - 9]}-{digest}"
 
 
 def _parameters(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -229,7 +258,7 @@ def _parameters(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict):
             yield from _parameters(value, f"{prefix}{name}.")
         else:
-            yield _NO_NAME.sub("_", f"{prefix}{name}"), str(value)[:_LONGEST_VALUE]
+            yield mlflow_name(f"{prefix}{name}"), str(value)[:_LONGEST_VALUE]
 
 
 def _give_to_trackers(file: Path) -> None:

@@ -1,6 +1,7 @@
 """Loggers of trainings, in a chain, and what they leave."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,14 @@ from spacy.util import load_config
 
 from spacy_jbert.evaluation.facts import find_log, learning_curve
 from spacy_jbert.project import shipped
-from spacy_jbert.tracking import git_state, numbers, tensorboard_logger
+from spacy_jbert.tracking import (
+    git_state,
+    mlflow_logger,
+    mlflow_name,
+    numbers,
+    record_logger,
+    tensorboard_logger,
+)
 
 
 @pytest.fixture
@@ -159,3 +167,89 @@ def test_without_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match="J469"):
         tensorboard_logger("x")
+
+
+def committed(folder: Path, *files: str) -> None:
+    names = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for file in files:
+        (folder / file).write_text(f"{file} is long enough to be known again\n" * 9)
+    for words in (["init", "-q"], ["add", "."], [*names, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+
+
+def test_names_of_files_as_they_are(tmp_path: Path) -> None:
+    committed(tmp_path, "before.txt", "x.txt")
+    subprocess.run(["git", "mv", "before.txt", "after that.txt"], cwd=tmp_path, check=True)
+    (tmp_path / "x.txt").write_text("other")
+    (tmp_path / 'a "b" -> c\n.txt').touch()
+    state = git_state(tmp_path)
+    assert state is not None
+    assert sorted(state["changed"]) == ['a "b" -> c\n.txt', "after that.txt", "x.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on other systems")
+def test_names_that_are_no_utf_8(
+    tmp_path: Path, japanese: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(tmp_path, "x.txt")
+    for name in ("表.csv".encode("cp932"), "日.csv".encode("euc-jp")):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", os.fsdecode("表.csv".encode("cp932"))])
+    record_logger(str(tmp_path / "run.json"))(japanese)
+    record = json.loads((tmp_path / "run.json").read_bytes().decode())
+    assert {r"\x95\.csv", r"\xc6\xfc.csv"} <= set(record["git"]["changed"])
+
+
+def test_names_for_mlflow() -> None:
+    validation = pytest.importorskip("mlflow.utils.validation")
+    awkward = [
+        "A&B",
+        "A|B",
+        "A_B",
+        "a:b",
+        "a//b",
+        "a/b/",
+        "..",
+        ".",
+        "",
+        "地名",
+        "地 名",
+        "x" * 300,
+    ]
+    awkward += ["x" * 301, "𠮷", "人名", "/a", "a/../b", "100%", "é", "e\u0301"]
+    for start in ("", "score/ents_per_type/"):
+        names = [mlflow_name(f"{start}{label}/f" if start else label) for label in awkward]
+        assert len(set(names)) == len(awkward)
+        for name in names:
+            validation._validate_metric(name, 0.5, 0, 0)
+    assert mlflow_name("score/ents_per_type/地名/f") == "score/ents_per_type/地名/f"
+
+
+def test_mlflow_has_each_label(
+    tmp_path: Path,
+    japanese: Language,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.chdir(tmp_path)
+    begin = mlflow_logger(f"sqlite:///{tmp_path / 'x.db'}", model=True, per_label=True)
+    log, end = begin(japanese)
+    labels = {"人名": {"f": 0.1}, "地名": {"f": 0.9}, "日/付": {"f": 0.5}, "日?付": {"f": 0.4}}
+    scores = {"ents_per_type": labels}
+    info = {"losses": {}, "other_scores": scores, "score": 1.0, "step": 1, "epoch": 0}
+    # Nothing was saved there.
+    log({**info, "output_path": str(tmp_path / "out" / "model-last")})
+    run = mlflow.active_run().info.run_id
+    end()
+    assert "JW469" in caplog.text
+    assert mlflow.active_run() is None
+    found = {
+        name: value
+        for name, value in mlflow.get_run(run).data.metrics.items()
+        if "ents_per_type" in name
+    }
+    assert sorted(found.values()) == [0.1, 0.4, 0.5, 0.9]
+    assert found["score/ents_per_type/地名/f"] == 0.9

@@ -46,7 +46,7 @@ def select_cli(
     import spacy
 
     from ..corpora.docs import find_docbins
-    from ..corpora.exporters import write_tasks
+    from ..corpora.exporters import check_tasks, write_tasks
     from ..corpora.raw import different, read_texts
     from ..tuning.folds import read_docs
     from ..tuning.selection import OF_VECTORS, chosen, labels_of, look_at
@@ -55,6 +55,7 @@ def select_cli(
     if gpu_id >= 0:
         spacy.require_gpu(gpu_id)
     with coded_errors():
+        check_tasks(to, out)
         check_target(out)
         files = [file for path in exclude or () for file in find_docbins(path)]
         known = [doc.text for doc in read_docs(files)]

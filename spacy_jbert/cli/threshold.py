@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import Errors
+from ..storage import remove
 from ..terminal import replace_unshowable
 from .output import check_target, coded_errors
 
@@ -56,8 +57,11 @@ def threshold_cli(
         check_target(target / "meta.json")
         nlp = load(model, gpu_id)
         if off:
-            clear(nlp)
+            names = clear(nlp)
             nlp.to_disk(target)
+            # spaCy leaves the folders of components that are no more.
+            for name in names:
+                remove(target / name)
             print(target)
             return
         examples = read_examples(nlp, data)

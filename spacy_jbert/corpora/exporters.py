@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from ..errors import DataError, Errors
 from ..storage import replacing
 from .docs import Entity
 
@@ -155,7 +156,9 @@ def write_tasks(asked: Iterable[Asked], labels: Labels, tool: str, path: Path) -
 
     tool (str): A name in EXPORTERS.
     RETURNS (Written): For Label Studio also <path>.xml, the labelling interface.
+    RAISES: DataError J483, see `check_tasks`.
     """
+    check_tasks(tool, path)
     records = [EXPORTERS[tool](one, labels) for one in asked]
     if tool != "label-studio":
         with replacing(path) as (part,), part.open("w", encoding="utf-8") as file:
@@ -166,6 +169,13 @@ def write_tasks(asked: Iterable[Asked], labels: Labels, tool: str, path: Path) -
         part.write_text(json.dumps(records, ensure_ascii=False, indent=1), encoding="utf-8")
         interface_part.write_text(labelling_interface(labels), encoding="utf-8")
     return Written(path, [interface])
+
+
+def check_tasks(tool: str, path: Path) -> None:
+    """Refuse a name that the tasks can't have. RAISES: DataError J483."""
+    # Some systems take .XML for the same.
+    if tool == "label-studio" and path.suffix.lower() == ".xml":
+        raise DataError(Errors.J483.format(path=path, other=path.with_suffix(".json")))
 
 
 def labelling_interface(labels: Labels) -> str:

@@ -3,9 +3,11 @@ the pipeline as `jbert_threshold`."""
 
 import logging
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from spacy.language import Language
+from spacy.pipeline import TextCategorizer
 from spacy.scorer import Scorer
 from spacy.training import Example
 
@@ -13,6 +15,7 @@ from ..errors import Errors, Warnings
 from . import coverage
 from .answers import Answer, Answers, answers_of, finds_entities
 from .intervals import wilson
+from .mistakes import labels_of
 from .temperature import is_pooled_textcat, threshold_pipes
 
 logger = logging.getLogger(__name__)
@@ -69,7 +72,8 @@ def fit_thresholds(
     precision (float): The share, 0 to 1.
     labels (Sequence[str]): For these labels only, each by itself.
     by_label (bool): For each label by itself.
-    RAISES: ValueError J412 if no threshold does it, J413 if nothing has a confidence.
+    RAISES: ValueError J412 if no threshold does it, J413 if nothing has a confidence, J482 if there
+        is no answer with any of the labels.
     """
     answers = [
         of for of in answers_of(nlp, examples, entities=finds_entities(nlp, examples)) if of.said
@@ -77,6 +81,8 @@ def fit_thresholds(
     if not answers:
         raise ValueError(Errors.J413.format(names=", ".join(nlp.pipe_names) or "none"))
     found = [one for of in answers for one in _of_task(of, precision, labels, by_label)]
+    if labels or by_label:
+        _tell_unknown(nlp, examples, found, labels)
     few = [
         one.label for one in found if one.threshold is not None and one.coverage * one.answers < FEW
     ]
@@ -85,6 +91,18 @@ def fit_thresholds(
     _put(nlp, found, {of.name for of in answers if of.exclusive is False}, keep=bool(labels))
     _measure_again(nlp, examples)
     return found
+
+
+def _tell_unknown(
+    nlp: Language, examples: Sequence[Example], found: Sequence[Found], labels: Sequence[str]
+) -> None:
+    """Name the labels that no threshold was looked for, as there is no answer with them."""
+    wanted = set(labels) or set().union(*(of.known for of in labels_of(nlp, examples)))
+    unknown = ", ".join(sorted(wanted - {one.label for one in found}))
+    if not found:
+        raise ValueError(Errors.J482.format(labels=unknown))
+    if unknown:
+        logger.warning(Warnings.JW470.format(labels=unknown))
 
 
 def _of_task(
@@ -132,15 +150,20 @@ def _put(nlp: Language, found: Sequence[Found], several: set[str], *, keep: bool
     """
     entities: Thresholds = {}
     categories: Thresholds = {}
+    before = _state(nlp)
     for name in threshold_pipes(nlp):
         pipe = nlp.get_pipe(name)
+        # Those of before the first thresholds.
+        before = pipe.before or before
         if keep:
             entities |= pipe.entities
             categories |= pipe.categories
         nlp.remove_pipe(name)
     for one in found:
         (entities if one.task == "entities" else categories)[one.label] = one.threshold
-    nlp.add_pipe(FACTORY, last=True).set(entities, categories)
+    added = nlp.add_pipe(FACTORY, last=True)
+    added.set(entities, categories)
+    added.before = before
     # Where any number of labels fits, the classifier itself has a threshold for each.
     for name in several:
         pipe = nlp.get_pipe(name)
@@ -171,11 +194,34 @@ def _measure_again(nlp: Language, examples: Sequence[Example]) -> None:
         after = Scorer(nlp).score(examples)
         for name in after.keys() & performance.keys():
             performance[name] = after[name]
+            # It is of other documents.
+            performance.pop(f"{name}_interval", None)
 
 
-def clear(nlp: Language) -> bool:
-    """Take the thresholds out of a pipeline. RETURNS (bool): Whether there were any."""
+def _state(nlp: Language) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): What thresholds change besides their own component: those of the
+    text classifiers, and the figures in the meta."""
+    thresholds = {
+        name: pipe.cfg["threshold"]
+        for name, pipe in nlp.pipeline
+        if isinstance(pipe, TextCategorizer) and "threshold" in pipe.cfg
+    }
+    return deepcopy({"thresholds": thresholds, "performance": nlp.meta.get("performance", {})})
+
+
+def clear(nlp: Language) -> list[str]:
+    """Take the thresholds out of a pipeline: it says again what it said before, and its meta has
+    the figures of that.
+
+    RETURNS (list[str]): The components that were taken out.
+    """
     names = threshold_pipes(nlp)
     for name in names:
+        before = nlp.get_pipe(name).before
         nlp.remove_pipe(name)
-    return bool(names)
+        for of, threshold in before.get("thresholds", {}).items():
+            if nlp.has_pipe(of):
+                nlp.get_pipe(of).cfg["threshold"] = deepcopy(threshold)
+        if "performance" in before:
+            nlp.meta["performance"] = deepcopy(before["performance"])
+    return names

@@ -39,6 +39,8 @@ class Threshold:
 
     name (str): The component's name.
     entities, categories (Thresholds): By label.
+    before (dict[str, Any]): What the pipeline had before, see `evaluation.thresholds.clear`; saved
+        with the rest.
     RAISES: ValueError J415, J416.
     """
 
@@ -48,6 +50,7 @@ class Threshold:
         self.name = name
         self.entities: Thresholds = {}
         self.categories: Thresholds = {}
+        self.before: dict[str, Any] = {}
         self.set(entities or {}, categories or {})
         register(name)
 
@@ -117,17 +120,21 @@ class Threshold:
         return self._from_json(data.decode(), "bytes")
 
     def _as_json(self) -> str:
-        content = {"entities": self.entities, "categories": self.categories}
+        content: dict[str, Any] = {"entities": self.entities, "categories": self.categories}
+        if self.before:
+            content["before"] = self.before
         return json.dumps(content, ensure_ascii=False, indent=2)
 
     def _from_json(self, text: str, where: Any) -> "Threshold":
         try:
             content = json.loads(text)
             entities, categories = content["entities"], content["categories"]
+            before = dict(content.get("before", {}))
         except (ValueError, KeyError, TypeError) as error:
             message = Errors.J091.format(name=self.name, where=where, reason=error)
             raise ValueError(message) from error
         self.set(entities, categories)
+        self.before = before
         return self
 
 

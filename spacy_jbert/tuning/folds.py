@@ -2,7 +2,6 @@
 once."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from spacy.tokens import Doc
 from ..corpora.docs import find_docbins, japanese_tokenizer, read_docbin
 from ..corpora.splits import Splits, folds, write_splits
 from ..errors import DataError, Errors
-from .runs import Run, alone_in, once, trained_and_tested
+from .runs import Run, alone_in, once, settings_text, trained_and_tested
 from .summary import Summary, summarised
 
 
@@ -60,7 +59,7 @@ def fold_runs(
     """RETURNS (list[Run]): One a fold. See `crossvalidate`."""
     if len(docs) < count:
         raise DataError(Errors.J328.format(count=len(docs), folds=count))
-    of = _digest(config, docs, [count, seed, overrides])
+    of = _digest(config, docs, settings_text(overrides, count, seed))
     runs = []
     for number, splits in enumerate(folds(list(docs), count, seed), 1):
 
@@ -91,9 +90,8 @@ def _trained(
     return trained_and_tested(config, folder, test, {**overrides, **paths}, gpu_id)
 
 
-def _digest(config: Path, docs: Iterable[Doc], settings: object) -> str:
-    text = json.dumps(settings, sort_keys=True, default=str)
-    digest = hashlib.sha256(config.read_bytes() + text.encode())
+def _digest(config: Path, docs: Iterable[Doc], settings: str) -> str:
+    digest = hashlib.sha256(config.read_bytes() + settings.encode())
     for doc in docs:
         entities = [(token.idx, token.ent_iob, token.ent_type_) for token in doc]
         group = doc.user_data.get("group")

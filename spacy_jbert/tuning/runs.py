@@ -1,10 +1,11 @@
 """A config trained and tested once, and kept: what was finished isn't done again.
 
 A run is two files: `<name>.jsonl`, what the pipeline said of each tested document, and
-`<name>.json`, its scores, which is written last."""
+`<name>.json`, its scores, which is written last. `scores.json` names the runs that it is of."""
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,9 +23,14 @@ from spacy.training import Corpus, Example
 
 from ..errors import DataError, Errors
 from ..evaluation.confidence import get_confidence
-from ..evaluation.mistakes import Mistake, category_mistakes, entity_mistakes, evaluate
+from ..evaluation.mistakes import Mistake, entity_mistakes, evaluate
+from ..evaluation.scorers import threshold_of
 from ..evaluation.significance import MEASURES, Comparison, Floats, compare
 from ..storage import alone, remove, replacing
+
+SUMMARY = "scores.json"
+# Runs that were counted otherwise are done again.
+_FORMAT = 2
 
 Counts = dict[str, list[int]]
 """Of each label: found rightly, found wrongly, missed."""
@@ -48,10 +54,15 @@ class Said(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Scores as spaCy gives them, and what was said of each document."""
+    """Scores as spaCy gives them, and what was said of each document.
+
+    name, of (str): What it is kept as, and what it is of, see `once`; empty before it is kept.
+    """
 
     scores: dict[str, Any]
     said: list[Said]
+    name: str = ""
+    of: str = ""
 
 
 def once(out: Path, name: str, of: str, work: Callable[[Path], Run]) -> tuple[Run, bool]:
@@ -63,9 +74,9 @@ def once(out: Path, name: str, of: str, work: Callable[[Path], Run]) -> tuple[Ru
     RETURNS (tuple): The run, and whether it was there already.
     """
     file, said_file = out / f"{name}.json", out / f"{name}.jsonl"
-    done = _read(file)
-    if done.get("of") == of and (said := _read_said(said_file)) is not None:
-        return Run(done["scores"], said), True
+    of = f"{_FORMAT}-{of}"
+    if (there := _read_run(out, name, of)) is not None:
+        return there, True
     folder = out / f".{name}"
     # A killed run leaves it.
     remove(folder)
@@ -77,7 +88,27 @@ def once(out: Path, name: str, of: str, work: Callable[[Path], Run]) -> tuple[Ru
     with replacing(said_file) as (part,):
         srsly.write_jsonl(part, [said._asdict() for said in run.said])
     write_json(file, {"of": of, "scores": run.scores})
-    return run, False
+    return run._replace(name=name, of=of), False
+
+
+def settings_text(overrides: dict[str, Any] | None, *others: object) -> str:
+    """Settings for a digest: the same however the path of a file is written.
+
+    overrides (dict[str, Any] | None): Settings, as for `spacy train`.
+    others: More of what JSON holds.
+    RETURNS (str): JSON.
+    """
+    settings = {name: _without_detours(name, value) for name, value in (overrides or {}).items()}
+    return json.dumps([settings, *others], sort_keys=True, default=str)
+
+
+def _without_detours(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    # What is read is there. Of other paths, such as a log's, it may not depend whether they are.
+    if name.startswith("paths.") and os.path.exists(value):
+        return os.path.realpath(value)
+    return os.path.normpath(value) if "/" in value and "://" not in value else value
 
 
 def alone_in(out: Path) -> AbstractContextManager[None]:
@@ -113,19 +144,9 @@ def _said(nlp: Language, eg: Example) -> Said:
     if gold.has_annotation("ENT_IOB"):
         labels = [ent.label_ for ent in gold.ents]
         counts["ents"] = _counts(labels, entity_mistakes(gold, predicted))
-    if any(gold.cats.values()):
-        counts["cats"] = {}
-        for pipe in (pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)):
-            exclusive = not pipe.model.attrs["multi_label"]
-            mistakes = category_mistakes(
-                gold,
-                predicted,
-                pipe.labels,
-                exclusive_classes=exclusive,
-                threshold=pipe.cfg["threshold"],
-            )
-            labels = [label for label in pipe.labels if gold.cats.get(label, 0.0) > 0]
-            counts["cats"] |= _counts(labels, mistakes)
+    classifiers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
+    if gold.cats and classifiers:
+        counts["cats"] = _category_counts(gold.cats, predicted.cats, classifiers)
     ents = [
         (ent.start_char, ent.end_char, ent.label_, get_confidence(ent)) for ent in predicted.ents
     ]
@@ -152,6 +173,36 @@ def _counts(gold: Iterable[str], mistakes: Iterable[Mistake]) -> Counts:
     return found
 
 
+def _category_counts(
+    gold: dict[str, float], said: dict[str, float], classifiers: Sequence[TextCategorizer]
+) -> Counts:
+    """As `Scorer.score_cats` counts them; but what is annotated and no component knows is missed,
+    or a pipeline would be the better for each label it lacks."""
+    known = {label for pipe in classifiers for label in pipe.labels}
+    missed = {label for label, value in gold.items() if value > 0 and label not in known}
+    counts: Counts = {label: [0, 0, 1] for label in missed}
+
+    def count(label: str, *, wanted: bool, found: bool) -> None:
+        of_label = counts.setdefault(label, [0, 0, 0])
+        of_label[0 if wanted and found else 1 if found else 2] += wanted or found
+
+    for pipe in classifiers:
+        of_pipe = {label: value for label, value in gold.items() if label in pipe.labels}
+        if pipe.model.attrs["multi_label"]:
+            for label, value in of_pipe.items():
+                found = said.get(label, 0.0) >= threshold_of(pipe.cfg["threshold"], label)
+                count(label, wanted=value > 0, found=found)
+        elif of_pipe or missed:
+            best = max(pipe.labels, key=lambda label: said.get(label, 0.0))
+            # Of all at 0.0 the first counts as annotated, as in the scores.
+            wanted = max(of_pipe, key=of_pipe.__getitem__, default=None)
+            if missed and not any(of_pipe.values()):
+                wanted = None
+            for label in {best, wanted} - {None}:
+                count(label, wanted=label == wanted, found=label == best)
+    return counts
+
+
 def text_digest(text: str) -> str:
     """RETURNS (str): 16 hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -161,18 +212,21 @@ def text_digest(text: str) -> str:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """RETURNS (list[Run]): The finished runs of a folder.
+    """RETURNS (list[Run]): The runs that a folder's scores.json is of. Others may be left from a
+    command before, with other settings or more of them.
 
-    RAISES: DataError J466 if there are none.
+    RAISES: DataError J466 if there are none, J481 if they aren't as scores.json has them.
     """
-    found = []
-    for file in sorted(folder.glob("*.json")):
-        said = _read_said(file.with_suffix(".jsonl"))
-        if (done := _read(file)) and said is not None:
-            found.append(Run(done["scores"], said))
-    if not found:
+    summary = _read_object(folder / SUMMARY)
+    if not summary:
         raise DataError(Errors.J466, path=folder)
-    return found
+    of = summary.get("runs")
+    if not isinstance(of, dict) or not of:
+        raise DataError(Errors.J481.format(names="it names none"), path=folder)
+    found = {name: _read_run(folder, name, digest) for name, digest in of.items()}
+    if others := [name for name, run in found.items() if run is None]:
+        raise DataError(Errors.J481.format(names=", ".join(others)), path=folder)
+    return [run for run in found.values() if run is not None]
 
 
 def compared(ours: Sequence[Run], theirs: Sequence[Run], where: Path) -> dict[str, Comparison]:
@@ -194,7 +248,7 @@ def compared(ours: Sequence[Run], theirs: Sequence[Run], where: Path) -> dict[st
         labels = sorted(
             {label for of_run in both for said in of_run for label in _labels(said, kind)}
         )
-        if labels:
+        if labels and all(_is_counted(of_run, kind) for of_run in both):
             ours_array, theirs_array = (counts_array(of_run, kind, labels) for of_run in both)
             found[name] = compare(ours_array, theirs_array, measure)
     return found
@@ -221,6 +275,11 @@ def _labels(said: Iterable[Said], kind: str) -> Iterator[str]:
         yield from one.counts.get(kind, {})
 
 
+def _is_counted(said: Iterable[Iterable[Said]], kind: str) -> bool:
+    """RETURNS (bool): Whether runs say anything of that kind."""
+    return any(kind in one.counts for of_doc in said for one in of_doc)
+
+
 def by_document(runs: Iterable[Run]) -> dict[tuple[str, int], list[Said]]:
     """RETURNS (dict): What the runs said of each document, by the digest of its text, and which of
     those with that text it is, from 0."""
@@ -243,13 +302,22 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_run(folder: Path, name: str, of: str) -> Run | None:
+    """None where there is none of that, or it is damaged."""
+    done = _read_object(folder / f"{name}.json")
+    said = _read_said(folder / f"{name}.jsonl")
+    if said is None or done.get("of") != of or "scores" not in done:
+        return None
+    return Run(done["scores"], said, name, of)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     """What was written before; nothing where there is none, or it is damaged."""
     try:
         content = srsly.read_json(path) if path.is_file() else {}
     except ValueError:
         return {}
-    return content if isinstance(content, dict) and {"of", "scores"} <= content.keys() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _read_said(path: Path) -> list[Said] | None:

@@ -7,7 +7,6 @@ process was killed is known, and done again."""
 
 import hashlib
 import io
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from confection import ConfigValidationError
 from filelock import FileLock, Timeout
 from spacy.language import Language
 from spacy.training.initialize import init_nlp
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from ..errors import DataError, Errors, Warnings
 from ..storage import replacing
+from .runs import settings_text
 from .space import Space, read_space, value_of
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def search(
                 break
             error = _try(study, plan, trial)
             failures = failures + 1 if error else 0
-            if failures >= _FAILURES:
-                message = Errors.J474.format(count=failures, reason=error)
+            if error and failures >= _FAILURES:
+                message = Errors.J474.format(count=failures, reason=_reason(error))
                 raise DataError(message, path=config)
         with FileLock(folder / ".lock"):
             _write_best(study, plan, folder)
@@ -173,7 +174,7 @@ def _own_settings(plan: Plan) -> dict[str, Any]:
 
 def _begin(study: "Study", plan: Plan, own: dict[str, Any], folder: Path) -> None:
     """Refuse the study of something else; let a new one begin with the config as it is."""
-    text = json.dumps([plan.overrides, plan.space, plan.seeds], sort_keys=True, default=str)
+    text = settings_text(plan.overrides, plan.space, plan.seeds)
     digest = hashlib.sha256(plan.config.read_bytes() + text.encode())
     paths = load_config(plan.config, overrides=plan.overrides, interpolate=True).get("paths", {})
     for name in ("train", "dev"):
@@ -260,13 +261,25 @@ def _try(study: "Study", plan: Plan, trial: "Trial") -> Exception | None:
         print(f"Trial {trial.number}: stopped, others were better by then", flush=True)
     except Exception as error:  # any that a training may end with: the others go on
         study.tell(trial, state=TrialState.FAIL)
-        logger.warning(Warnings.JW468.format(number=trial.number, reason=error))
+        logger.warning(Warnings.JW468.format(number=trial.number, reason=_reason(error)))
         return error
     else:
         study.tell(trial, score)
         best = study.best_trial
         print(f"Trial {trial.number}: {score:.4f} (best {best.value:.4f})", flush=True)
     return None
+
+
+def _reason(error: Exception) -> str:
+    """RETURNS (str): Why a training failed, in a line. That of a config which doesn't fit would
+    hold all of the config, with the objects in it."""
+    if not isinstance(error, ConfigValidationError) or not error.errors:
+        return str(error)
+    places = [
+        (".".join(str(part) for part in (error.parent, *one.get("loc", ())) if part), one["msg"])
+        for one in error.errors
+    ]
+    return "; ".join(f"{place}: {message}" for place, message in places)
 
 
 def _score(plan: Plan, trial: "Trial") -> float:

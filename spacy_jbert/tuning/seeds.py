@@ -2,7 +2,6 @@
 documents."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from spacy.util import load_config
 
 from ..corpora.lines import check_file
 from ..errors import DataError, Errors
-from .runs import Run, alone_in, once, trained_and_tested
+from .runs import Run, alone_in, once, settings_text, trained_and_tested
 from .summary import Summary, summarised
 
 
@@ -47,7 +46,7 @@ def train_seeds(
     for file in {*data, test}:
         check_file(file)
     shared = hashlib.sha256(config.read_bytes())
-    shared.update(json.dumps(overrides, sort_keys=True, default=str).encode())
+    shared.update(settings_text(overrides).encode())
     for file in (*data, test):
         shared.update(file.read_bytes())
     runs = []

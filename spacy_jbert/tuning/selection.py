@@ -4,6 +4,7 @@ sure of, or those that are least like the others.
 Every way gives each text a score, the higher the sooner it is to be annotated; ties are broken by
 chance, with a seed."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -17,10 +18,12 @@ from spacy.util import minibatch
 from tqdm import tqdm
 
 from ..corpora.exporters import Asked, Labels
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..evaluation.confidence import get_confidence
 from ..evaluation.scorers import forget_vectors, threshold_of
 from ..pipeline.ner import JBertNER
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 By = Literal["margin", "entropy", "confidence", "diversity", "coreset", "random"]
@@ -45,7 +48,7 @@ def labels_of(nlp: Language, name: str) -> Labels:
     """RETURNS (Labels): What a pipeline can find."""
     finders = _finders(nlp)
     classifiers = _classifiers(nlp)
-    known = dict.fromkeys(label for pipe in finders for label in pipe.labels)
+    known = dict.fromkeys(label for pipe in finders.values() for label in pipe.labels)
     categories = dict.fromkeys(label for pipe in classifiers for label in pipe.labels)
     return Labels(
         entities=list(known) if finders else None,
@@ -61,7 +64,8 @@ def look_at(nlp: Language, texts: Iterable[tuple[str, str]], by: By) -> Iterator
     texts: Of each record its id and its text.
     by (str): What is wanted of it: no vectors are kept unless they are.
     YIELDS (Looked): For each text, in order.
-    RAISES: ValueError J477 where the pipeline can't say what is wanted.
+    RAISES: ValueError J477 where the pipeline can't say what is wanted. What only a part of it
+        can't say is a warning.
     """
     _require(nlp, by)
     bar = tqdm(texts, desc="looking at the texts", unit=" texts", delay=2, disable=None)
@@ -141,8 +145,13 @@ def _with_score(asked: Asked, score: float) -> Asked:
     return replace(asked, score=round(score, 6))
 
 
-def _finders(nlp: Language) -> list[Any]:
-    return [pipe for _, pipe in nlp.pipeline if isinstance(pipe, JBertNER)]
+def _finders(nlp: Language) -> dict[str, Any]:
+    """Whatever finds entities and has labels for them: not what only takes some back."""
+    return {
+        name: pipe
+        for name, pipe in nlp.pipeline
+        if "doc.ents" in nlp.get_pipe_meta(name).assigns and hasattr(pipe, "labels")
+    }
 
 
 def _classifiers(nlp: Language) -> list[TextCategorizer]:
@@ -151,10 +160,13 @@ def _classifiers(nlp: Language) -> list[TextCategorizer]:
 
 def _require(nlp: Language, by: By) -> None:
     names = ", ".join(nlp.pipe_names) or "nothing"
-    heads = _finders(nlp) or _classifiers(nlp)
-    if by in OF_DOUBT and not heads:
-        needed = "jbert_ner, textcat or textcat_multilabel"
-        raise ValueError(Errors.J477.format(by=by, needed=needed, names=names))
+    if by in OF_DOUBT:
+        silent = [name for name, pipe in _finders(nlp).items() if not isinstance(pipe, JBertNER)]
+        if len(silent) == len(_finders(nlp)) and not _classifiers(nlp):
+            needed = "jbert_ner, textcat or textcat_multilabel"
+            raise ValueError(Errors.J477.format(by=by, needed=needed, names=names))
+        if silent:
+            logger.warning(Warnings.JW471.format(by=by, names=", ".join(silent)))
     if by in OF_VECTORS and "doc._.trf_data" not in nlp.analyze_pipes()["attrs"]:
         raise ValueError(Errors.J477.format(by=by, needed="jbert_transformer", names=names))
 

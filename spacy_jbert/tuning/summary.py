@@ -1,5 +1,6 @@
 """The scores of several runs: mean, standard deviation, interval; and against those of others."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from math import isnan
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.significance import Comparison, Interval, mean_interval
-from .runs import Run, write_json
+from .runs import SUMMARY, Run, write_json
 
 
 class Spread(NamedTuple):
@@ -51,7 +52,8 @@ def summarised(runs: Sequence[Run], out: Path, kind: str, *, test_share: float =
         }
         for name, spread in scores.items()
     }
-    write_json(out / "scores.json", {kind: len(runs), "scores": rows})
+    of = {run.name: run.of for run in runs}
+    write_json(out / SUMMARY, {kind: len(runs), "runs": of, "scores": rows})
     return Summary(list(runs), scores)
 
 
@@ -113,4 +115,6 @@ def _bounds(interval: Interval) -> str:
 
 
 def _console() -> Console:
-    return Console(markup=False, highlight=False)
+    # A file has no width, and the headings are to fit.
+    width = None if sys.stdout.isatty() else 140
+    return Console(markup=False, highlight=False, width=width)

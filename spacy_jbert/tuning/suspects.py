@@ -92,7 +92,12 @@ def _entities(records: Sequence[Record], said: Sequence[Said]) -> Iterator[Suspe
 
 
 def _categories(records: Sequence[Record], said: Sequence[Said]) -> Iterator[Suspect]:
-    judged = [number for number, one in enumerate(said) if "cats" in one.counts]
+    # Where every category is 0.0, none is annotated that could be wrong.
+    judged = [
+        number
+        for number, (record, one) in enumerate(zip(records, said, strict=True))
+        if any(record.doc.cats.values()) and "cats" in one.counts
+    ]
     if not judged:
         return
     labels = sorted({label for number in judged for label in said[number].cats})

@@ -136,3 +136,12 @@ def test_texts_are_read_once(tmp_path: Path) -> None:
     assert names == ["7", "raw.jsonl:2", "\\ud800"]
     with pytest.raises(DataError, match="J206"):
         list(read_texts(records))
+
+
+@pytest.mark.parametrize("name", ["tasks.xml", "tasks.XML"])
+def test_tasks_and_interface_are_two_files(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"J483.*tasks\.json"):
+        write_tasks([asked()], LABELS, "label-studio", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    write_tasks([asked()], LABELS, "jsonl", tmp_path / name)
+    assert (tmp_path / name).exists()

@@ -9,7 +9,9 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
+from typer.testing import CliRunner
 
+from spacy_jbert.cli.app import app as jbert
 from spacy_jbert.evaluation.calibration import fit_all
 from spacy_jbert.evaluation.confidence import register
 from spacy_jbert.evaluation.mistakes import UNCERTAIN
@@ -257,3 +259,68 @@ def test_json_is_json(nlp: Language) -> None:
         "entities": {},
         "categories": {},
     }
+
+
+def threshold(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(jbert, ["threshold", *map(str, words)])
+    return done.exit_code, done.output
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+@pytest.mark.parametrize("options", [[], ["--by-label"], ["--label", "C"]])
+def test_off_is_as_it_was(
+    factory: str, options: list[str], make_nlp: Callable[..., Language], tmp_path: Path
+) -> None:
+    nlp = make_nlp([textcat(factory)], categories)
+    sharpen(nlp, "textcat")
+    before = {"cats_macro_f": 0.123, "cats_macro_f_interval": [0.1, 0.2], "loss": 3.0}
+    nlp.meta["performance"] = before
+    model, data = tmp_path / "model", tmp_path / "dev.spacy"
+    nlp.to_disk(model)
+    wanted = files(model)
+    DocBin(docs=[eg.reference for eg in categories(nlp)]).to_disk(data)
+    # Twice: what was there at first is what --off gives back.
+    for precision in (0.4, 0.5):
+        code, said = threshold(model, data, "--precision", precision, *options)
+        assert code == 0, said
+    performance = spacy.load(model).meta["performance"]
+    assert performance["cats_macro_f"] != 0.123
+    assert "cats_macro_f_interval" not in performance
+    assert performance["loss"] == 3.0
+    assert threshold(model, data, "--off")[0] == 0
+    assert files(model).keys() == wanted.keys()
+    assert spacy.load(model).meta["performance"] == before
+    assert spacy.load(model).get_pipe("textcat").cfg == nlp.get_pipe("textcat").cfg
+    doc = spacy.load(model)("東京へ行く。")
+    assert doc.cats == pytest.approx(nlp("東京へ行く。").cats)
+
+
+def test_labels_without_an_answer(nlp: Language, caplog: pytest.LogCaptureFixture) -> None:
+    nlp.get_pipe("jbert_threshold").set({"GPE": 0.5}, {})
+    # The annotation has places, and only of persons anything is said.
+    doc = nlp.make_doc("京都の田中さん。")
+    doc.set_ents([doc.char_span(0, 2, label="GPE"), doc.char_span(3, 5, label="PERSON")])
+    examples = annotated(nlp, [Example(nlp.make_doc(doc.text), doc)] * 40)
+    for labels in (["GPE"], ["GPE", "ORG"]):
+        with pytest.raises(ValueError, match=r"J482.*: " + ", ".join(labels)):
+            fit_thresholds(nlp, examples, 0.9, labels=labels)
+        assert nlp.get_pipe("jbert_threshold").entities == {"GPE": 0.5}
+    (found,) = fit_thresholds(nlp, examples, 0.9, labels=["GPE", "PERSON"])
+    assert found.label == "PERSON"
+    assert "JW470" in caplog.text
+    assert ": GPE. " in caplog.text
+    caplog.clear()
+    fit_thresholds(nlp, examples, 0.9, by_label=True)
+    assert ": GPE. " in caplog.text
+    caplog.clear()
+    # One for all is one for these too.
+    fit_thresholds(nlp, examples, 0.9)
+    assert "JW470" not in caplog.text

@@ -1,15 +1,18 @@
 """Seeds and folds: what they train, what they keep, and what they say against others."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 import srsly
 from filelock import FileLock
 from spacy.language import Language
 from spacy.tokens import DocBin
+from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_jbert.cli.app import app as jbert
@@ -19,7 +22,7 @@ from spacy_jbert.tuning import folds, runs, seeds
 from spacy_jbert.tuning.folds import crossvalidate
 from spacy_jbert.tuning.runs import Run, Said, compared, evaluated, once, read_runs
 from spacy_jbert.tuning.seeds import train_seeds
-from spacy_jbert.tuning.summary import spreads
+from spacy_jbert.tuning.summary import show_comparison, spreads
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,8 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
         assert not list(folder.iterdir())
         return run_of(said("x", 1))
 
-    assert once(tmp_path, "seed-1", "these", work) == (run_of(said("x", 1)), False)
+    run, was_there = once(tmp_path, "seed-1", "these", work)
+    assert (run.scores, run.said, was_there) == (*run_of(said("x", 1))[:2], False)
     assert once(tmp_path, "seed-1", "these", work)[1]
     assert not once(tmp_path, "seed-1", "others", work)[1]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["seed-1.json", "seed-1.jsonl"]
@@ -182,3 +186,150 @@ def test_spreads_are_of_what_all_have() -> None:
     found = spreads([first, second])
     assert set(found) == {"a", "b.c"}
     assert (found["a"].mean.value, found["b.c"].sd) == (pytest.approx(0.6), 0.0)
+
+
+# --- Categories -----------------------------------------------------------------------------------
+
+
+def classifier(factory: str, labels: str) -> Language:
+    nlp = spacy.blank("ja")
+    pipe = nlp.add_pipe(factory)
+    for label in labels:
+        pipe.add_label(label)
+    nlp.initialize()
+    return nlp
+
+
+def judged(nlp: Language, golds: list[dict[str, float]]) -> list[Example]:
+    examples = []
+    for i, cats in enumerate(golds):
+        gold = nlp.make_doc(f"{i}番目の猫が{'走る' * (i % 7)}。")
+        gold.cats = cats
+        examples.append(Example(nlp.make_doc(gold.text), gold))
+    return examples
+
+
+def total(run: Run) -> list[float]:
+    labels = sorted({label for one in run.said for label in one.counts["cats"]})
+    counts = runs.counts_array([[one] for one in run.said], "cats", labels)
+    return counts.sum(axis=(0, 1)).tolist()
+
+
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+def test_categories_are_counted_as_in_the_scores(factory: str) -> None:
+    """Those of documents without any too: every category at 0.0."""
+    chance = random.Random(0)
+    nlp = classifier(factory, "xyz")
+    golds = [{label: float(chance.random() < 0.3) for label in "xyz"} for _ in range(60)]
+    assert any(not any(gold.values()) for gold in golds)
+    run = evaluated(nlp, judged(nlp, golds))
+    counts = runs.counts_array([[one] for one in run.said], "cats", list("xyz")).sum(axis=0)
+    for name in ("cats_micro_f", "cats_macro_f"):
+        assert run.scores[name] == pytest.approx(runs.MEASURES[name][1](counts))
+    assert counts.sum() > 60
+
+
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+def test_a_label_that_a_pipeline_lacks_is_missed(factory: str) -> None:
+    golds = [{label: float(label == "xyz"[i % 3]) for label in "xyz"} for i in range(60)]
+    golds += [{"z": 1.0}]
+    has, lacks = classifier(factory, "xyz"), classifier(factory, "xy")
+    ours, theirs = (evaluated(nlp, judged(nlp, golds)) for nlp in (has, lacks))
+    for one, gold in zip(theirs.said, golds, strict=True):
+        assert one.counts["cats"].get("z", [0, 0, 0]) == [0, 0, int(gold["z"])]
+    right, _, missed = total(theirs)
+    # Each annotated label is found or missed, whatever is known.
+    assert right + missed == sum(total(ours)[::2]) == 61
+    if factory == "textcat":
+        sure = {"x": 1.0, "y": 0.0}
+        pipes = [pipe for _, pipe in lacks.pipeline]
+        assert runs._category_counts({**sure, "z": 0.0}, sure, pipes)["x"] == [1, 0, 0]
+        unknown = runs._category_counts({"x": 0.0, "y": 0.0, "z": 1.0}, sure, pipes)
+        assert unknown == {"z": [0, 0, 1], "x": [0, 1, 0]}
+
+
+def test_nothing_is_compared_that_one_side_never_says(tmp_path: Path) -> None:
+    nothing = Run({}, [Said("a", {"ents": {"X": [1, 0, 0]}}, [], [], {})])
+    other = Run({}, [Said("a", {"ents": {}, "cats": {"a": [1, 0, 0]}}, [], [], {})])
+    assert list(compared([nothing], [other], tmp_path)) == ["ents_f"]
+    assert list(compared([other], [nothing], tmp_path)) == ["ents_f"]
+
+
+# --- Which runs -----------------------------------------------------------------------------------
+
+
+def test_only_the_runs_of_the_summary_are_read(
+    data: Path, settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Any] = []
+
+    def work(config: Path, folder: Path, test: Path, overrides: dict, gpu_id: int) -> Run:
+        trained.append(overrides)
+        if overrides.get("stop"):
+            raise KeyboardInterrupt
+        return run_of(said("x", 1), which=overrides["training.max_steps"])
+
+    monkeypatch.setattr(folds, "trained_and_tested", work)
+    monkeypatch.setattr(seeds, "trained_and_tested", work)
+    config, paths = shipped.configs() / "ner.cfg", dict.fromkeys(("paths.train", "paths.dev"))
+    given = {**settings, **dict.fromkeys(paths, str(data))}
+    train_seeds(config, tmp_path / "s", count=3, overrides=given)
+    train_seeds(config, tmp_path / "s", count=1, overrides={**given, "training.max_steps": 9})
+    assert [run.scores["which"] for run in read_runs(tmp_path / "s")] == [9]
+    crossvalidate(config, data, tmp_path / "f", count=4, overrides=given)
+    crossvalidate(config, data, tmp_path / "f", count=3, overrides=given)
+    assert (tmp_path / "f" / "fold-4.json").exists()
+    assert [run.name for run in read_runs(tmp_path / "f")] == ["fold-1", "fold-2", "fold-3"]
+    # One that was begun with something else since.
+    train_seeds(config, tmp_path / "s", count=2, overrides=given)
+    (tmp_path / "s" / "seed-1.jsonl").write_text("{}")
+    with pytest.raises(DataError, match=r"J481.*\(seed-1\)"):
+        read_runs(tmp_path / "s")
+    once(tmp_path / "f", "fold-2", "others", lambda folder: run_of(said("x", 1)))
+    with pytest.raises(DataError, match=r"J481.*\(fold-2\)"):
+        read_runs(tmp_path / "f")
+    srsly.write_json(tmp_path / "f" / "scores.json", {"folds": 3, "scores": {}})
+    with pytest.raises(DataError, match="J481"):
+        read_runs(tmp_path / "f")
+
+
+def test_a_path_may_be_written_otherwise(
+    data: Path, settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Any] = []
+
+    def work(*_: Any) -> Run:
+        trained.append(1)
+        # What a training writes is no other setting for the next one.
+        (tmp_path / "log").mkdir(exist_ok=True)
+        (tmp_path / "log" / "x.jsonl").touch()
+        return run_of(said("x", 1))
+
+    monkeypatch.setattr(folds, "trained_and_tested", work)
+    monkeypatch.setattr(seeds, "trained_and_tested", work)
+    (tmp_path / "sd").mkdir()
+    (tmp_path / "sd" / "x.spacy").write_bytes(data.read_bytes())
+    (tmp_path / "link").symlink_to("sd")
+    monkeypatch.chdir(tmp_path)
+    config = shipped.configs() / "ner.cfg"
+    ways = ["sd/x.spacy", "./sd/x.spacy", "sd/../sd//x.spacy", "link/x.spacy"]
+    for way in [*ways, str(tmp_path / "sd" / "x.spacy")]:
+        given = {**settings, "paths.train": way, "paths.dev": way, "corpora.x": "log/x.jsonl"}
+        train_seeds(config, tmp_path / "s", count=1, overrides=given)
+        crossvalidate(config, data, tmp_path / "f", count=3, overrides=given)
+    assert len(trained) == 1 + 3
+    given["corpora.x"] = "./log/x.jsonl"
+    train_seeds(config, tmp_path / "s", count=1, overrides=given)
+    assert len(trained) == 1 + 3
+    given["corpora.x"] = "log/y.jsonl"
+    train_seeds(config, tmp_path / "s", count=1, overrides=given)
+    assert len(trained) == 2 + 3
+
+
+def test_headings_are_whole(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    one = [run_of(said("a", 1), said("b", 1))]
+    show_comparison(compared(one, one, tmp_path), Path("a/rather/long/folder/of/other/runs"))
+    out = capsys.readouterr().out
+    assert "p (bootstrap)" in out
+    assert "p (randomisation)" in out
+    assert "a/rather/long/folder/of/other/runs" in out

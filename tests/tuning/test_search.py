@@ -307,3 +307,34 @@ def test_a_killed_process_is_noticed(
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
     best = search(NER, space, tmp_path / "s", trials=2, overrides=overrides)
     assert (best.finished, best.failed) == (2, 1)
+
+
+def test_a_study_goes_on_by_any_path(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = scored(monkeypatch, lambda given, _: 0.5)
+    (tmp_path / "x.spacy").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    for way in ("x.spacy", "./x.spacy", str(tmp_path / "x.spacy")):
+        search(NER, space, tmp_path / "s", trials=2, overrides={"paths.train": way})
+    assert len(tried) == 2
+    (tmp_path / "x.spacy").write_text("other")
+    with pytest.raises(DataError, match="J472"):
+        search(NER, space, tmp_path / "s", trials=2, overrides={"paths.train": "x.spacy"})
+
+
+@pytest.mark.parametrize(
+    "line", ['training.dropout = ["x", "y"]', 'training.optimizer.learn_rate.total_steps = ["x"]']
+)
+def test_a_failure_is_told_in_a_line(
+    line: str, overrides: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "bad.cfg").write_text(f"[space]\n{line}\n")
+    setting = line.split(" ")[0].split(".", 1)[1]
+    with pytest.raises(DataError, match="J474") as refusal:
+        search(NER, tmp_path / "bad.cfg", tmp_path / "s", trials=9, overrides=overrides)
+    message = str(refusal.value)
+    assert setting in message
+    assert "\n" not in message
+    assert " at 0x" not in message + caplog.text
+    assert len(message) < 400

@@ -15,7 +15,14 @@ from typer.testing import CliRunner
 
 from spacy_jbert.cli.app import app as jbert
 from spacy_jbert.corpora.exporters import Asked
-from spacy_jbert.tuning.selection import Looked, category_doubt, chosen, look_at, tag_doubt
+from spacy_jbert.tuning.selection import (
+    Looked,
+    category_doubt,
+    chosen,
+    labels_of,
+    look_at,
+    tag_doubt,
+)
 
 from ..conftest import SENTENCES
 
@@ -224,3 +231,52 @@ def test_a_pipeline_has_to_know_something(tmp_path: Path) -> None:
     for by in ("margin", "coreset"):
         with pytest.raises(ValueError, match="J477"):
             list(look_at(nlp, [("a", "東京")], by))
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+def test_whatever_finds_entities(classifier: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Components of others have no confidence, and are looked at all the same."""
+    nlp = spacy.blank("ja")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "地名", "pattern": "東京"}])
+    nlp.add_pipe("jbert_threshold")
+    if classifier:
+        textcat = nlp.add_pipe("textcat")
+        for label in ("a", "b"):
+            textcat.add_label(label)
+        nlp.initialize()
+        ruler.add_patterns([{"label": "地名", "pattern": "東京"}])
+    texts = [("1", "東京へ行く。"), ("2", "猫。")]
+    first, second = look_at(nlp, texts, "random")
+    assert first.asked.entities == [((0, 2, "地名"), None)]
+    assert second.asked.entities == []
+    assert labels_of(nlp, "x").entities == ["地名"]
+    assert "JW471" not in caplog.text
+    if classifier:
+        assert [one.doubt["margin"] > 0 for one in look_at(nlp, texts, "margin")] == [True, True]
+        assert "entity_ruler" in caplog.text.partition("JW471")[2]
+    else:
+        with pytest.raises(ValueError, match="J477"):
+            list(look_at(nlp, texts, "margin"))
+
+
+def test_stock_ner_gives_tasks(tmp_path: Path, ner_examples: Callable) -> None:
+    nlp = spacy.blank("ja")
+    nlp.add_pipe("ner")
+    examples = ner_examples(nlp)
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(30):
+        nlp.update(examples, sgd=optimizer)
+    nlp.to_disk(tmp_path / "model")
+    raw = tmp_path / "raw.txt"
+    raw.write_text("\n".join(SENTENCES), encoding="utf-8")
+    words = ["select", raw, "--model", tmp_path / "model", "--by", "random", "--to", "label-studio"]
+    wrong = CliRunner().invoke(jbert, [*map(str, [*words, "--out", tmp_path / "tasks.xml"])])
+    assert (wrong.exit_code, "J483" in wrong.output) == (1, True)
+    assert not (tmp_path / "tasks.xml").exists()
+    done = CliRunner().invoke(jbert, [*map(str, [*words, "--out", tmp_path / "tasks.json"])])
+    assert done.exit_code == 0, done.output
+    tasks = srsly.read_json(tmp_path / "tasks.json")
+    assert any(task["predictions"][0]["result"] for task in tasks)
+    interface = (tmp_path / "tasks.xml").read_text(encoding="utf-8")
+    assert all(f'value="{label}"' in interface for label in nlp.get_pipe("ner").labels)
