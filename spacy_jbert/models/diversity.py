@@ -22,6 +22,8 @@ def choose_diverse(
     RETURNS (list[int]): The numbers of at most n candidates, in the order of the choice; of equal
         ones the first.
     """
+    # In float32 a share of the smallest relevance would be 0.
+    relevance = relevance.astype(np.float64)
     chosen: list[int] = []
     alike = np.zeros(len(relevance))
     while len(chosen) < min(n, len(relevance)):

@@ -152,6 +152,11 @@ def test_mmr_chooses_each_once(scores: list[float], n: int, data: st.DataObject)
     assert relevance[found[0]] == relevance.max()
 
 
+def test_the_smallest_relevance_counts() -> None:
+    relevance = np.array([0.0, 1e-45], dtype=np.float32)
+    assert chosen(relevance, np.eye(2, dtype=np.float32), 1, 0.9) == [1]
+
+
 def test_clicks_are_read_and_sorted(tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
     path.write_text(
