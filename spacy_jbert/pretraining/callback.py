@@ -21,7 +21,8 @@ from ..storage import alone
 from ..wordpieces.segmentation import DocPieces
 from .once import contents, fingerprint, intact
 from .parallel import refuse_helpers
-from .run import processes, run_pretraining
+from .reporting import reporting
+from .run import forget, processes, run_pretraining
 from .settings import INDIFFERENT, OLD_NAMES, check
 from .text import Cleaning
 
@@ -216,7 +217,10 @@ def _pretrain(nlp: Language, pipe: Any, folder: Path, settings: dict[str, Any]) 
         logger.info("Pretraining is done already: loading %s", folder / "encoder")
         encoder.model.load_state_dict(Encoder.load(folder / "encoder").model.state_dict())
     else:
-        run_pretraining(encoder, prepared, train, steps, run, settings)
+        if settings["resume"] == "never":
+            forget(run)
+        with reporting(settings["report_to"], run / "logs") as reporters:
+            run_pretraining(encoder, prepared, train, steps, run, settings, reporters)
     PartialState().wait_for_everyone()
 
 

@@ -17,7 +17,6 @@ from ..encoder.checkpoint import Encoder
 from ..errors import Errors
 from ..storage import replacing
 from .once import hashes
-from .reporting import reporting
 
 if TYPE_CHECKING:
     from .batches import Batches
@@ -33,31 +32,13 @@ def run_pretraining(
     steps: int,
     run: Path,
     settings: dict[str, Any],
+    reporters: list[str],
 ) -> None:
     """Train, or go on training, and write the result.
 
     run (Path): The folder of the run's checkpoints; its name is the run's key.
-    RAISES: ImportError J131 if what it reports to is not installed.
+    reporters (list[str]): Where transformers reports to, see `reporting`.
     """
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    if settings["resume"] == "never":
-        if PartialState().is_main_process:
-            shutil.rmtree(run, ignore_errors=True)
-        PartialState().wait_for_everyone()
-    with reporting(settings["report_to"], run / "logs") as reporters:
-        _run(encoder, corpus, train, steps, run, settings, reporters)
-
-
-def _run(
-    encoder: Encoder,
-    corpus: "Corpus",
-    train: "Batches",
-    steps: int,
-    run: Path,
-    settings: dict[str, Any],
-    reporters: list[str],
-) -> None:
     from . import curve
     from .batches import Batches
     from .objective import MaskedLM
@@ -171,6 +152,15 @@ def _run(
             new.write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
     logger.info("Held out, before: %s", metrics["before"])
     logger.info("Held out, after: %s", metrics["after"])
+
+
+def forget(run: Path) -> None:
+    """Remove what a run has left, before all processes go on."""
+    from accelerate import PartialState  # type: ignore[import-untyped]
+
+    if PartialState().is_main_process:
+        shutil.rmtree(run, ignore_errors=True)
+    PartialState().wait_for_everyone()
 
 
 def _begun(run: Path, steps: int) -> Path | None:

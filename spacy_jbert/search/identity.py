@@ -23,6 +23,11 @@ def transformer_of(nlp: Language) -> JBertTransformer:
     raise ValueError(Errors.J510.format(names=", ".join(nlp.pipe_names) or "none"))
 
 
+def name_of(nlp: Language) -> str:
+    """RETURNS (str): What a person calls a pipeline: language, name and version of its meta."""
+    return f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}"
+
+
 def identity(nlp: Language) -> str:
     """RETURNS (str): The same for pipelines whose vectors and words are the same: of the encoder's
     weights and wordpieces, how texts are read, cut and pooled, and the tokenizer's settings.

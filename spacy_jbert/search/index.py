@@ -35,7 +35,7 @@ from ..corpora.values import is_whole, json_line
 from ..errors import DataError, Errors
 from ..pipeline.vectors import VECTOR, reading
 from ..storage import alone, readable, replacing, replacing_folder, require_replaceable
-from .identity import identity, transformer_of
+from .identity import identity, name_of, transformer_of
 from .nearest import Graph, Vectors, has_graph, nearest, write_graph
 from .words import Terms, Words, WordsWriter, has_bm25, missing_bm25
 
@@ -403,7 +403,7 @@ def _write(
         about = {
             "format": _FORMAT,
             "identity": identity(nlp),
-            "pipeline": f"{nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}",
+            "pipeline": name_of(nlp),
             "count": n_texts,
             "width": width,
             **settings,

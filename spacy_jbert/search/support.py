@@ -16,7 +16,7 @@ from ..corpora.readers import Row
 from ..errors import Errors
 from ..evaluation.confidence import get_confidence
 from ..evaluation.temperature import threshold_pipes
-from .identity import identity
+from .identity import identity, name_of
 from .index import By, Hit, Index
 
 # Entries that have the same answer are one candidate: so many times more are looked at.
@@ -85,9 +85,7 @@ class Desk:
         if not any(labels.get(name) for name in classifiers):
             raise ValueError(Errors.J585.format(names=", ".join(nlp.pipe_names) or "none"))
         if index is not None and nlp is not index.nlp and identity(nlp) != identity(index.nlp):
-            meta = index.nlp.meta
-            name = f"{meta['lang']}_{meta['name']} {meta['version']}"
-            raise ValueError(Errors.J512.format(name=name))
+            raise ValueError(Errors.J512.format(name=name_of(index.nlp)))
         self.nlp, self.index = nlp, index
         self.n, self.by, self.weight = n, by, weight
         self.rejects = any(nlp.get_pipe(name).categories for name in threshold_pipes(nlp))

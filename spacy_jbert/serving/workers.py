@@ -19,7 +19,7 @@ from spacy.tokens import Doc, DocBin
 
 from ..corpora.values import json_line, shortened
 from ..errors import Errors
-from ..evaluation.questions import Question, set_questions
+from ..evaluation.questions import Question, questions_of, set_questions
 from ..evaluation.scorers import forget_vectors
 from ..pretraining.parallel import end_with_parent
 from .annotations import annotation, kinds_of
@@ -189,15 +189,19 @@ def _make_doc(nlp: Language, job: Job, kinds: list[str], entry: Entry) -> Doc:
         doc = nlp.make_doc(entry.row().text(job.text_field))
     if job.format != "spacy":
         check_names(entry, kinds, job.prefix)
-    if questions := [*questions_in(entry, job.question_field), *job.questions]:
-        set_questions(doc, [Question("", question, None) for question in questions])
+    if asked := [*questions_in(entry, job.question_field), *job.questions]:
+        # A Doc may bring some along, those of a run before too.
+        own = questions_of(doc)
+        known = {question.question for question in own}
+        new = [Question("", question, None) for question in asked if question not in known]
+        set_questions(doc, [*own, *new])
     return doc
 
 
 def questions_in(entry: Entry, field: str | None) -> list[str]:
     """RETURNS (list[str]): What a record asks of its text: a question, or several in a list.
 
-    RAISES: DataError J203, J207 for anything else.
+    RAISES: DataError J206 without the field, J207 for anything else in it.
     """
     if field is None or entry.doc is not None:
         return []

@@ -144,6 +144,12 @@ def test_in_bulk(trained: Language, model: str, tmp_path: Path) -> None:
     annotate([tmp_path / "spacy" / "part-00000.spacy"], model=model, out=tmp_path / "again")
     lines = (tmp_path / "again" / "part-00000.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["answers"] for line in lines] == [first, second]
+    # What is asked besides comes after them, and nothing is asked twice.
+    more = ("いくらですか。", "いつですか。")
+    source = tmp_path / "spacy" / "part-00000.spacy"
+    annotate([source], model=model, out=tmp_path / "more", questions=more)
+    lines = (tmp_path / "more" / "part-00000.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[0])["answers"] == said(trained, TEXT, QUESTION, *more)
     docs = DocBin().from_disk(tmp_path / "spacy" / "part-00000.spacy").get_docs(trained.vocab)
     assert [of["question"] for of in next(iter(docs))._.jbert_answers] == [
         QUESTION,
