@@ -25,6 +25,8 @@ EXTRAS = {
     "package": ["build>=1.2"],
     # project/scripts/train_seq2seq.py: transformers' Trainer, and chrF.
     "seq2seq": ["accelerate>=1.0", "sacrebleu>=2.4"],
+    # `jbert annotate --ray`, and with the extra `serve` the service on Ray Serve.
+    "ray": ["ray[serve]>=2.44"],
     # `jbert serve`; httptools makes uvicorn faster, fastapi-offline carries Swagger UI.
     "serve": [
         "fastapi>=0.115",

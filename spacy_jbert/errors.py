@@ -699,6 +699,16 @@ class Errors(metaclass=_WithCodes):
         "Train a component of its own beside it."
     )
     J464 = "There is no head that can be imported: {reason}"
+    J489 = (
+        "The Ray cluster at '{address}' can't be reached: {reason} Give the address that ray start "
+        "printed, auto on a node of the cluster, or local for this machine alone."
+    )
+    J490 = (
+        "The node {node} would annotate otherwise: it has {others}. Give all nodes the same "
+        "pipeline and the same versions."
+    )
+    J491 = "The application for Ray Serve can't be made of this: {reasons}. See docs/serving.md."
+    J492 = "A node of the Ray cluster can't begin: {reason} Install spacy-jbert on all nodes."
     # --- J46x: many trainings, and what to annotate -----------------------------------------------
     J465 = "Another process is at work in this folder. Wait for it, or give another --out."
     J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."
@@ -1160,6 +1170,10 @@ class Warnings(metaclass=_WithCodes):
     JW452 = (
         "Stopped. The shards in '{path}' that are finished stay, and the same command goes on from "
         "there."
+    )
+    JW453 = (
+        "In {seconds:.0f} seconds Ray has started no worker. What is free in the cluster: {free}. "
+        "It goes on waiting."
     )
     # --- JW46x: many trainings, and what to annotate ----------------------------------------------
     JW465 = (

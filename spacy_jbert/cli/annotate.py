@@ -43,6 +43,13 @@ def annotate_cli(
             "--workers", "-w", min=1, help="Processes, each with the pipeline: as many as cores"
         ),
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Ray cluster that has the workers: auto, HOST:PORT, ray://HOST:PORT, or local",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each process")] = 1,
     text_field: Annotated[
         str, typer.Option("--text-field", help="Dots go down: utterances.0.text")
@@ -86,6 +93,7 @@ def annotate_cli(
             prefix=prefix,
             shard_size=shard_size,
             workers=workers,
+            ray=ray,
             threads=threads,
             gpu_id=gpu_id,
             questions=tuple(question or ()),

@@ -4,43 +4,26 @@ What is written depends on nothing but the input, the pipeline and the settings 
 Batches never reach over the end of a shard, and each is computed in a process that begins as all
 others do, so neither the number of workers nor an interruption changes a byte."""
 
-import json
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spacy.util import get_package_path, is_package
 from tqdm import tqdm
 
 from ..corpora.readers import REJECTED
 from ..errors import DataError, Errors
-from ..evaluation.facts import versions
-from ..pretraining.once import fingerprint, hashes
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
 from .manifest import Done, Manifest, alone_in, is_begun, require_own
+from .provenance import provenance
 from .shards import Columns, OutputFormat, size_and_hash, writing
-from .workers import Job, Workers, check_names, questions_in
+from .workers import Job, Pool, Workers, check_names, questions_in
 
 logger = logging.getLogger(__name__)
 
 # A batch ends with either: the vectors of so many characters are some hundred megabytes.
 BATCH_ENTRIES, BATCH_CHARACTERS = 256, 100_000
-# What decides what comes out, to the last digit.
-_LIBRARIES = [
-    "spacy-jbert",
-    "spacy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "numpy",
-    "sudachipy",
-    "sudachidict-core",
-    "fugashi",
-    "pyarrow",
-]
 
 
 class _Batch(NamedTuple):
@@ -64,6 +47,7 @@ def annotate(
     prefix: str = "",
     shard_size: int = 10_000,
     workers: int = 1,
+    ray: str | None = None,
     threads: int = 1,
     gpu_id: int = -1,
     questions: tuple[str, ...] = (),
@@ -82,12 +66,16 @@ def annotate(
     prefix (str): Before the names of the fields with annotation.
     shard_size (int): How many entries a shard is made of, those that can't be read included.
     workers (int): Processes, each with the whole pipeline. It changes nothing of what is written.
+    ray (str | None): The address of a Ray cluster that has the workers instead: `auto`, HOST:PORT,
+        ray://HOST:PORT, or `local` for one that begins here. Its nodes have the same pipeline in
+        the same place, and the same libraries.
     threads (int): Of torch in each process. Other sums of floats: last digits can change.
     gpu_id (int): The GPU, -1 for the CPU.
     questions (tuple[str, ...]): What is asked of every text, of a pipeline with `jbert_qa`.
     question_field (str | None): The field with the question, or questions, of a record.
     RETURNS (Done): What there is now.
-    RAISES: ValueError J438, J450 to J461, J525 and DataError J2xx; ChildProcessError J457.
+    RAISES: ValueError J438, J450 to J461, J489 to J492, J525 and DataError J2xx; ChildProcessError
+        J457; ImportError J469.
     """
     for question in questions:
         if not question.strip():
@@ -111,15 +99,15 @@ def annotate(
         }
         if questions or question_field is not None:
             settings |= {"questions": list(questions), "question_field": question_field}
+        made_by = provenance(model)
         run = {
             "settings": settings,
-            "model": _model_identity(_folder_of(model)),
             "inputs": [identity(path) for path in _shown(source.files, "Looking at the input")],
-            "libraries": versions(_LIBRARIES),
+            **made_by,
         }
         asked = (questions, question_field)
         job = Job(model, format, text_field, prefix, threads, gpu_id, *asked)
-        with Workers(job, workers) as pool:
+        with _pool(job, workers, ray, made_by) as pool:
             if any(asked) and "answers" not in pool.kinds():
                 raise ValueError(Errors.J438)
             if not is_begun(out):
@@ -133,7 +121,15 @@ def annotate(
     return done
 
 
-def _run(source: Source, manifest: Manifest, pool: Workers, shard_size: int) -> None:
+def _pool(job: Job, workers: int, ray: str | None, made_by: dict[str, Any]) -> Pool:
+    if ray is None:
+        return Workers(job, workers)
+    from .ray_workers import RayWorkers
+
+    return RayWorkers(job, workers, ray, made_by)
+
+
+def _run(source: Source, manifest: Manifest, pool: Pool, shard_size: int) -> None:
     kinds, job = pool.kinds(), pool.job
     done = manifest.done
     columns = Columns(kinds, job.prefix) if job.format == "parquet" else None
@@ -217,22 +213,6 @@ def _check_first(source: Source, job: Job, kinds: list[str]) -> None:
         return
     if unreadable is not None:
         raise DataError(unreadable.reason or "", path=unreadable.file, line=unreadable.line)
-
-
-def _folder_of(model: str) -> Path:
-    """RAISES: ValueError J459 if there is no such pipeline."""
-    if (Path(model) / "meta.json").is_file():
-        return Path(model)
-    if not Path(model).exists() and is_package(model):
-        return Path(get_package_path(model))
-    raise ValueError(Errors.J459.format(model=model))
-
-
-def _model_identity(folder: Path) -> dict[str, str]:
-    meta = json.loads((folder / "meta.json").read_bytes())
-    files = {name: digest for name, digest in hashes(folder).items() if "__pycache__" not in name}
-    name = "{lang}_{name}-{version}".format_map(defaultdict(str, meta))
-    return {"name": name, "hash": fingerprint(files)}
 
 
 def _shown(files: Iterable[Path], what: str) -> Iterable[Path]:

@@ -66,9 +66,10 @@ class Service:
     threads: int | None = None
     gpu_id: int = -1
 
-    def app(self) -> FastAPI:
+    def app(self, key: str | None = None) -> FastAPI:
         """Load the pipelines.
 
+        key (str | None): See `app.build`; None for that of this process's environment.
         RETURNS (FastAPI): The application of this process.
         RAISES: ValueError J435, J437; what `spacy.load` raises.
         """
@@ -76,7 +77,7 @@ class Service:
             torch.set_num_threads(self.threads)
         if self.gpu_id >= 0:
             spacy.require_gpu(self.gpu_id)
-        key = os.environ.get(KEY)
+        key = os.environ.get(KEY) if key is None else key
         return build(load(self.models), self.limits, key=key, threshold=self.threshold)
 
 
@@ -146,6 +147,8 @@ def _config(app: FastAPI | str, limits: Limits, workers: int = 1) -> uvicorn.Con
         # Whatever stands in X-Forwarded-For is a client's word.
         proxy_headers=False,
         ws="none",
+        # The same, whatever else is installed: Ray brings another along.
+        loop="asyncio",
         timeout_graceful_shutdown=int(limits.seconds) + 1,
         # Loading a pipeline may keep a process from answering.
         timeout_worker_healthcheck=60,

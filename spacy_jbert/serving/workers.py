@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import active_children, get_context
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import spacy
 from spacy.language import Language
@@ -52,6 +52,24 @@ class Annotated(NamedTuple):
     rejected: bytes
 
 
+class Pool(Protocol):
+    """What has workers for one job: processes of this machine, or actors of a cluster."""
+
+    job: Job
+
+    def kinds(self) -> list[str]:
+        """RETURNS (list[str]): What the pipeline annotates."""
+
+    def annotate(
+        self, batches: Iterable[tuple[Tag, list[Entry]]]
+    ) -> Iterator[tuple[Tag, Annotated]]:
+        """YIELDS (tuple): What came of each batch, in their order."""
+
+    def __enter__(self) -> "Pool": ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
+
+
 class Workers:
     """Processes for one job.
 
@@ -72,7 +90,7 @@ class Workers:
         RAISES: What loading it raises.
         """
         with _told_of_death():
-            return self.pool.submit(_kinds, self.job).result()
+            return self.pool.submit(kinds, self.job).result()
 
     def annotate(
         self, batches: Iterable[tuple[Tag, list[Entry]]]
@@ -84,7 +102,7 @@ class Workers:
         running: deque[tuple[Tag, Future[Annotated]]] = deque()
         with _told_of_death():
             for tag, batch in batches:
-                running.append((tag, self.pool.submit(_annotate, self.job, batch)))
+                running.append((tag, self.pool.submit(annotate_batch, self.job, batch)))
                 # Reading is faster: it must not run away.
                 if len(running) > 2 * self.count:
                     first, future = running.popleft()
@@ -131,11 +149,13 @@ def _pipeline(job: Job) -> Language:
     return nlp
 
 
-def _kinds(job: Job) -> list[str]:
+def kinds(job: Job) -> list[str]:
+    """RETURNS (list[str]): What the job's pipeline annotates."""
     return kinds_of(_pipeline(job))
 
 
-def _annotate(job: Job, batch: list[Entry]) -> Annotated:
+def annotate_batch(job: Job, batch: list[Entry]) -> Annotated:
+    """RETURNS (Annotated): What came of a batch, in a process that keeps the pipeline."""
     nlp = _pipeline(job)
     kinds = kinds_of(nlp)
     reasons: dict[int, str] = {

@@ -30,7 +30,7 @@ import typer
 from spacy_jbert.serving.bulk import _batches
 from spacy_jbert.serving.entries import Source
 from spacy_jbert.serving.manifest import Done
-from spacy_jbert.serving.workers import Job, _annotate
+from spacy_jbert.serving.workers import Job, annotate_batch
 
 from .measure import ROOT
 
@@ -43,6 +43,9 @@ def main(
     workers: Annotated[str, typer.Option(help="Numbers of workers")] = "1,2",
     others: Annotated[int, typer.Option(help="Texts in the other field of a record")] = 0,
     documents: Annotated[int, typer.Option(help="Only a worker's work on so many")] = 0,
+    ray: Annotated[
+        bool, typer.Option(help="Workers of a local Ray, whose CPU time and memory aren't counted")
+    ] = False,
 ) -> None:
     if documents:
         print(f"{alone(model, documents):,.0f} documents in a second of CPU time")
@@ -53,7 +56,7 @@ def main(
             documents = generate(source, size * 1_000_000, others)
             for number in map(int, workers.split(",")):
                 out = Path(folder) / f"{size}-{number}"
-                found = measured(source, _model(model, Path(folder)), out, number)
+                found = measured(source, _model(model, Path(folder)), out, number, ray)
                 seconds, cpu, peaks = found
                 print(
                     f"{size} MB, {documents:,} documents, {number} workers: {seconds:,.0f} s, "
@@ -88,9 +91,9 @@ def alone(model: str, documents: int) -> float:
             [entry._replace(fields={"text": entry.fields["text"]}) for entry in batch]
             for _, batch in _batches(Source([source]), Done(), documents)
         ]
-    _annotate(job, batches[0])
+    annotate_batch(job, batches[0])
     began = time.process_time()
-    done = sum(_annotate(job, batch).documents for batch in batches)
+    done = sum(annotate_batch(job, batch).documents for batch in batches)
     return done / (time.process_time() - began)
 
 
@@ -114,13 +117,14 @@ def generate(path: Path, size: int, others: int) -> int:
 
 
 def measured(
-    source: Path, model: str, out: Path, workers: int
+    source: Path, model: str, out: Path, workers: int, ray: bool = False
 ) -> tuple[float, float, dict[str, int]]:
     """RETURNS: Seconds and seconds of CPU time of all processes, the start included, and the highest
     kilobytes of each.
     """
     command = [sys.executable, "-m", "spacy", "jbert", "annotate", str(source)]
     command += ["--model", model, "--out", str(out), "--workers", str(workers)]
+    command += ["--ray", "local"] if ray else []
     began, used = time.perf_counter(), _cpu()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peaks: dict[int, int] = {}

@@ -11,11 +11,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import spacy
 from spacy.language import Language
 from spacy.training import Example
 
-from ..conftest import listener
+from ..conftest import SENTENCES, listener
 
 # Skips what needs the extra `serve`, here and in the modules beside.
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
@@ -126,3 +128,53 @@ def serve(served: Language, tmp_path: Path) -> Iterator[Callable[..., Service]]:
     yield start
     for service in started:
         service.stop()
+
+
+# --- Annotation in bulk
+
+
+@pytest.fixture(scope="module")
+def ruler(tmp_path_factory: pytest.TempPathFactory) -> str:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "GPE", "pattern": "東京"}])  # type: ignore[attr-defined]
+    nlp.add_pipe("sentencizer")
+    folder = tmp_path_factory.mktemp("ruler") / "model"
+    nlp.to_disk(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(
+    tmp_path_factory: pytest.TempPathFactory,
+    checkpoint: Callable[[str], Path],
+    ner_examples: Callable,
+) -> str:
+    """Entities from an encoder: what floats could change."""
+    nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
+    nlp.add_pipe("jbert_transformer", name="transformer")
+    nlp.add_pipe("jbert_ner", name="ner", config={"model": {"tok2vec": listener()}})
+    loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint("bert-fast"))}
+    nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
+    nlp.initialize(lambda: ner_examples(nlp))
+    output = nlp.get_pipe("ner").model.get_ref("output_layer")  # type: ignore[attr-defined]
+    output.set_param(
+        "W", np.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f")
+    )
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    nlp.to_disk(folder)
+    return str(folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def records(path: Path, count: int) -> Path:
+    """Records in a stream with broken ones."""
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(count):
+            text = SENTENCES[i % len(SENTENCES)] * (1 + i % 3)
+            file.write(json.dumps({"n": i, "text": text}, ensure_ascii=False) + "\n")
+            if i % 50 == 7:
+                file.write("{\n")
+    return path

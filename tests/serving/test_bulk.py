@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import spacy
 from spacy.language import Language
@@ -24,7 +23,7 @@ from spacy_jbert.serving.bulk import annotate
 from spacy_jbert.serving.entries import Entry, find_inputs
 from spacy_jbert.serving.workers import Job
 
-from ..conftest import SENTENCES, listener
+from .conftest import files, records
 
 
 @Language.component("fails_at_bad", assigns=["doc.ents"])
@@ -32,31 +31,6 @@ def fails_at_bad(doc: Doc) -> Doc:
     if "bad" in doc.text:
         raise RuntimeError("this text can't be had")
     return doc
-
-
-@pytest.fixture(scope="module")
-def ruler(tmp_path_factory: pytest.TempPathFactory) -> str:
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("entity_ruler").add_patterns([{"label": "GPE", "pattern": "東京"}])  # type: ignore[attr-defined]
-    nlp.add_pipe("sentencizer")
-    folder = tmp_path_factory.mktemp("ruler") / "model"
-    nlp.to_disk(folder)
-    return str(folder)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def records(path: Path, count: int) -> Path:
-    """Records in a stream with broken ones."""
-    with path.open("w", encoding="utf-8") as file:
-        for i in range(count):
-            text = SENTENCES[i % len(SENTENCES)] * (1 + i % 3)
-            file.write(json.dumps({"n": i, "text": text}, ensure_ascii=False) + "\n")
-            if i % 50 == 7:
-                file.write("{\n")
-    return path
 
 
 # --- One batch, in this process -----------------------------------------------------------------
@@ -76,7 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[dict], list
         nlp: Language, entries: list[Entry], of: Job | None = None
     ) -> tuple[list[dict], list[dict]]:
         monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
-        done = workers._annotate(of or job(), entries)
+        done = workers.annotate_batch(of or job(), entries)
         lines = done.part.splitlines() if isinstance(done.part, bytes) else []
         assert done.documents == len(lines)
         return list(map(json.loads, lines)), list(map(json.loads, done.rejected.splitlines()))
@@ -131,7 +105,7 @@ def test_the_record_of_a_doc_is_not_replaced_either(run: Callable, ruler: str) -
 def test_half_a_character_in_another_field(ruler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nlp = spacy.load(ruler)
     monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
-    done = workers._annotate(job("spacy"), [Entry("b", 1, {"text": "東京", "n": ["\ud83d"]})])
+    done = workers.annotate_batch(job("spacy"), [Entry("b", 1, {"text": "東京", "n": ["\ud83d"]})])
     assert isinstance(done.part, bytes)
     (doc,) = DocBin().from_bytes(done.part).get_docs(nlp.vocab)
     assert doc.user_data["record"] == {"text": "東京", "n": ("\\ud83d",)}
@@ -146,7 +120,7 @@ def test_docs_keep_what_they_had_and_their_record(
     doc.cats = {"a": 1.0}
     doc.set_ents([doc.char_span(5, 6, "PERSON")])
     entries = [Entry("a.spacy", 1, {}, doc.to_bytes()), Entry("b", 1, {"n": 3, "text": "東京"})]
-    done = workers._annotate(job("spacy"), entries)
+    done = workers.annotate_batch(job("spacy"), entries)
     assert isinstance(done.part, bytes)
     one, two = DocBin().from_bytes(done.part).get_docs(nlp.vocab)
     assert [(ent.text, ent.label_) for ent in one.ents] == [("東京", "GPE"), ("人", "PERSON")]
@@ -157,9 +131,9 @@ def test_docs_keep_what_they_had_and_their_record(
 def test_the_vocabulary_does_not_grow(ruler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nlp = spacy.load(ruler)
     monkeypatch.setattr(workers, "_pipeline", lambda job: nlp)
-    workers._annotate(job(), batch(*(f"w{i}" for i in range(100))))
+    workers.annotate_batch(job(), batch(*(f"w{i}" for i in range(100))))
     before = set(nlp.vocab.strings)
-    workers._annotate(job(), batch(*(f"v{i}" for i in range(100))))
+    workers.annotate_batch(job(), batch(*(f"v{i}" for i in range(100))))
     assert set(nlp.vocab.strings) == before
 
 
@@ -211,28 +185,6 @@ def test_a_run_ends_goes_on_and_refuses_others(tmp_path: Path, ruler: str) -> No
         file.write("\n")
     with pytest.raises(ValueError, match=r"J455.*inputs"):
         annotate([source], model=ruler, out=out, shard_size=25, format="parquet")
-
-
-@pytest.fixture(scope="module")
-def model(
-    tmp_path_factory: pytest.TempPathFactory,
-    checkpoint: Callable[[str], Path],
-    ner_examples: Callable,
-) -> str:
-    """Entities from an encoder: what floats could change."""
-    nlp = spacy.blank("ja", config={"nlp": {"tokenizer": {"split_mode": "A"}}})
-    nlp.add_pipe("jbert_transformer", name="transformer")
-    nlp.add_pipe("jbert_ner", name="ner", config={"model": {"tok2vec": listener()}})
-    loader = {"@misc": "spacy-jbert.HFEncoder.v1", "name": str(checkpoint("bert-fast"))}
-    nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
-    nlp.initialize(lambda: ner_examples(nlp))
-    output = nlp.get_pipe("ner").model.get_ref("output_layer")  # type: ignore[attr-defined]
-    output.set_param(
-        "W", np.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f")
-    )
-    folder = tmp_path_factory.mktemp("encoder") / "model"
-    nlp.to_disk(folder)
-    return str(folder)
 
 
 def test_a_folder_of_shards_is_read_back(ruler: str, tmp_path: Path) -> None:
