@@ -22,8 +22,9 @@ from spacy.language import Language
 from spacy.training.loggers import console_logger
 
 from .errors import Errors, Warnings
-from .evaluation.facts import RECORD, versions
+from .evaluation.facts import RECORD
 from .storage import replacing
+from .versions import versions
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,6 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,13 +15,14 @@ from thinc.api import CupyOps, Model, get_current_ops
 from ..encoder.windows import WordpieceEncoder
 from ..errors import Warnings
 from ..models.shim import EncoderShim, encoder_parts
+from ..versions import versions
 from .temperature import temperature
 
 logger = logging.getLogger(__name__)
 
 RECORD = "run.json"
 """What `spacy-jbert.RecordLogger.v1` writes beside a pipeline."""
-PACKAGES = ("spacy-jbert", "spacy", "thinc", "torch", "transformers", "sudachidict-core")
+_PACKAGES = ("spacy-jbert", "spacy", "thinc", "torch", "transformers", "sudachidict-core")
 
 
 def facts(nlp: Language) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def facts(nlp: Language) -> dict[str, Any]:
         "encoders": encoders,
         "parameters": sum(_parameters(pipe) for _, pipe in nlp.pipeline),
         "bytes": _size(nlp.path) if nlp.path else None,
-        "versions": versions(),
+        "versions": versions(_PACKAGES),
         "machine": machine(),
         "config": nlp.config.to_str(),
     }
@@ -95,17 +94,6 @@ def _size(folder: Path) -> int | None:
     if not folder.is_dir():
         return None
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """RETURNS (dict[str, str]): Of Python and packages, as far as they are here."""
-    found = {"Python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def machine() -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from spacy.util import get_package_path, is_package
 
 from ..errors import Errors
-from ..evaluation.facts import versions
 from ..pretraining.once import fingerprint, hashes
+from ..versions import versions
 
 _LIBRARIES = [
     "spacy-jbert",
