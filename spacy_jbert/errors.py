@@ -700,15 +700,16 @@ class Errors(metaclass=_WithCodes):
     )
     J464 = "There is no head that can be imported: {reason}"
     J489 = (
-        "The Ray cluster at '{address}' can't be reached: {reason} Give the address that ray start "
-        "printed, auto on a node of the cluster, or local for this machine alone."
+        "The Ray cluster at '{address}' can't be reached: {reason}. Give the address that ray "
+        "start printed, auto on a node of the cluster, or local for this machine alone. A "
+        "cluster with a token wants the same here, in RAY_AUTH_TOKEN or where Ray keeps it."
     )
     J490 = (
         "The node {node} would annotate otherwise: it has {others}. Give all nodes the same "
         "pipeline and the same versions."
     )
     J491 = "The application for Ray Serve can't be made of this: {reasons}. See docs/serving.md."
-    J492 = "A node of the Ray cluster can't begin: {reason} Install spacy-jbert on all nodes."
+    J492 = "A node of the Ray cluster can't begin: {reason}. Install spacy-jbert on all nodes."
     # --- J46x: many trainings, and what to annotate -----------------------------------------------
     J465 = "Another process is at work in this folder. Wait for it, or give another --out."
     J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."

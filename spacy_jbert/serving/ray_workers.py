@@ -123,7 +123,7 @@ class RayWorkers:
             raise error.cause or error from None
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
             if getattr(error, "actor_init_failed", False):
-                reason = str(error).strip().splitlines()[-1].strip()
+                reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
                 raise ValueError(Errors.J492.format(reason=reason)) from None
             raise ChildProcessError(Errors.J457) from None
 
@@ -187,7 +187,7 @@ def _connect(ray: Any, address: str, cores: int) -> None:
             _knock(address)
             ray.init(log_to_driver=False, logging_level=logging.WARNING, **settings)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0].rstrip(".")
             raise ValueError(Errors.J489.format(address=address, reason=reason)) from None
 
 
