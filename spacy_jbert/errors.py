@@ -702,7 +702,7 @@ class Errors(metaclass=_WithCodes):
     J489 = (
         "The Ray cluster at '{address}' can't be reached: {reason}. Give the address that ray "
         "start printed, auto on a node of the cluster, or local for this machine alone. A "
-        "cluster with a token wants the same here, in RAY_AUTH_TOKEN or where Ray keeps it."
+        "cluster with a token wants the same token here, and RAY_AUTH_MODE=token beside it."
     )
     J490 = (
         "The node {node} would annotate otherwise: it has {others}. Give all nodes the same "
@@ -710,6 +710,11 @@ class Errors(metaclass=_WithCodes):
     )
     J491 = "The application for Ray Serve can't be made of this: {reasons}. See docs/serving.md."
     J492 = "A node of the Ray cluster can't begin: {reason}. Install spacy-jbert on all nodes."
+    J493 = (
+        "The service on Ray Serve would ask for no key: {variable} isn't in the environment of the "
+        "process that makes it. With a config file that is runtime_env, env_vars of the "
+        "application. Or say without_key: true, if whoever reaches it may use it."
+    )
     # --- J46x: many trainings, and what to annotate -----------------------------------------------
     J465 = "Another process is at work in this folder. Wait for it, or give another --out."
     J466 = "Here are no finished runs. Give the --out folder of jbert seeds or jbert crossval."
@@ -1173,8 +1178,8 @@ class Warnings(metaclass=_WithCodes):
         "there."
     )
     JW453 = (
-        "In {seconds:.0f} seconds Ray has started no worker. What is free in the cluster: {free}. "
-        "It goes on waiting."
+        "In {seconds:.0f} seconds Ray has started no worker. Each takes {wanted}; free in the "
+        "cluster: {free}. It goes on waiting."
     )
     # --- JW46x: many trainings, and what to annotate ----------------------------------------------
     JW465 = (

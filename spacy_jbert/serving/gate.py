@@ -72,7 +72,7 @@ class Gate:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
-                message["headers"] = [*message["headers"], *_headers(scope["path"], seen["id"])]
+                message["headers"] = [*message["headers"], *_headers(_path(scope), seen["id"])]
             await send(message)
 
         try:
@@ -85,7 +85,7 @@ class Gate:
     ) -> None:
         seen = scope["jbert"]
         try:
-            self._check_key(scope["path"], headers)
+            self._check_key(_path(scope), headers)
             if scope["method"] in ("GET", "HEAD"):
                 await self.app(scope, receive, send)
                 return
@@ -157,6 +157,12 @@ class Gate:
 
 class _Gone(Exception):
     """The client hung up before it had said what it wants."""
+
+
+def _path(scope: Scope) -> str:
+    """RETURNS (str): An address without what a server or proxy mounts the service under."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

@@ -1,6 +1,12 @@
 """What one service may be asked for, and how much it takes at once."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+# Checked where pydantic reads them, from a file of Ray Serve's.
+_Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -17,11 +23,11 @@ class Limits:
     seconds (float): From the request to its answer (504), and for its body to arrive (408).
     """
 
-    batch_size: int = 32
-    batch_wait: float = 0.002
-    queue: int = 1024
-    requests: int = 256
-    body: int = 1_000_000
-    text: int = 20_000
-    texts: int = 256
-    seconds: float = 30.0
+    batch_size: _Count = 32
+    batch_wait: Annotated[float, Field(ge=0)] = 0.002
+    queue: _Count = 1024
+    requests: _Count = 256
+    body: _Count = 1_000_000
+    text: _Count = 20_000
+    texts: _Count = 256
+    seconds: Annotated[float, Field(gt=0)] = 30.0

@@ -7,10 +7,10 @@ What `jbert serve` has is all there, batches of texts too; they form in each rep
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from ray import serve
 from ray.serve import Application
@@ -29,13 +29,15 @@ class Arguments:
         one otherwise.
     limits (Limits): What each replica may be asked for.
     threshold, threads, gpu: See `Service`; `gpu` for replicas on GPUs, each with one of its own.
+    without_key (bool): Whoever reaches the service may use it.
     """
 
-    models: list[str] | str
+    models: Annotated[list[str], Field(min_length=1)] | str
     limits: Limits = Limits()
-    threshold: float = 0.5
-    threads: int = 1
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    threads: Annotated[int, Field(ge=1)] = 1
     gpu: bool = False
+    without_key: bool = False
 
 
 def build(arguments: Mapping[str, Any]) -> Application:
@@ -44,7 +46,7 @@ def build(arguments: Mapping[str, Any]) -> Application:
     arguments (Mapping[str, Any]): See `Arguments`.
     RETURNS (Application): Of one deployment, `jbert`. How many replicas it has, and what makes them
         more and fewer, are its settings in Ray Serve's config.
-    RAISES: ValueError J491 for arguments that it hasn't.
+    RAISES: ValueError J491 for arguments that it can't have, J493 if there is no key.
     """
     try:
         given = TypeAdapter(Arguments).validate_python(dict(arguments))
@@ -53,8 +55,11 @@ def build(arguments: Mapping[str, Any]) -> Application:
         raise ValueError(Errors.J491.format(reasons=reasons)) from None
     models = [given.models] if isinstance(given.models, str) else given.models
     service = Service(models, given.limits, given.threshold, given.threads, 0 if given.gpu else -1)
-    # Replicas don't have this process's environment: without this they would ask for no key.
+    # Of this process: replicas have another environment, and so has a shell from which a config
+    # file is sent to a cluster. Without a word they would ask for no key.
     key = os.environ.get(KEY)
+    if key is None and not given.without_key:
+        raise ValueError(Errors.J493.format(variable=KEY))
 
     def app() -> FastAPI:
         return service.app(key)

@@ -41,25 +41,31 @@ class RayWorkers:
         has.
     address (str): Of the cluster: `auto`, HOST:PORT, ray://HOST:PORT, or `local`.
     made_by (dict[str, Any]): The `provenance` here; the nodes' must be the same.
-    RAISES: ImportError J469 without Ray, ValueError J489 if the cluster can't be reached.
+    RAISES: ImportError J469 without Ray, ValueError J489 if the cluster can't be reached, or this
+        process is connected to another.
     """
 
     def __init__(self, job: Job, count: int, address: str, made_by: dict[str, Any]) -> None:
         if Path(job.model).exists():
-            job = job._replace(model=str(Path(job.model).resolve()))
+            job = job._replace(model=str(Path(job.model).absolute()))
         self.job, self.count = job, count
         self.ray = _ray()
         self._owned = not self.ray.is_initialized()
         if self._owned:
             _connect(self.ray, address, job.threads * count)
+        elif address not in ("auto", connected := self.ray.get_runtime_context().gcs_address):
+            reason = f"this process is connected to {connected} already"
+            raise ValueError(Errors.J489.format(address=address, reason=reason))
         # On a GPU of its own, which it knows by the number 0.
-        resources: dict[str, Any] = {"num_cpus": job.threads}
-        if job.gpu_id >= 0:
-            resources["num_gpus"] = 1
-            job = job._replace(gpu_id=0)
-        actor = self.ray.remote(max_restarts=_RESTARTS, max_task_retries=_RESTARTS, **resources)(
-            _Actor
-        )
+        n_gpus = int(job.gpu_id >= 0)
+        job = job._replace(gpu_id=n_gpus - 1)
+        self._wanted = {"CPU": job.threads, "GPU": n_gpus}
+        actor = self.ray.remote(
+            num_cpus=job.threads,
+            num_gpus=n_gpus,
+            max_restarts=_RESTARTS,
+            max_task_retries=_RESTARTS,
+        )(_Actor)
         self.actors = [actor.remote(job, made_by) for _ in range(count)]
         # What hasn't been answered, by whom. An actor that hasn't begun gets no batch: the cluster
         # may have no room for it.
@@ -106,7 +112,12 @@ class RayWorkers:
         waiting = [*self._busy, *self._beginning]
         done, _ = self.ray.wait(waiting, num_returns=1, timeout=_PATIENCE)
         if not done and not self._busy and self._kinds is None:
-            logger.warning(Warnings.JW453.format(seconds=_PATIENCE, free=self._resources()))
+            there = self.ray.available_resources()
+            wanted, free = (
+                ", ".join(f"{of.get(name, 0):g} {name}" for name in self._wanted)
+                for of in (self._wanted, there)
+            )
+            logger.warning(Warnings.JW453.format(seconds=_PATIENCE, wanted=wanted, free=free))
         for result in done:
             if result in self._beginning:
                 self._kinds = self._get(result)
@@ -127,17 +138,16 @@ class RayWorkers:
                 raise ValueError(Errors.J492.format(reason=reason)) from None
             raise ChildProcessError(Errors.J457) from None
 
-    def _resources(self) -> str:
-        return ", ".join(f"{n:g} {name}" for name, n in self.ray.available_resources().items())
-
     def __enter__(self) -> "RayWorkers":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self._owned:
+            # The actors end with it.
+            self.ray.shutdown()
+            return
         for actor in self.actors:
             self.ray.kill(actor)
-        if self._owned:
-            self.ray.shutdown()
 
 
 class _Actor:
@@ -195,7 +205,7 @@ def _knock(address: str) -> None:
     """Ray goes on trying for minutes where nobody listens. RAISES: OSError."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 @contextmanager
@@ -205,7 +215,8 @@ def _own_handlers() -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is not before:
+        # None: it isn't one of Python's.
+        if signal.getsignal(signal.SIGTERM) is not before and before is not None:
             signal.signal(signal.SIGTERM, before)
 
 

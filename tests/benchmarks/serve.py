@@ -30,7 +30,7 @@ def run(settings: Settings) -> Iterator[Row]:
     ports: Any = spawning.Queue()
     service = spawning.Process(target=_serve, args=(encoder, ports), daemon=True)
     service.start()
-    ours, stock = ports.get()
+    ours, stock = ports.get(timeout=600)
     try:
         for clients in CLIENTS:
             measured: list[tuple[tuple[float, ...], tuple[float, ...]]] = []

@@ -175,15 +175,17 @@ def test_limits(client: Callable[..., TestClient]) -> None:
 
 
 def test_a_full_queue_and_too_many_requests(client: Callable[..., TestClient]) -> None:
-    tight = client(Limits(batch_size=1, queue=2, requests=4))
+    # A queue that all of them fit into: only the number of requests is too great.
+    few = client(Limits(batch_size=1, requests=4))
+    tight = client(Limits(batch_size=1, queue=2))
 
     def post(_: int) -> Any:
-        return tight.post("/v1/rules/analyze", json={"text": "遅い"})
+        return few.post("/v1/rules/analyze", json={"text": "遅い"})
 
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(post, range(8)))
     refused = {answer.status_code: answer for answer in answers}
-    assert refused.keys() == {200, 429, 503} or refused.keys() == {200, 503}
+    assert refused.keys() == {200, 503}
     assert code(refused[503], 503) == "J446"
     assert refused[503].headers["retry-after"].isdigit()
 
@@ -197,6 +199,7 @@ def test_a_full_queue_and_too_many_requests(client: Callable[..., TestClient]) -
     assert int(answers[1].headers["retry-after"]) > 0
     # All is well again.
     assert post(0).status_code == 200
+    assert post_two(0).status_code == 200
 
 
 def test_time(client: Callable[..., TestClient]) -> None:
@@ -248,6 +251,19 @@ def test_the_key(client: Callable[..., TestClient]) -> None:
     assert locked.get("/models", headers={"X-API-Key": good}).status_code == 200
     for address in ("/", "/health", "/ready", "/docs", "/openapi.json", "/page/page.js"):
         assert locked.get(address).status_code == 200, address
+
+
+def test_the_key_under_a_prefix(client: Callable[..., TestClient]) -> None:
+    """As Ray Serve and reverse proxies mount a service."""
+    locked = TestClient(client(key="secret").app, root_path="/topics")
+    for address in ("/", "/health", "/docs", "/openapi.json", "/page/page.js"):
+        assert locked.get("/topics" + address).status_code == 200, address
+    docs = locked.get("/topics/docs").headers["Content-Security-Policy"]
+    page = locked.get("/topics/").headers["Content-Security-Policy"]
+    assert "unsafe-inline" in docs
+    assert "unsafe-inline" not in page
+    for address in ("/topics/models", "/topics/metrics", "/models", "/topicshealth"):
+        assert code(locked.get(address), 401) == "J448"
 
 
 @pytest.mark.parametrize("key", ["", " a", "a\n", "鍵"])

@@ -18,6 +18,7 @@ import pytest
 from spacy.language import Language
 
 from spacy_jbert.serving import ray_workers
+from spacy_jbert.serving.app import KEY
 from spacy_jbert.serving.bulk import annotate
 from spacy_jbert.serving.entries import Entry
 from spacy_jbert.serving.provenance import provenance
@@ -68,7 +69,7 @@ def test_the_bytes_are_those_of_processes(
     assert files(tmp_path / "there") == files(tmp_path / "here")
 
 
-def test_an_actor_that_dies_is_started_again_and_one_that_always_dies_ends_the_run(
+def test_an_actor_that_dies_is_started_again_and_one_that_is_gone_ends_the_run(
     cluster: str, ruler: str
 ) -> None:
     wanted: list[tuple[int, Annotated]] = [
@@ -99,7 +100,7 @@ def test_more_actors_than_there_is_room_for(
     with RayWorkers(job(ruler, threads=5), 1, cluster, provenance(ruler)) as pool:
         pool._wait()
     assert "[JW453]" in caplog.text
-    assert "2 CPU" in caplog.text
+    assert "Each takes 5 CPU, 0 GPU; free in the cluster: 2 CPU, 0 GPU" in caplog.text
 
 
 def test_a_node_that_would_annotate_otherwise(cluster: str, ruler: str) -> None:
@@ -138,7 +139,15 @@ def test_what_the_pipeline_raises_and_a_cluster_that_is_not_there(
         annotate([source], model=ruler, out=tmp_path / "a", ray="127.0.0.1:1")
     with pytest.raises(ValueError, match=r"\[J489\]"):
         annotate([source], model=ruler, out=tmp_path / "a", ray="ray://127.0.0.1:1")
-    assert not (tmp_path / "a" / "manifest.jsonl").exists()
+    ray.init(address=cluster, log_to_driver=False)
+    try:
+        with pytest.raises(ValueError, match=r"\[J489\].*connected to .* already"):
+            annotate([source], model=ruler, out=tmp_path / "a", ray="local")
+        assert not (tmp_path / "a" / "manifest.jsonl").exists()
+        assert annotate([source], model=ruler, out=tmp_path / "b", ray="auto").documents == 3
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
     (Path(ruler) / "config.cfg").rename(tmp_path / "config.cfg")
     try:
         with pytest.raises(OSError, match=r"\[E053\]"):
@@ -173,13 +182,24 @@ def test_stopped_and_gone_on_with_without_ray(tmp_path: Path, ruler: str) -> Non
 # --- The service --------------------------------------------------------------------------------
 
 
-def test_arguments_of_the_application(served: Language, tmp_path: Path) -> None:
+def test_arguments_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
     from spacy_jbert.serving.ray_app import build
 
+    monkeypatch.delenv(KEY, raising=False)
+    with pytest.raises(ValueError, match=r"\[J493\]"):
+        build({"models": "m"})
+    build({"models": "m", "without_key": True})
+    monkeypatch.setenv(KEY, "secret")
+    build({"models": "m"})
     for given, message in (
         ({}, "models: "),
         ({"models": "m", "replicas": 2}, "replicas: "),
+        ({"models": []}, "models"),
         ({"models": "m", "limits": {"batch": 1}}, "limits"),
+        ({"models": "m", "limits": {"requests": 0}}, "limits.requests: "),
+        ({"models": "m", "limits": {"seconds": 0}}, "limits.seconds: "),
+        ({"models": "m", "threshold": 5}, "threshold: "),
+        ({"models": "m", "threads": 0}, "threads: "),
         ({"models": "m", "threads": "many"}, "threads: "),
     ):
         with pytest.raises(ValueError, match=rf"\[J491\].*{message}"):
@@ -187,14 +207,19 @@ def test_arguments_of_the_application(served: Language, tmp_path: Path) -> None:
 
 
 class OnRay:
-    """`serve run` with a config of two replicas."""
+    """`serve run` with a config of two replicas, on a cluster that is there: it hasn't the
+    environment of this process.
+    """
 
-    def __init__(self, folder: Path, port: int, key: str) -> None:
+    def __init__(self, cluster: str, folder: Path, port: int, key: str) -> None:
         config = {
             "http_options": {"host": "127.0.0.1", "port": port},
+            "proxy_location": "HeadOnly",
             "applications": [
                 {
                     "name": "jbert",
+                    "route_prefix": "/topics",
+                    "runtime_env": {"env_vars": {KEY: key}},
                     "import_path": "spacy_jbert.serving.ray_app:build",
                     "args": {"models": [str(folder)], "limits": {"text": 100}},
                     "deployments": [{"name": "jbert", "num_replicas": 2}],
@@ -203,7 +228,7 @@ class OnRay:
         }
         # JSON is YAML.
         (folder.parent / "service.yaml").write_text(json.dumps(config))
-        self.port, self.key = port, key
+        self.address, self.key = f"http://127.0.0.1:{port}/topics", key
         self.log = folder.parent / "serve.txt"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -214,16 +239,12 @@ class OnRay:
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Not the cluster of another test.
-                env=os.environ
-                | {"SPACY_JBERT_API_KEY": key, "RAY_ADDRESS": "local"}
-                | {"RAY_USAGE_STATS_ENABLED": "0"},
-                start_new_session=True,
+                env=os.environ | {"RAY_ADDRESS": cluster, "RAY_USAGE_STATS_ENABLED": "0"},
             )
 
     def ask(self, body: Any, key: str | None = None) -> tuple[int, Any]:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/v1/tiny/analyze",
+            f"{self.address}/v1/tiny/analyze",
             json.dumps(body).encode(),
             {"Content-Type": "application/json", "X-API-Key": key or self.key},
         )
@@ -256,17 +277,19 @@ class OnRay:
                 environment = (folder / "environ").read_bytes()
             except OSError:
                 continue
-            if named and f"SPACY_JBERT_API_KEY={self.key}".encode() in environment:
+            if named and f"{KEY}={self.key}".encode() in environment:
                 found.append(int(folder.name))
         return found
 
 
 @pytest.mark.slow
-def test_two_replicas_answer_each_text_and_one_may_die(served: Language, tmp_path: Path) -> None:
+def test_two_replicas_answer_each_text_and_one_may_die(
+    cluster: str, served: Language, tmp_path: Path
+) -> None:
     served.to_disk(tmp_path / "tiny")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    service = OnRay(tmp_path / "tiny", port, f"key-{os.getpid()}-{port}")
+    service = OnRay(cluster, tmp_path / "tiny", port, f"key-{os.getpid()}-{port}")
 
     def visit(number: int) -> int:
         text = f"京都から来た客{number}です。"
@@ -282,6 +305,9 @@ def test_two_replicas_answer_each_text_and_one_may_die(served: Language, tmp_pat
             assert sum(clients.map(visit, range(200))) == 200
         status, found = service.ask({"text": "あ"}, key="another")
         assert (status, found["error"]["code"]) == (401, "J448")
+        for open_to_all in ("/", "/docs", "/health", "/ready"):
+            with urllib.request.urlopen(service.address + open_to_all, timeout=60) as answer:
+                assert answer.status == 200
         status, found = service.ask({"text": "あ" * 101})
         assert (status, found["error"]["code"]) == (422, "J442")
         first, *_ = replicas = service.replicas()
@@ -295,7 +321,4 @@ def test_two_replicas_answer_each_text_and_one_may_die(served: Language, tmp_pat
         assert sum(map(visit, range(200, 240))) == 40
     finally:
         service.process.send_signal(signal.SIGINT)
-        try:
-            service.process.wait(60)
-        finally:
-            os.killpg(service.process.pid, signal.SIGKILL)
+        service.process.wait(120)
