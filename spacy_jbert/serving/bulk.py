@@ -17,6 +17,7 @@ from ..errors import DataError, Errors
 from .entries import Entry, InputFormat, Source, estimated_count, find_inputs, identity
 from .manifest import Done, Manifest, alone_in, is_begun, require_own
 from .provenance import provenance
+from .ray_workers import RayWorkers
 from .shards import Columns, OutputFormat, size_and_hash, writing
 from .workers import Job, Pool, Workers, check_names, questions_in
 
@@ -74,8 +75,8 @@ def annotate(
     questions (tuple[str, ...]): What is asked of every text, of a pipeline with `jbert_qa`.
     question_field (str | None): The field with the question, or questions, of a record.
     RETURNS (Done): What there is now.
-    RAISES: ValueError J438, J450 to J461, J489 to J492, J525 and DataError J2xx; ChildProcessError
-        J457; ImportError J469.
+    RAISES: ValueError J438, J450 to J461, J489, J490, J492, J525 and DataError J2xx;
+        ChildProcessError J457; ImportError J469.
     """
     for question in questions:
         if not question.strip():
@@ -107,7 +108,10 @@ def annotate(
         }
         asked = (questions, question_field)
         job = Job(model, format, text_field, prefix, threads, gpu_id, *asked)
-        with _pool(job, workers, ray, made_by) as pool:
+        chosen: Pool = (
+            Workers(job, workers) if ray is None else RayWorkers(job, workers, ray, made_by)
+        )
+        with chosen as pool:
             if any(asked) and "answers" not in pool.kinds():
                 raise ValueError(Errors.J438)
             if not is_begun(out):
@@ -119,14 +123,6 @@ def annotate(
     if done.entries and not done.documents:
         raise ValueError(Errors.J461.format(count=done.entries, path=out / REJECTED))
     return done
-
-
-def _pool(job: Job, workers: int, ray: str | None, made_by: dict[str, Any]) -> Pool:
-    if ray is None:
-        return Workers(job, workers)
-    from .ray_workers import RayWorkers
-
-    return RayWorkers(job, workers, ray, made_by)
 
 
 def _run(source: Source, manifest: Manifest, pool: Pool, shard_size: int) -> None:
