@@ -76,7 +76,6 @@ def test_the_config_for_gpus_is_that_for_entities_with_larger_steps() -> None:
     ours, gpu = (load_config(CONFIGS / f"{name}.cfg") for name in ("ner", "gpu"))
     changed = {
         "nlp.batch_size",
-        "components.transformer.model.max_batch_pieces",
         "components.transformer.model.precision",
         "training.max_steps",
         "training.eval_frequency",

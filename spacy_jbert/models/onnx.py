@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from thinc.api import Model, Optimizer
 from thinc.types import Floats2d, Ragged
@@ -25,7 +25,7 @@ def build_onnx_transformer(
     words: str = "auto",
     window: int | None = None,
     overlap: int | None = None,
-    max_batch_pieces: int = 4096,
+    max_batch_pieces: int | Literal["auto"] = "auto",
     threads: int | None = None,
 ) -> TransformerModel:
     """`spacy-jbert.OnnxTransformer.v1`: what `python -m spacy jbert export --backend onnx` puts in
@@ -46,7 +46,7 @@ def build_tok2vec_onnx_transformer(
     words: str = "auto",
     window: int | None = None,
     overlap: int | None = None,
-    max_batch_pieces: int = 4096,
+    max_batch_pieces: int | Literal["auto"] = "auto",
     threads: int | None = None,
     pooling: str | Model[Ragged, Floats2d] = "mean",
     grad_factor: float = 1.0,

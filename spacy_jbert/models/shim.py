@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import srsly
@@ -23,6 +23,7 @@ from thinc.util import get_torch_default_device
 from torch.utils.checkpoint import checkpoint
 
 from ..encoder.checkpoint import Encoder
+from ..encoder.memory import gpu_memory, most_pieces
 from ..errors import Errors, Warnings
 from ..wordpieces.segmentation import WORDS, Segmenter, make_segmenter
 
@@ -153,6 +154,14 @@ class EncoderShim(Shim):
             strings[list(vocabulary.values())] = list(vocabulary)
             self._strings = strings
         return self._strings
+
+    def budget(self, setting: int | Literal["auto"]) -> int:
+        """RETURNS (int): How many wordpieces, padding included, the encoder is given at once."""
+        if setting != "auto":
+            return setting
+        encoder = self.require_encoder()
+        memory = gpu_memory(encoder.device)
+        return most_pieces(encoder.depth, encoder.width, self.precision, memory)
 
     def prefix_ids(self, prefix: str) -> list[int]:
         """RETURNS (list[int]): The wordpieces of what stands before a text. The space between the

@@ -2,7 +2,7 @@
 and that it ends there."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ def build_span_qa(
     train_window: int | None = None,
     max_question: int = 64,
     max_answer: int = 40,
-    max_batch_pieces: int = 4096,
+    max_batch_pieces: int | Literal["auto"] = "auto",
     device: str = "auto",
     precision: str = "fp32",
     storage: str = "fp32",
@@ -67,7 +67,7 @@ def build_span_qa(
         ("train_window", train_window, 1),
         ("max_question", max_question, 1),
         ("max_answer", max_answer, 1),
-        ("max_batch_pieces", max_batch_pieces, 1),
+        ("max_batch_pieces", None if max_batch_pieces == "auto" else max_batch_pieces, 1),
     ):
         check_range(name, number, least, None)
     shim = make_shim(
@@ -141,7 +141,8 @@ def forward(
 
     RETURNS: Rows of all windows, one after the other. *Shape:* `(n_pieces, width)`.
     """
-    shim, budget = cast(EncoderShim, model.shims[0]), model.attrs["max_batch_pieces"]
+    shim = cast(EncoderShim, model.shims[0])
+    budget = shim.budget(model.attrs["max_batch_pieces"])
     encoder = shim.require_encoder()
     lengths = np.array([len(window.ids) for window in windows], dtype=np.int64)
     begins = np.cumsum(lengths) - lengths

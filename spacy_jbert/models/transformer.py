@@ -7,7 +7,7 @@ length-sorted batches of windows and puts the vectors back into document order. 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def build_transformer(
     words: str = "auto",
     window: int | None = None,
     overlap: int | None = None,
-    max_batch_pieces: int = 4096,
+    max_batch_pieces: int | Literal["auto"] = "auto",
     device: str = "auto",
     precision: str = "fp32",
     storage: str = "fp32",
@@ -75,10 +75,11 @@ def build_transformer(
         encoder's own limit.
     overlap (int | None): How many wordpieces neighbouring windows of a long document share, where
         the first can't end with a sentence; None for 32, less where windows are short.
-    max_batch_pieces (int): The most wordpieces, padding included, that the encoder sees at once. In
-        training, what a batch has beyond this is computed twice instead of being kept for the
-        backward pass: what the encoder needs is bounded, and only the vectors themselves grow with
-        the documents.
+    max_batch_pieces (int | Literal["auto"]): The most wordpieces, padding included, that the
+        encoder sees at once. In training, what a batch has beyond this is computed twice instead of
+        being kept for the backward pass: what the encoder needs is bounded, and only the vectors
+        themselves grow with the documents. "auto": 4,096 on a CPU; on a GPU up to 32,768, as long
+        as training keeps half of its memory at most.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even
         where spaCy has no CuPy.
     precision (str): Of the arithmetic: "fp32", or autocast to "bf16" or (for GPUs that lack bf16;
@@ -112,7 +113,7 @@ def build_transformer(
     for name, number, least in (
         ("window", window, 1),
         ("overlap", overlap, 0),
-        ("max_batch_pieces", max_batch_pieces, 1),
+        ("max_batch_pieces", None if max_batch_pieces == "auto" else max_batch_pieces, 1),
         ("train_windows", train_windows, 1),
         ("predict_windows", predict_windows, 1),
     ):
@@ -153,7 +154,7 @@ def build_tok2vec_transformer(
     words: str = "auto",
     window: int | None = None,
     overlap: int | None = None,
-    max_batch_pieces: int = 4096,
+    max_batch_pieces: int | Literal["auto"] = "auto",
     device: str = "auto",
     precision: str = "fp32",
     storage: str = "fp32",
@@ -295,7 +296,7 @@ def launch(model: TransformerModel, docs: Sequence[Doc], is_train: bool = False)
     hidden, graph = _run(
         shim,
         layout,
-        budget=model.attrs["max_batch_pieces"],
+        budget=shim.budget(model.attrs["max_batch_pieces"]),
         learn=is_train and shim.learns(),
     )
     return Launched(model, docs, is_train, layout, align_docs(docs, pieces), partial, hidden, graph)

@@ -357,7 +357,7 @@ class JBertTransformer(Transformer):
                     Errors.J084.format(
                         length=len(doc.text),
                         reason=str(error).partition("\n")[0] or type(error).__name__,
-                        budget=self.model.attrs["max_batch_pieces"],
+                        budget=self._shim.budget(self.model.attrs["max_batch_pieces"]),
                         name=self.name,
                     )
                 )

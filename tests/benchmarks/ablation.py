@@ -116,7 +116,7 @@ def _padding(nlp: Language, examples: Sequence[Example], **settings: int) -> flo
     special, limit, budget = (
         sum(map(len, transformer.encoder.special_ids)),
         transformer.encoder.max_pieces,
-        transformer.model.attrs["max_batch_pieces"],
+        transformer.model.shims[0].budget(transformer.model.attrs["max_batch_pieces"]),
     )
     real = seen = 0
     for batch in batches(examples, len(examples)):

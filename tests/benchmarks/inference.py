@@ -98,7 +98,8 @@ def _bare(nlp: Language, windows: int, length: int) -> Callable[[], object]:
     ids = torch.from_numpy(
         np.random.default_rng(0).integers(5, encoder.model.config.vocab_size, (windows, length))
     )
-    batches = ids.split(transformer.model.attrs["max_batch_pieces"] // length)
+    budget = transformer.model.shims[0].budget(transformer.model.attrs["max_batch_pieces"])
+    batches = ids.split(budget // length)
 
     def forward() -> None:
         encoder.model.eval()
