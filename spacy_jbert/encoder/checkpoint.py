@@ -5,7 +5,7 @@ files. `files.py` reads what isn't weights,
 `loaders.py` has what a config can name."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..saving import GENERATION_FILE
 from ..storage import replacing_folder
 from .files import loading_errors, quiet, read_config, read_settings, read_tokenizer
 from .forward import run_model
+from .packed import Group, can_be_packed, run_packed
 from .settings import check_size
 from .windows import WordpieceEncoder, check_ids
 
@@ -85,6 +86,20 @@ class Encoder(WordpieceEncoder):
         """
         output = run_model(self.model, input_ids, attention_mask, token_type_ids=token_type_ids)
         return output.last_hidden_state
+
+    @property
+    def packs(self) -> bool:
+        return can_be_packed(self.model)
+
+    def run_packed(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        groups: Sequence[Group],
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `packed.run_packed`."""
+        return run_packed(self.model, input_ids, position_ids, groups, token_type_ids)
 
     def to(self, device: torch.device | str) -> None:
         """Move the weights, in place."""

@@ -14,7 +14,7 @@ from transformers import (
 # Their `forward` makes a mask where none is given, and then asks the device whether it masks
 # anything: all wait until a GPU has done what it was given. Of a mask that does, it makes one of
 # the square of the longest window.
-_BERTS = (BertModel, CamembertModel, RobertaModel, XLMRobertaModel)
+PLAIN_BERTS = (BertModel, CamembertModel, RobertaModel, XLMRobertaModel)
 
 
 def run_model(
@@ -32,13 +32,26 @@ def run_model(
         for the first. *Shape:* that of `input_ids`.
     RETURNS: What the model's own `forward` returns, as far as `last_hidden_state` goes.
     """
-    if type(model) not in _BERTS or model.config.is_decoder:
+    if type(model) not in PLAIN_BERTS or model.config.is_decoder:
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         return model(input_ids=input_ids, attention_mask=attention_mask, **types)
     embedded = model.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
     added = None
     if attention_mask is not None:
-        added = torch.zeros_like(attention_mask, dtype=embedded.dtype)
-        added.masked_fill_(attention_mask == 0, torch.finfo(embedded.dtype).min)
-        added = added[:, None, None]
+        added = added_to_scores(attention_mask, embedded.dtype)
     return model.encoder(embedded, attention_mask=added)
+
+
+def added_to_scores(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What a mask adds to the scores of attention.
+
+    mask (Tensor): 1 for real pieces. *Shape:* `(n_windows, n_pieces)`.
+    dtype: Of the vectors; under autocast it is that of the products, so that no layer casts again.
+    RETURNS (Tensor): *Shape:* `(n_windows, 1, 1, n_pieces)`.
+    """
+    device = mask.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    added = torch.zeros_like(mask, dtype=dtype)
+    added.masked_fill_(mask == 0, torch.finfo(dtype).min)
+    return added[:, None, None]

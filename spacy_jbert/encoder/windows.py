@@ -62,6 +62,11 @@ class WordpieceEncoder:
         raise NotImplementedError
 
     @property
+    def packs(self) -> bool:
+        """RETURNS (bool): Whether it runs windows without padding between them too."""
+        return False
+
+    @property
     def width(self) -> int:
         """RETURNS (int): The width of a wordpiece's vector."""
         return self.config.hidden_size

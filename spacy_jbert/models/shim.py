@@ -10,7 +10,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..encoder.checkpoint import Encoder
 from ..encoder.memory import gpu_memory, most_pieces
+from ..encoder.packed import Group, padding, positions
 from ..errors import Errors, Warnings
 from ..wordpieces.segmentation import WORDS, Segmenter, make_segmenter
 
@@ -250,6 +251,40 @@ class EncoderShim(Shim):
         if recompute:
             return checkpoint(encoder, *inputs, use_reentrant=False)
         return encoder(*inputs)
+
+    def run_packed(
+        self,
+        encoder: Encoder,
+        ids: np.ndarray,
+        lengths: Sequence[np.ndarray],
+        types: np.ndarray | None = None,
+        *,
+        recompute: bool = False,
+    ) -> torch.Tensor:
+        """Run windows without padding between them, by an encoder that can (`Encoder.packs`).
+
+        ids (ndarray): Of all windows, one after the other. *Shape:* `(n_pieces,)`.
+        lengths (Sequence[ndarray]): Of the windows in each group that is to be padded together.
+        types (ndarray | None): As in `run`. *Shape:* as `ids`.
+        encoder, recompute: As in `run`.
+        RETURNS (Tensor): *Shape:* `(n_pieces, width)`.
+        """
+        device = encoder.device
+        groups: list[Group] = []
+        end = 0
+        for of_group in lengths:
+            begin, end = end, end + int(of_group.sum())
+            group = Group(len(of_group), int(of_group.max()), begin, end)
+            if (padded := padding(of_group)) is not None:
+                group.place, group.mask = (send(array, device) for array in padded)
+            groups.append(group)
+        position_ids = positions(encoder.model, ids, np.concatenate(lengths))
+        inputs: list[Any] = [send(ids, device), send(position_ids, device), groups]
+        if types is not None:
+            inputs.append(send(types, device))
+        if recompute:
+            return checkpoint(encoder.run_packed, *inputs, use_reentrant=False)
+        return encoder.run_packed(*inputs)
 
     def learns(self) -> bool:
         """Choose the weights that learn in the next step.

@@ -12,11 +12,12 @@ from thinc.types import Floats2d
 from ..encoder.windows import WordpieceEncoder
 from ..errors import Errors
 from ..types import PairWindow, SpanModel
-from ..wordpieces.pairs import PairShape, pad
-from ..wordpieces.windows import batch_windows
+from ..wordpieces.alignment import ragged_ranges
+from ..wordpieces.pairs import PairShape
+from .run import Inputs, run_windows, send_back
 from .scale import scale
-from .shim import EncoderShim, check_range, make_shim, send
-from .transformer import batch_overhead, to_array
+from .shim import EncoderShim, check_range, make_shim
+from .transformer import to_array
 
 # With fewer wordpieces of it nobody knows what is asked.
 _LEAST_QUESTION = 4
@@ -142,39 +143,24 @@ def forward(
     RETURNS: Rows of all windows, one after the other. *Shape:* `(n_pieces, width)`.
     """
     shim = cast(EncoderShim, model.shims[0])
-    budget = shim.budget(model.attrs["max_batch_pieces"])
-    encoder = shim.require_encoder()
     lengths = np.array([len(window.ids) for window in windows], dtype=np.int64)
-    begins = np.cumsum(lengths) - lengths
-    hidden = torch.empty((int(lengths.sum()), encoder.width), device=encoder.device)
-    first_type, second_type = encoder.pair_types
-    learn = is_train and shim.learns()
-    graph: list[tuple[torch.Tensor, torch.Tensor]] = []
-    kept = 0
-    batches = batch_windows(lengths.tolist(), budget, overhead=batch_overhead(encoder))
-    with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
-        for batch in batches:
-            ids, real, of_text = pad([windows[i] for i in batch], encoder.pad_id)
-            types = (
-                np.where(of_text, second_type, first_type) if first_type or second_type else None
-            )
-            recompute = learn and kept > 0 and kept + ids.size > budget
-            kept += 0 if recompute else ids.size
-            mask = None if real.all() else real
-            output = shim.run(runs, ids, mask, types, recompute=recompute).flatten(0, 1)
-            rows = output[send(np.flatnonzero(real), encoder.device)]
-            place = np.concatenate([begins[i] + np.arange(lengths[i]) for i in batch])
-            target = send(place, encoder.device)
-            hidden[target] = rows.detach().float()
-            if learn:
-                graph.append((rows, target))
+    ids = np.concatenate([window.ids for window in windows])
+    first_type, second_type = shim.require_encoder().pair_types
+    types = None
+    if first_type or second_type:
+        n_first = np.array([window.n_first for window in windows])
+        in_text = ragged_ranges(np.zeros_like(lengths), lengths) >= np.repeat(n_first, lengths)
+        types = np.where(in_text, second_type, first_type)
+    hidden, parts = run_windows(
+        shim,
+        Inputs(ids, lengths, np.arange(len(ids)), len(ids), types),
+        budget=shim.budget(model.attrs["max_batch_pieces"]),
+        learn=is_train and shim.learns(),
+    )
 
     def backprop(d_rows: Floats2d) -> list[PairWindow]:
-        if graph:
-            d_hidden = torch.as_tensor(d_rows).to(hidden.device)
-            while graph:
-                output, target = graph.pop()
-                shim.backward(output, d_hidden[target])
+        if parts:
+            send_back(shim, parts, torch.as_tensor(d_rows).to(hidden.device))
         return []
 
     return to_array(model.ops, hidden), backprop

@@ -19,33 +19,24 @@ from thinc.api import CupyOps, Model, Ops, chain
 from thinc.types import Floats2d, Ragged
 from transformers.file_utils import ModelOutput
 
-from ..encoder.windows import WordpieceEncoder
 from ..errors import Errors
 from ..types import Ints, ListenerModel, Pieces, Tok2VecModel, TransformerModel
 from ..wordpieces.alignment import align_docs, ragged_ranges, token_offsets
 from ..wordpieces.windows import (
     CHOICES,
     Window,
-    batch_windows,
     choose_windows,
     only_windows,
     plan_windows,
 )
 from .listener import pool
+from .run import Inputs, Part, run_windows, send_back
 from .shim import EncoderShim, check_choice, check_range, make_shim, send
 from .vectors import DocVectors, RaggedBatch
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its
 # own.
 _SENTENCE_ENDS = frozenset("。．！？!?\n」』")
-
-# What a batch costs a GPU whatever is in it, in wordpieces: the launches of some hundred kernels,
-# 12 ms for 12 layers forward, in which an H200 pretrains 2,800 pieces of the same encoder.
-_LAUNCHES = 2048
-# What it costs a CPU: so many pieces at least, and of a narrow encoder this by the square of its
-# width.
-_LEAST_OVERHEAD = 32
-_CALLS = 2**22
 
 
 def build_transformer(
@@ -293,13 +284,13 @@ def launch(model: TransformerModel, docs: Sequence[Doc], is_train: bool = False)
             # White space alone has no pieces, but heads want vectors for it too.
             planned.append(Window(i, 0, n, 0, n))
     layout = _Layout((before, behind), encoder.pad_id, pieces, planned)
-    hidden, graph = _run(
+    hidden, parts = run_windows(
         shim,
-        layout,
+        Inputs(layout.inputs, layout.lengths, layout.row_of_input, len(layout.table)),
         budget=shim.budget(model.attrs["max_batch_pieces"]),
         learn=is_train and shim.learns(),
     )
-    return Launched(model, docs, is_train, layout, align_docs(docs, pieces), partial, hidden, graph)
+    return Launched(model, docs, is_train, layout, align_docs(docs, pieces), partial, hidden, parts)
 
 
 @dataclass
@@ -308,7 +299,7 @@ class Launched:
 
     layout, aligned, partial: As in `_split`.
     hidden (Tensor): The vectors, on the encoder's device, which may be at work on them.
-    graph: From `_run`.
+    parts: From `run_windows`.
     """
 
     model: TransformerModel
@@ -318,7 +309,7 @@ class Launched:
     aligned: list[tuple[Ints, Ints]]
     partial: set[int]
     hidden: torch.Tensor
-    graph: list[tuple[torch.Tensor, torch.Tensor]]
+    parts: list[Part]
 
     def batch(self) -> RaggedBatch:
         """RETURNS (RaggedBatch): The vectors."""
@@ -337,16 +328,13 @@ class Launched:
         """Send the gradient of the vectors back through the encoder."""
         shim, device = cast(EncoderShim, self.model.shims[0]), self.hidden.device
         d_rows = d_batch.rows
-        if self.graph and len(d_rows):
+        if self.parts and len(d_rows):
             d_hidden = (
                 send(d_rows, device)
                 if isinstance(d_rows, np.ndarray)
                 else torch.as_tensor(d_rows).to(device)
             )
-            # The last first, as it may have to be computed again; each is freed when it is done.
-            while self.graph:
-                output, target = self.graph.pop()
-                shim.backward(output, d_hidden[target])
+            send_back(shim, self.parts, d_hidden)
         return []
 
 
@@ -429,54 +417,6 @@ class _Layout:
             self.inputs[at] = special_ids[number]
             self.row_of_input[at] = row
             self.table[row, 0] = special_ids[number]
-
-
-def _run(
-    shim: EncoderShim, layout: _Layout, *, budget: int, learn: bool
-) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Run the encoder over all windows, a batch of at most `budget` pieces at a time, and keep the
-    rows that windows answer for.
-
-    RETURNS: The rows in document order, `(n_rows, width)`; and, if `learn`, what is to be sent back
-        through the encoder: for each batch its rows, `(n_batch_rows, width)`, and their places
-        among all, `(n_batch_rows,)`.
-    """
-    encoder = shim.require_encoder()
-    device = encoder.device
-    hidden = torch.empty((len(layout.table), encoder.width), device=device)
-    graph, kept = [], 0
-    overhead = batch_overhead(encoder)
-    with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
-        for batch in batch_windows(layout.lengths.tolist(), budget, overhead=overhead):
-            lengths = layout.lengths[batch]
-            size = len(batch) * int(lengths[0])
-            recompute = learn and kept > 0 and kept + size > budget
-            kept += 0 if recompute else size
-            column = np.arange(lengths[0])
-            real = column < lengths[:, None]
-            place = np.where(real, layout.begins[batch][:, None] + column, 0)
-            ids = np.where(real, layout.inputs[place], encoder.pad_id)
-            # A mask costs time even when it masks nothing.
-            mask = None if lengths[-1] == lengths[0] else real
-            output = shim.run(runs, ids, mask, recompute=recompute)
-            row = np.where(real, layout.row_of_input[place], -1).reshape(-1)
-            own = np.flatnonzero(row >= 0)
-            target = send(row[own], device)
-            rows = output.flatten(0, 1)
-            if len(own) < len(row):
-                rows = rows[send(own, device)]
-            hidden[target] = rows.detach().float()
-            if learn:
-                graph.append((rows, target))
-    return hidden, graph
-
-
-def batch_overhead(encoder: WordpieceEncoder) -> int:
-    """What a batch costs whatever is in it, in wordpieces."""
-    if encoder.device.type != "cpu":
-        return _LAUNCHES
-    # A narrow encoder's arithmetic takes less time than the calls.
-    return min(_LAUNCHES, max(_LEAST_OVERHEAD, _CALLS // encoder.width**2))
 
 
 def _cuts(doc: Doc, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:

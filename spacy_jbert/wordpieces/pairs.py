@@ -5,11 +5,9 @@ the text as fits.
 
 Counted in wordpieces throughout. How texts are cut: `windows.py`."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..types import Ints, PairWindow, Pieces
 from .windows import plan_windows
@@ -68,18 +66,3 @@ def stretch(shape: PairShape, question: Pieces, text: Pieces, start: int) -> Pai
     """RETURNS (PairWindow): As much of a text as fits beside a question, from a piece of it on."""
     end = min(start + shape.room(question), len(text.ids))
     return shape.window(question, text, start, end, (start, end))
-
-
-def pad(windows: Sequence[PairWindow], pad_id: int) -> tuple[NDArray, NDArray, NDArray]:
-    """A batch of windows, longest first.
-
-    RETURNS: Ids; what is no padding; which pieces count as the texts'. *Shape:* `(n_windows,
-        longest)` each.
-    """
-    lengths = np.array([len(window.ids) for window in windows])
-    column = np.arange(lengths.max())
-    real = column < lengths[:, None]
-    ids = np.full(real.shape, pad_id, dtype=np.int64)
-    ids[real] = np.concatenate([window.ids for window in windows])
-    of_text = real & (column >= np.array([window.n_first for window in windows])[:, None])
-    return ids, real, of_text

@@ -14,8 +14,8 @@ from spacy.training import Example
 from thinc.api import Optimizer
 
 from spacy_jbert.encoder.checkpoint import Encoder
+from spacy_jbert.models import run as run_module
 from spacy_jbert.models import shim as shim_module
-from spacy_jbert.models import transformer as transformer_module
 from spacy_jbert.models.shim import EncoderShim
 from spacy_jbert.wordpieces.windows import batch_windows
 
@@ -136,21 +136,24 @@ def _shim(nlp: Language) -> EncoderShim:
     return nlp.get_pipe("transformer").model.shims[0]
 
 
-def _batching(
-    batch: Callable[[Sequence[int], int], list[list[int]]],
-) -> AbstractContextManager[Any]:
-    return patch.object(transformer_module, "batch_windows", batch)
-
-
 def _one_batch(nlp: Language) -> AbstractContextManager[Any]:
-    # The longest first, as EncoderShim.run and its caller expect.
-    return _batching(
-        lambda lengths, budget: [sorted(range(len(lengths)), key=lambda i: -lengths[i])]
-    )
+    def batch(lengths: Sequence[int], budget: int, overhead: int) -> list[list[int]]:
+        # The longest first, as `run_windows` expects.
+        return [sorted(range(len(lengths)), key=lambda i: -lengths[i])]
+
+    return patch.object(run_module, "batch_windows", batch)
 
 
 def _overhead(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
-    return _batching(partial(batch_windows, overhead=pieces))
+    return patch.object(run_module, "batch_overhead", lambda encoder: pieces)
+
+
+def _not_packed(nlp: Language) -> AbstractContextManager[Any]:
+    return patch.object(Encoder, "packs", False)
+
+
+def _joined(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
+    return patch.object(run_module, "_JOINED_ON_CPU", pieces)
 
 
 def _last_layers(n: int, nlp: Language) -> AbstractContextManager[Any]:

@@ -40,8 +40,11 @@ def examples(nlp: Language) -> list[Example]:
 def windows_read(nlp: Language, call: Callable[[], object]) -> int:
     """How many windows the encoder was given."""
     found: list[int] = []
-    embeddings = transformer(nlp).encoder.model.get_input_embeddings()
-    hook = embeddings.register_forward_pre_hook(lambda _, ids: found.append(len(ids[0])))
+    encoder = transformer(nlp).encoder
+    ((before,), _) = encoder.special_ids
+    hook = encoder.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, ids: found.append(int((ids[0] == before).sum()))
+    )
     call()
     hook.remove()
     return sum(found)
