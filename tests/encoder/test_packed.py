@@ -219,5 +219,5 @@ def test_a_card_is_given_as_much_as_it_has_memory_for() -> None:
     assert len(all_groups) > 1
     assert sorted(np.concatenate(all_groups).tolist()) == list(range(len(lengths)))
     parts = [np.concatenate(groups) for groups in run._batches(card, lengths, 8_192)]
-    assert 1 < len(parts) < len(all_groups)
+    assert len(parts) > 1
     assert all(lengths[part].sum() <= 8_192 for part in parts)
