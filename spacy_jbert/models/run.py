@@ -77,7 +77,7 @@ def run_windows(
     kept = 0
     with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
         for groups in _batches(encoder, inputs.lengths, budget):
-            size = sum(len(group) * int(inputs.lengths[group[0]]) for group in groups)
+            size = _size(inputs.lengths, groups, padded=not encoder.packs)
             recompute = learn and kept > 0 and kept + size > budget
             kept += 0 if recompute else size
             output, row = run_batch(shim, runs, inputs, groups, recompute)
@@ -89,6 +89,13 @@ def run_windows(
             if learn:
                 parts.append(Part(output, rows))
     return hidden, parts
+
+
+def _size(lengths: NDArray, groups: list[list[int]], *, padded: bool) -> int:
+    """RETURNS (int): The pieces of a batch."""
+    if padded:
+        return sum(len(group) * int(lengths[group[0]]) for group in groups)
+    return sum(int(lengths[group].sum()) for group in groups)
 
 
 def send_back(shim: EncoderShim, parts: list[Part], d_hidden: torch.Tensor) -> None:

@@ -66,10 +66,10 @@ def build_transformer(
         encoder's own limit.
     overlap (int | None): How many wordpieces neighbouring windows of a long document share, where
         the first can't end with a sentence; None for 32, less where windows are short.
-    max_batch_pieces (int | Literal["auto"]): The most wordpieces, padding included, that the
-        encoder sees at once. In training, what a batch has beyond this is computed twice instead of
-        being kept for the backward pass: what the encoder needs is bounded, and only the vectors
-        themselves grow with the documents. "auto": 4,096 on a CPU; on a GPU up to 32,768, as long
+    max_batch_pieces (int | Literal["auto"]): The most wordpieces that the encoder sees at once,
+        padding included where it needs some (BERT's and RoBERTa's families don't). In training,
+        what a batch has beyond this is computed twice instead of being kept for the backward pass:
+        what the encoder needs is bounded, and only the vectors themselves grow with the documents. "auto": 4,096 on a CPU; on a GPU up to 32,768, as long
         as training keeps half of its memory at most.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even
         where spaCy has no CuPy.
