@@ -69,8 +69,9 @@ def build_transformer(
     max_batch_pieces (int | Literal["auto"]): The most wordpieces that the encoder sees at once,
         padding included where it needs some (BERT's and RoBERTa's families don't). In training,
         what a batch has beyond this is computed twice instead of being kept for the backward pass:
-        what the encoder needs is bounded, and only the vectors themselves grow with the documents. "auto": 4,096 on a CPU; on a GPU up to 32,768, as long
-        as training keeps half of its memory at most.
+        what the encoder needs is bounded, and only the vectors themselves grow with the documents.
+        "auto": 4,096 on a CPU; on a GPU up to 32,768, as long as training keeps half of its memory
+        at most.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even
         where spaCy has no CuPy.
     precision (str): Of the arithmetic: "fp32", or autocast to "bf16" or (for GPUs that lack bf16;
