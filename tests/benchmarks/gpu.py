@@ -2,7 +2,8 @@
 
 Random weights, any recent torch, a card or (with tiny sizes, so that this file can't rot) a CPU.
 Each part is written to FOLDER/rows.jsonl when it is measured, and not measured again: a run that
-was interrupted goes on. Rates are of one warm repetition; MFU is the share of the card's dense
+was interrupted goes on. Without CuPy the heads are on the CPU, which the rows say, and there are no
+rows of spacy-transformers. Rates are of one warm repetition; MFU is the share of the card's dense
 bf16 arithmetic, counting 2 operations a weight and piece forward and 6 in training.
 """
 
@@ -29,11 +30,15 @@ from spacy.training.batchers import minibatch_by_words
 
 from spacy_jbert.corpora.docs import japanese_tokenizer, make_doc
 from spacy_jbert.pretraining.utilisation import peak_of
+from spacy_jbert.serving.entries import Entry
+from spacy_jbert.serving.workers import Job, Workers
 
 from .measure import ROOT, SAMPLE, real_lines
 from .pipelines import fresh, fresh_examples
 
 VOCABULARY = ROOT / "project" / "assets" / "jbert-mini"
+# Whether spaCy is on the card too.
+has_cupy = spacy.prefer_gpu()
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Sizes:
     batch_words: tuple[int, ...]
     pretrain_batches: tuple[int | None, ...]
     characters: int
+    workers: tuple[int, ...]
 
 
 FULL = Sizes(
@@ -59,6 +65,7 @@ FULL = Sizes(
     batch_words=(300, 1000, 4000),
     pretrain_batches=(None, 32_768, 131_072),
     characters=20_000_000,
+    workers=(8,),
 )
 SMALL = Sizes(
     encoder={"layers": 1, "width": 32, "heads": 2},
@@ -69,6 +76,7 @@ SMALL = Sizes(
     batch_words=(100,),
     pretrain_batches=(None, 1024),
     characters=40_000,
+    workers=(2,),
 )
 
 Part = tuple[str, Callable[[], dict[str, Any]]]
@@ -89,7 +97,8 @@ def main(out: Path, sizes: Sizes | None = None) -> list[dict[str, Any]]:
     for what, measure in track(list(parts(sizes)), description="Parts"):
         if (what, device_name()) in done:
             continue
-        row = {"what": what, "device": device_name(), "torch": torch.__version__} | measure()
+        row = {"what": what, "device": device_name(), "torch": torch.__version__}
+        row |= {"cupy": has_cupy} | measure()
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         rows.append(row)
@@ -102,6 +111,7 @@ def main(out: Path, sizes: Sizes | None = None) -> list[dict[str, Any]]:
 
 def parts(sizes: Sizes) -> Iterator[Part]:
     """Each part's name, and what measures it."""
+    stock = () if device() == "cuda" and not has_cupy else (None,)
     for precision in ("fp32", "bf16"):
         yield f"bare encoder, {precision}", lambda p=precision: bare(sizes, p)
     for kind in ("sentences", "documents"):
@@ -109,17 +119,30 @@ def parts(sizes: Sizes) -> Iterator[Part]:
             for precision in ("fp32", "bf16"):
                 what = f"annotate {kind}, {batch} a batch, {precision}"
                 yield what, lambda k=kind, b=batch, p=precision: annotate(sizes, k, b, p)
-            what = f"annotate {kind}, {batch} a batch, spacy-transformers"
-            yield what, lambda k=kind, b=batch: annotate(sizes, k, b, None)
+            for _ in stock:
+                what = f"annotate {kind}, {batch} a batch, spacy-transformers"
+                yield what, lambda k=kind, b=batch: annotate(sizes, k, b, None)
+        for workers in sizes.workers:
+            what = f"text to entities, {kind}, bf16, {workers} processes"
+            yield what, lambda k=kind, n=workers: annotate_by_processes(sizes, k, n)
     for kind in ("sentences", "documents"):
         for words in sizes.batch_words:
-            for precision in ("fp32", "bf16", None):
+            for precision in ("fp32", "bf16", *stock):
                 name = precision or "spacy-transformers"
                 what = f"fine-tune {kind}, {words} words a batch, {name}"
                 yield what, lambda k=kind, w=words, p=precision: fine_tune(sizes, k, w, p)
     for pieces in sizes.pretrain_batches:
         what = f"pretrain, {pieces or 'default'} pieces a batch"
-        yield what, lambda n=pieces: pretrain(sizes, n)
+        yield what, lambda n=pieces: pretrain(sizes, sizes.pretrained, n)
+    if device() == "cuda":
+        most = sizes.pretrain_batches[-1]
+        yield (
+            f"pretrain, {most} pieces a batch, compiled",
+            lambda: pretrain(sizes, sizes.pretrained, most, torch_compile=True),
+        )
+    batch = sizes.pretrain_batches[1]
+    what = f"pretrain the encoder of annotation, {batch} pieces a batch"
+    yield what, lambda: pretrain(sizes, sizes.encoder, batch)
 
 
 def bare(sizes: Sizes, precision: str) -> dict[str, Any]:
@@ -150,6 +173,29 @@ def annotate(sizes: Sizes, kind: str, batch: int, precision: str | None) -> dict
     return rate(run, sum(map(len, docs)), "tokens/s")
 
 
+def annotate_by_processes(sizes: Sizes, kind: str, workers: int) -> dict[str, Any]:
+    """What `jbert annotate --workers N --gpu-id 0` does between reading and writing, begun."""
+    nlp = pipeline(sizes.encoder, "bf16")
+    found = texts(kind, sizes.texts)
+    entries = [Entry("texts", i, {"text": text}) for i, text in enumerate(found, start=1)]
+    batches = [entries[i : i + 256] for i in range(0, len(entries), 256)]
+    tokens = [sum(len(nlp.make_doc(entry.fields["text"])) for entry in batch) for batch in batches]
+    # Each process has loaded its pipeline once it has done some.
+    numbers = [n % len(batches) for n in range(12 * workers)]
+    with tempfile.TemporaryDirectory() as folder:
+        nlp.to_disk(folder)
+        job = Job(folder, "jsonl", "text", "", threads=1, gpu_id=0 if has_cupy else -1)
+        work, begun = 0, 0.0
+        with Workers(job, workers) as pool:
+            for done, (n, _) in enumerate(pool.annotate((n, batches[n]) for n in numbers), start=1):
+                if done > 4 * workers:
+                    work += tokens[n]
+                elif done == 4 * workers:
+                    begun = time.perf_counter()
+            seconds = time.perf_counter() - begun
+    return {"rate": round(work / seconds, 1), "unit": "tokens/s"}
+
+
 def fine_tune(sizes: Sizes, kind: str, words: int, precision: str | None) -> dict[str, Any]:
     """`nlp.update` as `spacy train` does it."""
     nlp = pipeline(sizes.encoder, precision)
@@ -170,7 +216,9 @@ def fine_tune(sizes: Sizes, kind: str, words: int, precision: str | None) -> dic
     return rate(run, n_tokens, "tokens/s")
 
 
-def pretrain(sizes: Sizes, pieces: int | None) -> dict[str, Any]:
+def pretrain(
+    sizes: Sizes, encoder: dict[str, Any], pieces: int | None, **changed: Any
+) -> dict[str, Any]:
     """The registered callback; with None exactly its defaults, otherwise bf16 and workers."""
     callback = registry.callbacks.get("spacy-jbert.pretrain_mlm.v2")
     settings: dict[str, Any] = {"max_steps": sizes.pretrain_steps, "validation_fraction": 0.0}
@@ -178,7 +226,8 @@ def pretrain(sizes: Sizes, pieces: int | None) -> dict[str, Any]:
         settings |= {"batch_size": pieces, "precision": "bf16", "num_workers": 8}
         if device() == "cpu":
             settings["num_workers"] = 1
-    nlp = pipeline(sizes.pretrained, "fp32", heads=False)
+    settings |= changed
+    nlp = pipeline(encoder, "fp32", heads=False)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         text.write_text("\n".join(real_lines(sizes.characters)), encoding="utf-8")
@@ -206,13 +255,16 @@ def pipeline(encoder: dict[str, Any], precision: str | None, heads: bool = True)
     }
     tokenizer = {"@tokenizers": "spacy-jbert.SudachiTokenizer.v1", "attributes": "words"}
     nlp = spacy.blank("ja", config={"nlp": {"tokenizer": tokenizer}})
-    if device() == "cuda":
-        spacy.prefer_gpu()
     if precision is not None:
         nlp.add_pipe(
             "jbert_transformer",
             name="transformer",
-            config={"model": {"precision": precision, "device": "auto"}},
+            config={
+                "model": {
+                    "precision": precision,
+                    "device": "cuda:0" if device() == "cuda" and not has_cupy else "auto",
+                }
+            },
         )
         nlp.config["initialize"]["components"]["transformer"] = {"encoder": loader}
         if heads:
