@@ -23,9 +23,9 @@ _LAUNCHES = 2048
 # width.
 _LEAST_OVERHEAD = 32
 _CALLS = 2**22
-# As many pieces as a CPU runs at once, where it may join groups: with more, what is between two
-# layers leaves its cache (docs/benchmarks.md).
-_JOINED_ON_CPU = 1024
+# As much as a CPU runs at once where it may join groups, in numbers of a layer's output: with more,
+# what is between two layers leaves its cache (docs/benchmarks.md).
+_JOINED_ON_CPU = 2**19
 
 
 class Inputs(NamedTuple):
@@ -112,7 +112,9 @@ def send_back(shim: EncoderShim, parts: list[Part], d_hidden: torch.Tensor) -> N
 def _batches(encoder: WordpieceEncoder, lengths: NDArray, budget: int) -> Iterator[list[list[int]]]:
     """YIELDS (list[list[int]]): Groups of windows that go through the encoder at once."""
     groups = batch_windows(lengths.tolist(), budget, overhead=batch_overhead(encoder))
-    most = budget if encoder.device.type != "cpu" else min(budget, _JOINED_ON_CPU)
+    most = budget
+    if encoder.device.type == "cpu":
+        most = min(budget, _JOINED_ON_CPU // encoder.width)
     joined: list[list[int]] = []
     room = 0
     for group in groups:

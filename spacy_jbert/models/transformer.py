@@ -4,6 +4,7 @@
 length-sorted batches of windows and puts the vectors back into document order. The torch side is in
 `shim.py`."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,7 +37,7 @@ from .vectors import DocVectors, RaggedBatch
 
 # After these tokens a window may end as after a sentence, where the Doc has no sentences of its
 # own.
-_SENTENCE_ENDS = frozenset("。．！？!?\n」』")
+_SENTENCE_END = re.compile("[。．！？!?\n」』]")
 
 
 def build_transformer(
@@ -427,9 +428,14 @@ def _cuts(doc: Doc, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
     if doc.has_annotation("SENT_START"):
         begins = doc.to_array(SENT_START).astype(np.int64) == 1
     else:
-        text = doc.text
-        begins = np.array([True, *(text[end - 1] in _SENTENCE_ENDS for end in ends[:-1].tolist())])
-    return np.unique(first), np.unique(first[begins])
+        ended = np.zeros(len(doc.text) + 1, dtype=bool)
+        ended[[found.end() for found in _SENTENCE_END.finditer(doc.text)]] = True
+        begins = np.concatenate(([True], ended[ends[:-1]]))
+    return _without_repeats(first), _without_repeats(first[begins])
+
+
+def _without_repeats(rising: np.ndarray) -> np.ndarray:
+    return rising[np.diff(rising, prepend=-1) > 0]
 
 
 def _split(

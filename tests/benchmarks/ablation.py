@@ -45,6 +45,8 @@ def run(settings: Settings) -> Iterator[Row]:
         "attention dropout 0.1": _attention_dropout,
         "all windows in one padded batch": _one_batch,
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64, 128)},
+        "padding between groups": _not_packed,
+        **{f"{n} pieces joined": partial(_joined, n) for n in (1, 512, 4096)},
         "a mask where nothing is padded": _always_masked,
         "AdamW, a loop over weights": _adamw(foreach=False),
         "AdamW with foreach": _adamw(foreach=True),
@@ -66,6 +68,8 @@ def run(settings: Settings) -> Iterator[Row]:
     piping: dict[str, Change] = {
         "all windows in one padded batch": _one_batch,
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64)},
+        "padding between groups": _not_packed,
+        **{f"{n} pieces joined": partial(_joined, n) for n in (1, 512, 4096)},
         **{
             f"{n} pieces at once": partial(_attributes, max_batch_pieces=n)
             for n in (1024, 2048, 8192)
@@ -153,7 +157,8 @@ def _not_packed(nlp: Language) -> AbstractContextManager[Any]:
 
 
 def _joined(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
-    return patch.object(run_module, "_JOINED_ON_CPU", pieces)
+    width = nlp.get_pipe("transformer").encoder.width
+    return patch.object(run_module, "_JOINED_ON_CPU", pieces * width)
 
 
 def _last_layers(n: int, nlp: Language) -> AbstractContextManager[Any]:
