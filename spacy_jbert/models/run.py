@@ -23,9 +23,9 @@ _LAUNCHES = 2048
 # width.
 _LEAST_OVERHEAD = 32
 _CALLS = 2**22
-# As much as a CPU runs at once where it may join groups, in numbers of a layer's output: with more,
-# what is between two layers leaves its cache (docs/benchmarks.md).
-_JOINED_ON_CPU = 2**19
+# As much as a CPU runs at once without padding, in numbers of a layer's output: with more, what is
+# between two layers leaves its cache (docs/benchmarks.md).
+_MOST_ON_CPU = 2**19
 
 
 class Inputs(NamedTuple):
@@ -111,10 +111,10 @@ def send_back(shim: EncoderShim, parts: list[Part], d_hidden: torch.Tensor) -> N
 
 def _batches(encoder: WordpieceEncoder, lengths: NDArray, budget: int) -> Iterator[list[list[int]]]:
     """YIELDS (list[list[int]]): Groups of windows that go through the encoder at once."""
-    groups = batch_windows(lengths.tolist(), budget, overhead=batch_overhead(encoder))
     most = budget
-    if encoder.device.type == "cpu":
-        most = min(budget, _JOINED_ON_CPU // encoder.width)
+    if encoder.packs and encoder.device.type == "cpu":
+        most = min(budget, _MOST_ON_CPU // encoder.width)
+    groups = batch_windows(lengths.tolist(), most, overhead=batch_overhead(encoder))
     joined: list[list[int]] = []
     room = 0
     for group in groups:

@@ -46,7 +46,7 @@ def run(settings: Settings) -> Iterator[Row]:
         "all windows in one padded batch": _one_batch,
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64, 128)},
         "padding between groups": _not_packed,
-        **{f"{n} pieces joined": partial(_joined, n) for n in (1, 512, 4096)},
+        **{f"{n} pieces at once on a CPU": partial(_at_once, n) for n in (256, 512, 4096)},
         "a mask where nothing is padded": _always_masked,
         "AdamW, a loop over weights": _adamw(foreach=False),
         "AdamW with foreach": _adamw(foreach=True),
@@ -69,7 +69,7 @@ def run(settings: Settings) -> Iterator[Row]:
         "all windows in one padded batch": _one_batch,
         **{f"overhead {n}": partial(_overhead, n) for n in (8, 16, 64)},
         "padding between groups": _not_packed,
-        **{f"{n} pieces joined": partial(_joined, n) for n in (1, 512, 4096)},
+        **{f"{n} pieces at once on a CPU": partial(_at_once, n) for n in (256, 512, 4096)},
         **{
             f"{n} pieces at once": partial(_attributes, max_batch_pieces=n)
             for n in (1024, 2048, 8192)
@@ -156,9 +156,9 @@ def _not_packed(nlp: Language) -> AbstractContextManager[Any]:
     return patch.object(Encoder, "packs", False)
 
 
-def _joined(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
+def _at_once(pieces: int, nlp: Language) -> AbstractContextManager[Any]:
     width = nlp.get_pipe("transformer").encoder.width
-    return patch.object(run_module, "_JOINED_ON_CPU", pieces * width)
+    return patch.object(run_module, "_MOST_ON_CPU", pieces * width)
 
 
 def _last_layers(n: int, nlp: Language) -> AbstractContextManager[Any]:

@@ -165,7 +165,7 @@ def test_prediction_is_the_same_as_with_padding(
     window: int | None,
     joined: int,
 ) -> None:
-    monkeypatch.setattr(run, "_JOINED_ON_CPU", joined * 16)
+    monkeypatch.setattr(run, "_MOST_ON_CPU", joined * 16)
     nlp = make_nlp(family=family, window=window)
     docs = [nlp.make_doc(text) for text in (*SENTENCES, "", "　", "".join(SENTENCES))]
     model = transformer(nlp).model
@@ -205,9 +205,9 @@ def test_groups_go_through_together_as_far_as_they_may(
     groups = [[0, 5, 2], [1, 4, 3]]
     assert list(run._batches(encoder, lengths, 4096)) == [groups]
     assert list(run._batches(encoder, lengths, 95)) == [[group] for group in groups]
-    monkeypatch.setattr(run, "_JOINED_ON_CPU", 90 * encoder.width)
+    monkeypatch.setattr(run, "_MOST_ON_CPU", 90 * encoder.width)
     assert list(run._batches(encoder, lengths, 4096)) == [[group] for group in groups]
-    monkeypatch.setattr(run, "_JOINED_ON_CPU", 1024 * encoder.width)
+    monkeypatch.setattr(run, "_MOST_ON_CPU", 1024 * encoder.width)
     with never_packed():
         assert list(run._batches(encoder, lengths, 4096)) == [[group] for group in groups]
 
