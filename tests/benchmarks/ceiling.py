@@ -1,4 +1,5 @@
-"""Text to entities with an encoder of no cost: the speed that no GPU can pass with one process.
+"""Text to entities, and steps of fine-tuning, with an encoder of no cost: the speed that no GPU can
+pass with one process.
 
 One layer of width 16, beside raw Sudachi over the same texts in the same run. A ratio of 0.5 says
 that a text takes twice the time of its segmentation alone.
@@ -10,6 +11,8 @@ import numpy as np
 import spacy
 import sudachipy
 from spacy.language import Language
+from spacy.training import Example
+from spacy.training.batchers import minibatch_by_words
 
 from .measure import ROOT, Row, Settings, race
 from .pipelines import CORPORA, articles, stockmark
@@ -20,7 +23,9 @@ ENTITIES_A_TOKEN = 0.08
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Sentences and articles, with all attributes of the tokens and with their words alone."""
+    """Sentences and articles, with all attributes of the tokens and with their words alone; then
+    fine-tuning on sentences.
+    """
     if not CORPORA.is_dir():
         return
     for attributes in ("all", "words"):
@@ -37,6 +42,17 @@ def run(settings: Settings) -> Iterator[Row]:
                 settings=settings,
                 goal=0.5,
             )
+    nlp = build("words")
+    examples = stockmark(nlp, 500)
+    for size in (300, 1000, 4000):
+        yield race(
+            f"ceiling: fine-tuning, batches of {size:,} tokens / raw Sudachi",
+            work=sum(len(eg.predicted) for eg in examples),
+            unit="tokens/s",
+            ours=_steps(nlp, examples, size),
+            stock=_raw([eg.text for eg in examples]),
+            settings=settings,
+        )
 
 
 def build(attributes: str) -> Language:
@@ -85,6 +101,17 @@ def _pipe(nlp: Language, texts: list[str]) -> Callable[[], object]:
             pass
 
     return annotate
+
+
+def _steps(nlp: Language, examples: list[Example], size: int) -> Callable[[], object]:
+    optimizer = nlp.create_optimizer()
+    batches = list(minibatch_by_words(examples, size))
+
+    def learn() -> None:
+        for batch in batches:
+            nlp.update(batch, drop=0.1, sgd=optimizer)
+
+    return learn
 
 
 def _raw(texts: list[str]) -> Callable[[], object]:
