@@ -20,15 +20,11 @@ from .forward import PLAIN_BERTS, added_to_scores
 
 
 def can_be_packed(model: PreTrainedModel) -> bool:
-    """Whether an encoder is one whose layers `run_packed` knows.
-
-    One that keeps only each layer's input in training runs by its own `forward`.
-    """
+    """Whether an encoder is one whose layers `run_packed` knows."""
     return (
         type(model) in PLAIN_BERTS
         and not model.config.is_decoder
         and getattr(model.config, "position_embedding_type", "absolute") == "absolute"
-        and not model.is_gradient_checkpointing
     )
 
 

@@ -71,13 +71,15 @@ def run_windows(
     RETURNS: The rows, *shape* `(n_rows, width)`; and, if `learn`, what is to be sent back.
     """
     encoder = shim.require_encoder()
-    run_batch = _packed if encoder.packs else _padded
+    # Keeping only each layer's input is left to the model's own `forward`.
+    packed = encoder.packs and not (learn and shim.gradient_checkpointing)
+    run_batch = _packed if packed else _padded
     hidden = torch.empty((inputs.n_rows, encoder.width), device=encoder.device)
     parts: list[Part] = []
     kept = 0
     with torch.enable_grad() if learn else torch.inference_mode(), shim.running(learn) as runs:
-        for groups in _batches(encoder, inputs.lengths, budget):
-            size = _size(inputs.lengths, groups, padded=not encoder.packs)
+        for groups in _batches(encoder, inputs.lengths, budget, packed=packed):
+            size = _size(inputs.lengths, groups, packed=packed)
             recompute = learn and kept > 0 and kept + size > budget
             kept += 0 if recompute else size
             output, row = run_batch(shim, runs, inputs, groups, recompute)
@@ -91,11 +93,11 @@ def run_windows(
     return hidden, parts
 
 
-def _size(lengths: NDArray, groups: list[list[int]], *, padded: bool) -> int:
+def _size(lengths: NDArray, groups: list[list[int]], *, packed: bool) -> int:
     """RETURNS (int): The pieces of a batch."""
-    if padded:
-        return sum(len(group) * int(lengths[group[0]]) for group in groups)
-    return sum(int(lengths[group].sum()) for group in groups)
+    if packed:
+        return sum(int(lengths[group].sum()) for group in groups)
+    return sum(len(group) * int(lengths[group[0]]) for group in groups)
 
 
 def send_back(shim: EncoderShim, parts: list[Part], d_hidden: torch.Tensor) -> None:
@@ -109,17 +111,19 @@ def send_back(shim: EncoderShim, parts: list[Part], d_hidden: torch.Tensor) -> N
         shim.backward(vectors, d_hidden[rows])
 
 
-def _batches(encoder: WordpieceEncoder, lengths: NDArray, budget: int) -> Iterator[list[list[int]]]:
+def _batches(
+    encoder: WordpieceEncoder, lengths: NDArray, budget: int, *, packed: bool
+) -> Iterator[list[list[int]]]:
     """YIELDS (list[list[int]]): Groups of windows that go through the encoder at once."""
     most = budget
-    if encoder.packs and encoder.device.type == "cpu":
+    if packed and encoder.device.type == "cpu":
         most = min(budget, _MOST_ON_CPU // encoder.width)
     groups = batch_windows(lengths.tolist(), most, overhead=batch_overhead(encoder))
     joined: list[list[int]] = []
     room = 0
     for group in groups:
         size = int(lengths[group].sum())
-        if joined and not (encoder.packs and size <= room):
+        if joined and not (packed and size <= room):
             yield joined
             joined = []
         if not joined:

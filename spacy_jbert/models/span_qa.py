@@ -144,7 +144,7 @@ def forward(
     """
     shim = cast(EncoderShim, model.shims[0])
     lengths = np.array([len(window.ids) for window in windows], dtype=np.int64)
-    ids = np.concatenate([window.ids for window in windows])
+    ids = np.concatenate([np.zeros(0, dtype=np.int64), *(window.ids for window in windows)])
     first_type, second_type = shim.require_encoder().pair_types
     types = None
     if first_type or second_type:

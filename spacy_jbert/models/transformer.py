@@ -72,7 +72,8 @@ def build_transformer(
         what a batch has beyond this is computed twice instead of being kept for the backward pass:
         what the encoder needs is bounded, and only the vectors themselves grow with the documents.
         "auto": 4,096 on a CPU; on a GPU up to 32,768, as long as training keeps half of its memory
-        at most.
+        at most. Without padding a CPU is given less at once (about 500,000 / the encoder's width),
+        as that is faster; there this only bounds what training keeps.
     device (str): "auto" follows spaCy's device; "cuda:0", for example, puts the encoder there even
         where spaCy has no CuPy.
     precision (str): Of the arithmetic: "fp32", or autocast to "bf16" or (for GPUs that lack bf16;

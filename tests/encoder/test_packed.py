@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
@@ -29,6 +29,8 @@ from transformers import (
 from spacy_jbert.encoder.checkpoint import Encoder
 from spacy_jbert.encoder.packed import Group, can_be_packed, padding, positions, run_packed
 from spacy_jbert.models import run
+from spacy_jbert.models.shim import EncoderShim
+from spacy_jbert.models.span_qa import build_span_qa
 
 from ..conftest import SENTENCES, listener
 from ..pipeline.conftest import train, transformer
@@ -141,9 +143,6 @@ def test_which_encoders_can_be_packed() -> None:
     assert all(can_be_packed(make_model(family)) for family in FAMILIES)
     assert not can_be_packed(make_model("bert", is_decoder=True))
     assert not can_be_packed(make_model("bert", position_embedding_type="relative_key"))
-    model = make_model("bert")
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    assert not can_be_packed(model)
 
 
 # --- In a pipeline --------------------------------------------------------------------------------
@@ -203,21 +202,39 @@ def test_groups_go_through_together_as_far_as_they_may(
     lengths = np.array([30, 3, 28, 2, 3, 30])
     monkeypatch.setattr(run, "batch_overhead", lambda encoder: 4)
     groups = [[0, 5, 2], [1, 4, 3]]
-    assert list(run._batches(encoder, lengths, 4096)) == [groups]
-    assert list(run._batches(encoder, lengths, 95)) == [[group] for group in groups]
+    assert list(run._batches(encoder, lengths, 4096, packed=True)) == [groups]
+    assert list(run._batches(encoder, lengths, 95, packed=True)) == [[group] for group in groups]
     monkeypatch.setattr(run, "_MOST_ON_CPU", 90 * encoder.width)
-    assert list(run._batches(encoder, lengths, 4096)) == [[group] for group in groups]
+    assert list(run._batches(encoder, lengths, 4096, packed=True)) == [[group] for group in groups]
     monkeypatch.setattr(run, "_MOST_ON_CPU", 1024 * encoder.width)
-    with never_packed():
-        assert list(run._batches(encoder, lengths, 4096)) == [[group] for group in groups]
+    alone = list(run._batches(encoder, lengths, 4096, packed=False))
+    assert alone == [[group] for group in groups]
 
 
 def test_a_card_is_given_as_much_as_it_has_memory_for() -> None:
-    card: Any = SimpleNamespace(device=torch.device("cuda:0"), packs=True)
+    card: Any = SimpleNamespace(device=torch.device("cuda:0"))
     lengths = np.random.default_rng(0).integers(5, 80, 600)
-    (all_groups,) = run._batches(card, lengths, 32_768)
+    (all_groups,) = run._batches(card, lengths, 32_768, packed=True)
     assert len(all_groups) > 1
     assert sorted(np.concatenate(all_groups).tolist()) == list(range(len(lengths)))
-    parts = [np.concatenate(groups) for groups in run._batches(card, lengths, 8_192)]
+    parts = [np.concatenate(groups) for groups in run._batches(card, lengths, 8_192, packed=True)]
     assert len(parts) > 1
     assert all(lengths[part].sum() <= 8_192 for part in parts)
+
+
+def test_only_training_with_gradient_checkpointing_is_padded(
+    make_nlp: Callable[..., Language], ner_examples: Callable[[Language], list[Example]]
+) -> None:
+    nlp = make_nlp(HEADS, ner_examples, gradient_checkpointing=True)
+    with patch.object(run, "_padded", wraps=run._padded) as padded:
+        list(nlp.pipe(SENTENCES))
+        assert not padded.called
+        train(nlp, ner_examples(nlp), 1)
+        assert padded.called
+
+
+def test_questions_of_nothing(make_nlp: Callable[..., Language]) -> None:
+    model = build_span_qa()
+    cast(EncoderShim, model.get_ref("vectors").shims[0]).encoder = transformer(make_nlp()).encoder
+    model.initialize()
+    assert model.predict([]).shape == (0, 2)
